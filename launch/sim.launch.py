@@ -1,0 +1,12 @@
+"""The stack with a simulated robot and cameras in place of drivers.
+
+    ros2 launch vla_bringup sim.launch.py seed:=3 lockstep:=false
+"""
+
+from launch import LaunchDescription
+from vla_bringup.launch_files import including
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The layer 'sim', then stack.launch.py."""
+    return including(("stack.launch.py",), layers=("sim",))

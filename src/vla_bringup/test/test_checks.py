@@ -1,0 +1,80 @@
+"""`vla doctor`: each question notices what it asks about."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vla_bringup import checks
+from vla_bringup.checks import Check
+from vla_bringup.commands import doctor
+from vla_core.shared_memory import Mailbox
+
+
+def levels(question: Callable[..., Iterator[Check]], *args: object) -> dict[str, str]:
+    found = list(question(*args))
+    assert all(check.fix for check in found if check.level != "ok"), "every complaint says how to mend it"
+    return {check.name: check.level for check in found}
+
+
+def test_dds_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    shipped = checks.workspace_root() / "config/dds/fastdds_shm.xml"
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(shipped))
+    assert levels(checks.dds) == {"DDS profile": "ok"}
+    small = tmp_path / "small.xml"
+    small.write_text(shipped.read_text().replace("33554432", "524288"))
+    for path in (small, tmp_path / "none.xml"):
+        monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(path))
+        assert levels(checks.dds) == {"DDS profile": "error"}
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_other_cpp")
+    assert levels(checks.dds) == {"DDS profile": "warning"}
+
+
+def test_shared_memory_names_what_nobody_uses(tmp_path: Path) -> None:
+    (tmp_path / "vla_dead_state").write_bytes(b"x")
+    used = Mailbox(tmp_path / "vla_live_state", np.dtype("f8"), create=True)
+    found = {check.name: check for check in checks.shared_memory(tmp_path)}
+    used.close(unlink=True)
+    assert "vla_dead_state" in found["left-overs"].found and "vla_live_state" not in found["left-overs"].found
+
+
+def test_no_environment_and_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLA_ROS", raising=False)
+    assert levels(checks.ros) == {"ROS 2": "error"}
+    monkeypatch.setenv("VLA_ROS", "wheels")
+    assert levels(checks.ros) == {"ROS 2": "ok"}
+    monkeypatch.setattr(checks, "MODULES", ("sys", "no_such_module", "no.such.module"))
+    (found,) = checks.modules()
+    assert found.level == "error" and found.found == "missing: no_such_module, no.such.module"
+
+
+def test_drawing_says_which_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.system, "missing_drawing", lambda: {"libEGL": "libegl1"})
+    (found,) = checks.drawing()
+    assert (found.level, found.fix) == ("error", "apt-get install libegl1")
+    monkeypatch.setattr(checks.system, "missing_drawing", dict)
+    monkeypatch.setattr(checks, "RENDER", "raise RuntimeError('no display')")
+    (found,) = checks.drawing()
+    assert found.level == "error" and "RuntimeError: no display" in found.found
+
+
+def test_one_core_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.os, "sched_getaffinity", lambda _: {0})
+    assert levels(checks.processors) == {"processors": "warning"}
+
+
+@pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warning", 0), ("error", 1)])
+def test_doctor_fails_on_errors_only(
+    level: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "QUESTIONS", (lambda: iter([Check("thing", level, "found this", "do that")]),))
+    assert doctor.run(argparse.Namespace(out=tmp_path)) == code
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["success"] is (code == 0) and result["checks"][0]["level"] == level
+    assert "fix: do that" in capsys.readouterr().out

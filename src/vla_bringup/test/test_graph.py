@@ -1,0 +1,83 @@
+"""The graph as data: options, nodes, layers."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+
+import pytest
+
+from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, tabletop_graph
+from vla_core.errors import UnknownNameError
+from vla_core.files import load_yaml, workspace_root
+from vla_core.topics import TOPICS
+
+GRAPH = tabletop_graph(GraphOptions())
+
+
+def test_names_are_unique_and_in_the_order_of_the_line() -> None:
+    names = [node.name for node in GRAPH.nodes]
+    assert [n for n, count in Counter(names).items() if count > 1] == []
+    line = ["sim_node", "observation_node", "policy_node", "executor_node", "servo_node"]
+    assert [n for n in names if n in line] == line
+
+
+def test_every_owner_of_a_topic_is_a_node_of_the_graph() -> None:
+    owners = {topic.owner for topic in TOPICS.values()} - {"driver", "all"}
+    assert owners <= {node.name for node in GRAPH.nodes}
+
+
+def test_layers_partition_the_nodes() -> None:
+    assert [node for layer in LAYERS for node in GRAPH.layer(layer)] == list(GRAPH.nodes)
+    assert set(LAYERS) - set(STACK_LAYERS) == {"sim"}
+
+
+@pytest.mark.parametrize("node", GRAPH.nodes, ids=lambda node: node.name)
+def test_module_entry_point_and_parameters_exist(node) -> None:
+    package = workspace_root() / "src" / node.package
+    assert (package / node.package / f"{node.executable}.py").is_file()
+    assert f'"{node.executable} = {node.package}.{node.executable}:main"' in (package / "setup.py").read_text()
+    schema = load_yaml(package / node.package / "parameters" / f"{node.name}.yaml")
+    assert set(node.overrides) - {"use_sim_time"} <= set(schema), "an override that the node never reads"
+    assert f"/**/{node.name}" in load_yaml(node.parameter_path)
+
+
+def test_same_link_wherever_there_is_one() -> None:
+    graph = tabletop_graph(GraphOptions(link="left_arm"))
+    links = {node.name: node.overrides["link"] for node in graph.nodes if "link" in node.overrides}
+    assert {"sim_node", "camera_node", "executor_node", "servo_node", "safety_monitor_node"} <= set(links)
+    assert set(links.values()) == {"left_arm"}
+
+
+@pytest.mark.parametrize("kind", ["robot", "contract", "policy", "scene"])
+def test_unknown_name_is_refused_with_the_known_ones(kind: str) -> None:
+    with pytest.raises(UnknownNameError, match=r"got .* 'nonsense'; expected one of: \w+.*; fix: "):
+        tabletop_graph(GraphOptions(**{kind: "nonsense"}))
+
+
+def test_options_from_launch_texts() -> None:
+    options = GraphOptions.parse({"seed": "7", "lockstep": "False", "instruction": "open the drawer"})
+    assert options == GraphOptions(seed=7, lockstep=False, instruction="open the drawer")
+    with pytest.raises(UnknownNameError, match="option 'sede'"):
+        GraphOptions.parse({"sede": "7"})
+    with pytest.raises(UnknownNameError, match="truth value 'maybe'"):
+        GraphOptions.parse({"lockstep": "maybe"})
+
+
+def test_every_option_reaches_a_node() -> None:
+    """Regression guard: an option that is declared, described and then forgotten."""
+    given = GraphOptions(seed=41, instruction="press the button", split="heldout_pose", lockstep=False,
+                         use_sim_time=False, namespace="arm", link="other")  # fmt: skip
+    graph = tabletop_graph(given)
+    reached = {name: value for node in graph.nodes for name, value in node.overrides.items()}
+    reached["namespace"] = graph.nodes[0].namespace
+    for name in GraphOptions.describe():
+        assert reached[name] == getattr(given, name), name
+
+
+def test_graph_is_written_once() -> None:
+    """Node names stand in graph.py and nowhere in the launch files."""
+    for path in sorted((workspace_root() / "launch").glob("*.py")):
+        tree = ast.parse(path.read_text())
+        strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        assert not strings & {node.name for node in GRAPH.nodes}, path.name

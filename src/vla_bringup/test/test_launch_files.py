@@ -1,0 +1,104 @@
+"""Launch files, run against a recording stand-in of the launch API (the wheels don't have launch_ros)."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, tabletop_graph
+from vla_bringup.launch_files import launch_files
+from vla_core.files import workspace_root
+
+FILES = ("sim", "stack", *STACK_LAYERS)
+
+
+class Action:
+    """Remembers how it was made; subclasses only differ by name."""
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        self.args, self.kw = args, kw
+
+
+class LaunchConfiguration(Action):
+    def perform(self, context: SimpleNamespace) -> str:
+        return context.launch_configurations[self.args[0]]
+
+
+@pytest.fixture
+def launch_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {
+        "launch": ["LaunchDescription", "LaunchContext"],
+        "launch.actions": ["DeclareLaunchArgument", "IncludeLaunchDescription", "OpaqueFunction", "Shutdown"],
+        "launch.launch_description_sources": ["PythonLaunchDescriptionSource"],
+        "launch.substitutions": [],
+        "launch_ros": [],
+        "launch_ros.actions": ["Node"],
+        "launch_ros.parameter_descriptions": ["ParameterValue"],
+    }
+    for module, classes in names.items():
+        fake = ModuleType(module)
+        for name in classes:
+            setattr(fake, name, type(name, (Action,), {}))
+        monkeypatch.setitem(sys.modules, module, fake)
+    sys.modules["launch.substitutions"].LaunchConfiguration = LaunchConfiguration
+
+
+def nodes(name: str, given: dict[str, str]) -> tuple[list[Action], set[str]]:
+    """Node actions of a launch file and what it includes, as the launch system would expand it; and its files."""
+    path = workspace_root() / "launch" / f"{name}.launch.py"
+    description = runpy.run_path(str(path))["generate_launch_description"]()
+    context = SimpleNamespace(launch_configurations=dict(given))
+    found, files = [], {path.name}
+    for action in description.args[0]:
+        match type(action).__name__:
+            case "DeclareLaunchArgument":
+                assert action.kw["description"]
+                context.launch_configurations.setdefault(action.args[0], action.kw["default_value"])
+            case "OpaqueFunction":
+                found += action.kw["function"](context, *action.kw["args"])
+            case "IncludeLaunchDescription":
+                passed = {key: value.perform(context) for key, value in action.kw["launch_arguments"]}
+                file = action.args[0].args[0].rpartition("/")[2]
+                more, their_files = nodes(file.removesuffix(".launch.py"), passed)
+                found, files = found + more, files | their_files
+    return found, files
+
+
+def test_the_layers_have_launch_files() -> None:
+    assert {path.name for path in launch_files()} == {f"{name}.launch.py" for name in FILES}
+
+
+@pytest.mark.usefixtures("launch_api")
+def test_sim_launch_starts_the_whole_graph_through_every_file() -> None:
+    found, files = nodes("sim", {"seed": "3", "link": "x", "lockstep": "false"})
+    graph = tabletop_graph(GraphOptions(seed=3, link="x", lockstep=False))
+    assert [action.kw["name"] for action in found] == [node.name for node in graph.nodes]
+    for action, node in zip(found, graph.nodes, strict=True):
+        assert (action.kw["package"], action.kw["executable"]) == (node.package, node.executable)
+        file, overrides = action.kw["parameters"]
+        assert file == str(node.parameter_path)
+        assert {name: value.args[0] for name, value in overrides.items()} == dict(node.overrides)
+        assert all(value.kw["value_type"] is type(value.args[0]) for value in overrides.values())
+    assert files == {f"{name}.launch.py" for name in FILES}
+
+
+@pytest.mark.usefixtures("launch_api")
+def test_stack_launch_leaves_the_simulator_out() -> None:
+    found, _ = nodes("stack", {"use_sim_time": "false"})
+    assert {action.kw["package"] for action in found} & {"vla_sim"} == set()
+    assert all(action.kw["parameters"][1]["use_sim_time"].args[0] is False for action in found)
+
+
+@pytest.mark.usefixtures("launch_api")
+@pytest.mark.parametrize("name", STACK_LAYERS)
+def test_each_layer_runs_alone(name: str) -> None:
+    found, _ = nodes(name, {})
+    assert [action.kw["name"] for action in found] == [n.name for n in tabletop_graph(GraphOptions()).layer(name)]
+
+
+def test_all_layers_are_covered() -> None:
+    assert set(FILES) == {"sim", "stack", *LAYERS}

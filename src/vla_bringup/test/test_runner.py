@@ -1,0 +1,139 @@
+"""Processes of a graph: READY, death, shutdown, leftovers. The nodes are tiny scripts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vla_bringup.graph import GraphOptions, tabletop_graph
+from vla_bringup.jobs import Job, launch_jobs, node_command, process_jobs
+from vla_bringup.runner import Runner, link_files
+from vla_core.errors import GraphError
+
+POLITE = """
+import signal, sys
+signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+print("READY NAME", flush=True)
+while True: signal.pause()
+"""
+DEAF = POLITE.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
+STUBBORN = DEAF.replace("print(", "signal.signal(signal.SIGTERM, signal.SIG_IGN); print(")
+
+
+def job(name: str, script: str) -> Job:
+    return Job(name, (sys.executable, "-c", script.replace("NAME", name)), (name,))
+
+
+def link() -> str:
+    return f"test{os.getpid()}"
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() and "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_all_ready_then_all_gone(tmp_path: Path) -> None:
+    ready: list[str] = []
+    runner = Runner([job("a", POLITE), job("b", POLITE)], link(), tmp_path)
+    runner.start(ready.append)
+    pids = list(runner.pids.values())
+    runner.check()
+    report = runner.stop()
+    assert sorted(ready) == ["a", "b"]
+    assert report.clean and runner.stop() is report
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_death_is_named_with_its_last_lines(tmp_path: Path) -> None:
+    script = POLITE.replace("while True: signal.pause()", 'import time; time.sleep(0.2); sys.exit("ran out of sugar")')
+    with Runner([job("a", POLITE), job("b", script)], link(), tmp_path) as runner:
+        with pytest.raises(GraphError, match=r"(?s)got b ended with status 1: .*ran out of sugar"):
+            for _ in range(500):
+                runner.check()
+                time.sleep(0.01)
+    assert runner.report is not None and runner.report.failed == {"b": 1}
+
+
+def test_a_refused_start_gives_the_sentence_and_stops_the_others(tmp_path: Path) -> None:
+    script = 'import sys; print("noise"); print("ERROR weights: got x; expected y; fix: z"); sys.exit(2)'
+    runner = Runner([job("a", POLITE), job("b", script)], link(), tmp_path)
+    with pytest.raises(GraphError, match="got b ended with status 2: ERROR weights: got x; expected y; fix: z;"):
+        runner.start()
+    assert not any(alive(pid) for pid in runner.pids.values())
+
+
+def test_no_ready_in_time(tmp_path: Path) -> None:
+    runner = Runner([job("a", POLITE.replace("READY", "STARTING"))], link(), tmp_path, start_timeout_s=0.5)
+    with pytest.raises(GraphError, match=r"(?s)got no READY from a within 0.5 s: .*STARTING a"):
+        runner.start()
+
+
+def test_a_deaf_process_is_terminated_and_a_stubborn_one_killed(tmp_path: Path) -> None:
+    jobs = [job("a", POLITE), job("b", DEAF), job("c", STUBBORN)]
+    with Runner(jobs, link(), tmp_path, grace_s=0.3) as runner:
+        pass
+    report = runner.report
+    assert report is not None and not report.clean
+    assert (report.terminated, report.killed) == (("b",), ("c",))
+    assert report.failed == {"b": -signal.SIGTERM, "c": -signal.SIGKILL}
+
+
+def test_files_of_our_link_are_removed_and_no_others(tmp_path: Path) -> None:
+    name = link()
+    ours = [Path(f"/dev/shm/vla_{name}_{box}") for box in ("state", "plan", "status.123")]
+    other = Path(f"/dev/shm/vla_{name}_x_state")  # belongs to the link '<name>_x'
+    try:
+        for path in [*ours, other]:
+            path.write_bytes(b"")
+        assert link_files(name) == sorted(ours)
+        with Runner([job("a", POLITE)], name, tmp_path) as runner:
+            pass
+        assert runner.report is not None
+        assert runner.report.left_behind == tuple(sorted(path.name for path in ours))
+        assert link_files(name) == [] and other.exists()
+    finally:
+        other.unlink(missing_ok=True)
+
+
+def test_nodes_follow_a_killed_runner(tmp_path: Path) -> None:
+    """Regression guard: a runner that dies by SIGKILL must not leave a robot driven by orphans."""
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from vla_bringup.jobs import Job
+from vla_bringup.runner import Runner
+runner = Runner([Job("a", (sys.executable, "-c", {POLITE.replace("NAME", "a")!r}), ("a",))], "{link()}", Path({str(tmp_path)!r}))
+runner.start()
+print(runner.pids["a"], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""  # noqa: E501
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    pid = int(out.stdout)
+    for _ in range(1000):
+        if not alive(pid):
+            break
+        time.sleep(0.01)
+    assert not alive(pid)
+
+
+def test_node_command_quotes_texts_and_keeps_types() -> None:
+    graph = tabletop_graph(GraphOptions(instruction='say "hi": 1', namespace="arm", seed=5))
+    command = node_command(graph.node("sim_node"))
+    assert command[:4] == (sys.executable, "-m", "vla_sim.sim_node", "--ros-args")
+    assert "__ns:=/arm" in command and "seed:=5" in command and "lockstep:=true" in command
+    assert r'instruction:="say \"hi\": 1"' in command
+
+
+def test_jobs_cover_the_graph_either_way() -> None:
+    graph = tabletop_graph(GraphOptions(seed=2, lockstep=False))
+    every = tuple(node.name for node in graph.nodes)
+    assert tuple(name for one in process_jobs(graph) for name in one.nodes) == every
+    (launch,) = launch_jobs(graph)
+    assert launch.nodes == every and launch.command[-1].startswith("link:=")
+    assert {"seed:=2", "lockstep:=false"} <= set(launch.command)

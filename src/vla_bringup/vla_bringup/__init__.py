@@ -1,0 +1,1 @@
+"""The node graph as data, launch files, configuration and the `vla` commands."""

@@ -1,0 +1,1 @@
+"""What the commands compute, ROS-free: recordings, summaries, pictures."""

@@ -1,0 +1,98 @@
+"""The numbers of `result.json`, from a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vla_bringup.core.recording import Recording, StageTrace
+from vla_bringup.statistics import quantiles, rounded
+from vla_core.types import NS
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One run: from sending the goal to its result [ns], on both clocks."""
+
+    start_ns: int
+    end_ns: int
+    monotonic_start_ns: int
+    monotonic_end_ns: int
+
+    @property
+    def sim_s(self) -> float:
+        return (self.end_ns - self.start_ns) / NS
+
+    @property
+    def wall_s(self) -> float:
+        return (self.monotonic_end_ns - self.monotonic_start_ns) / NS
+
+
+def summarise(
+    recording: Recording, span: Span, captured_ns: Sequence[int], image_to_torque_ms: Sequence[float]
+) -> dict[str, Any]:
+    """Everything that is measured during a run; rates are per second of the ROS clock.
+
+    Args:
+        recording: Of the whole run.
+        span: What to look at.
+        captured_ns: Stamps of all pictures taken.
+        image_to_torque_ms: Latencies of the span.
+    """
+    chunks = [c for c in recording.chunks if c.stamp_ns >= span.start_ns]
+    controls = [c for c in recording.controls if c.stamp_ns >= span.start_ns]
+    last, before = (controls[-1] if controls else None), _before(recording, span.start_ns)
+    return {
+        "stages": stages(recording.stages, span),
+        "wall_s": rounded(span.wall_s),
+        "sim_s": rounded(span.sim_s),
+        "real_time_factor": rounded(span.sim_s / span.wall_s) if span.wall_s > 0 else None,
+        "observation_hz": rate_hz([s for s in recording.observations_ns if s >= span.start_ns]),
+        "chunk_hz": rate_hz([c.stamp_ns for c in chunks]),
+        "inference_ms": quantiles([1e3 * c.inference_s for c in chunks], ("p50", "p95")),
+        "image_to_torque_ms": quantiles(image_to_torque_ms),
+        "dropped_frames": dropped(captured_ns, recording.observations_ns),
+        "starved_s": rounded(recording.starved_s),
+        "limits_hit": limits(last.limit_counts if last else {}, before),
+        "max_jerk": rounded(last.max_jerk) if last else None,
+    }
+
+
+def rate_hz(stamps_ns: Sequence[int]) -> float:
+    """Mean rate of stamps [Hz]; 0 with fewer than two."""
+    distinct = sorted(set(stamps_ns))
+    if len(distinct) < 2:
+        return 0.0
+    return rounded((len(distinct) - 1) * NS / (distinct[-1] - distinct[0]))
+
+
+def dropped(captured_ns: Sequence[int], observations_ns: Sequence[int]) -> int:
+    """Pictures taken between the first and the last observation that no observation holds."""
+    if not observations_ns:
+        return len(captured_ns)
+    first, last = min(observations_ns), max(observations_ns)
+    return sum(first <= stamp <= last for stamp in captured_ns) - len(set(observations_ns))
+
+
+def limits(counts: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    """Ticks in which each limit acted, without those that never did."""
+    hit = {name: count - before.get(name, 0) for name, count in counts.items()}
+    return {name: count for name, count in hit.items() if count > 0}
+
+
+def stages(traces: Sequence[StageTrace], span: Span) -> list[dict[str, Any]]:
+    """Stages with their begin since the goal, in both times."""
+    return [
+        {
+            "stage": trace.stage,
+            "sim_s": rounded((trace.stamp_ns - span.start_ns) / NS),
+            "wall_s": rounded((trace.monotonic_ns - span.monotonic_start_ns) / NS),
+        }
+        for trace in traces
+    ]
+
+
+def _before(recording: Recording, start_ns: int) -> dict[str, int]:
+    earlier = [c for c in recording.controls if c.stamp_ns < start_ns]
+    return earlier[-1].limit_counts if earlier else {}

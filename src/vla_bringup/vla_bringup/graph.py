@@ -1,0 +1,164 @@
+"""The node graph as data, written once: `launch/*.launch.py` and the process runner are both made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from vla_core.errors import UnknownNameError
+from vla_core.files import config_path, workspace_root
+
+Scalar = bool | int | float | str
+Layer = Literal["sim", "perception", "policy", "control", "navigation"]
+LAYERS: tuple[Layer, ...] = get_args(Layer)
+STACK_LAYERS: tuple[Layer, ...] = LAYERS[1:]  # what runs on a robot, where drivers take the place of `sim`
+
+
+def _option(default: Scalar, description: str) -> Any:
+    return field(default=default, metadata={"description": description})
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOptions:
+    """What a user can choose about the graph; each is a launch argument of the same name."""
+
+    robot: str = _option("panda", "robot, a file of config/robots")
+    contract: str = _option("tabletop_panda", "contract, a file of config/contracts")
+    policy: str = _option("tabletop_flow", "policy preset, a file of config/policies")
+    scene: str = _option("tabletop", "simulated scene, a file of config/scenes")
+    seed: int = _option(0, "decides everything that is random: scene and sampling of actions")
+    instruction: str = _option("", "build the scene for this instruction; empty: draw a task")
+    split: str = _option("train", "which objects and phrases a drawn task may have")
+    lockstep: bool = _option(True, "the simulated world waits for servo and policy; false: real time")
+    use_sim_time: bool = _option(True, "nodes take their time from /clock; false on a physical robot")
+    namespace: str = _option("", "namespace of every node, for more than one robot")
+    link: str = _option("vla", "name of the shared-memory link, one per running graph")
+
+    @classmethod
+    def describe(cls) -> dict[str, tuple[Scalar, str]]:
+        """Every option: name → (default, description)."""
+        return {f.name: (f.default, f.metadata["description"]) for f in fields(cls)}
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str]) -> GraphOptions:
+        """Make options of launch-argument texts; options that aren't named keep their default.
+
+        Raises:
+            UnknownNameError: no such option, or no such truth value.
+            ValueError: not a whole number where one is needed.
+        """
+        known = cls.describe()
+        values: dict[str, Any] = {}
+        for name, text in texts.items():
+            if name not in known:
+                raise UnknownNameError("option", name, known)
+            values[name] = _parse(text, known[name][0])
+        return cls(**values)
+
+
+def _parse(text: str, like: Scalar) -> Scalar:
+    if isinstance(like, bool):
+        truths = {"true": True, "1": True, "false": False, "0": False}
+        if text.lower() not in truths:
+            raise UnknownNameError("truth value", text, ("true", "false"))
+        return truths[text.lower()]
+    return int(text) if isinstance(like, int) else text
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node process.
+
+    Attributes:
+        name: Node name.
+        package: ROS package, also the Python module's name.
+        executable: Entry point of the package, also the module `<package>.<executable>`.
+        layer: Which launch file starts it.
+        parameter_file: File of `config/` with its parameters.
+        overrides: Parameters that the options decide; they win over the file.
+        remaps: Topic names, from → to.
+        namespace: ROS namespace, empty: the root.
+    """
+
+    name: str
+    package: str
+    executable: str
+    layer: Layer
+    parameter_file: str
+    overrides: Mapping[str, Scalar]
+    remaps: Mapping[str, str] = field(default_factory=dict)
+    namespace: str = ""
+
+    @property
+    def parameter_path(self) -> Path:
+        return workspace_root() / "config" / self.parameter_file
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes in the order of the straight line, and the options that they were made from."""
+
+    options: GraphOptions
+    nodes: tuple[NodeSpec, ...]
+
+    def layer(self, name: str) -> tuple[NodeSpec, ...]:
+        """Nodes of one layer.
+
+        Raises:
+            UnknownNameError: no such layer.
+        """
+        if name not in LAYERS:
+            raise UnknownNameError("layer", name, LAYERS)
+        return tuple(node for node in self.nodes if node.layer == name)
+
+    def node(self, name: str) -> NodeSpec:
+        """Node by name.
+
+        Raises:
+            UnknownNameError: no such node.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise UnknownNameError("node", name, (node.name for node in self.nodes))
+
+
+def tabletop_graph(options: GraphOptions) -> Graph:
+    """The whole line for one arm on a table.
+
+    Raises:
+        UnknownNameError: robot, contract, policy or scene has no file; the message lists those that have.
+    """
+    kinds = {"robots": options.robot, "contracts": options.contract, "policies": options.policy}
+    for kind, name in (kinds | {"scenes": options.scene}).items():
+        config_path(kind, name)
+    link = {"link": options.link}
+    robot = {"robot": options.robot}
+    contract = {"contract": options.contract}
+    world: dict[str, Scalar] = {"scene": options.scene} | link
+    task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
+    rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
+        ("sim", "vla_sim", "sim_node", world | task | {"lockstep": options.lockstep}),
+        ("sim", "vla_sim", "camera_node", world),
+        ("perception", "vla_perception", "observation_node", {**contract}),
+        ("policy", "vla_policy", "policy_node", {**contract, "policy": options.policy, "seed": options.seed}),
+        ("control", "vla_control", "executor_node", {**robot, **contract, **link}),
+        ("control", "vla_control", "servo_node", {**robot, **link}),
+        ("control", "vla_control", "safety_monitor_node", {**robot, **link}),
+        ("navigation", "vla_navigation", "mission_node", {}),
+    )
+    nodes = tuple(
+        NodeSpec(
+            name=name,
+            package=package,
+            executable=name,
+            layer=layer,
+            parameter_file=f"{package.removeprefix('vla_')}.yaml",
+            overrides={"use_sim_time": options.use_sim_time, **overrides},
+            namespace=options.namespace,
+        )
+        for layer, package, name, overrides in rows
+    )
+    return Graph(options, nodes)

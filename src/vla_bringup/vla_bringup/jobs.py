@@ -1,0 +1,74 @@
+"""What to run for a graph: one process per node, or one `ros2 launch` where launch_ros is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass
+
+from vla_bringup.graph import Graph, GraphOptions, NodeSpec, Scalar
+from vla_core.files import workspace_root
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One operating-system process.
+
+    Attributes:
+        name: Names its log file.
+        command: Program and arguments.
+        nodes: Nodes whose line `READY <name>` it prints.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+
+def has_launch() -> bool:
+    """Whether `ros2 launch` can be used."""
+    return all(importlib.util.find_spec(name) is not None for name in ("launch_ros", "ros2launch"))
+
+
+def jobs(graph: Graph) -> list[Job]:
+    """Jobs for a graph: through `ros2 launch` where there is one."""
+    return launch_jobs(graph) if has_launch() else process_jobs(graph)
+
+
+def process_jobs(graph: Graph) -> list[Job]:
+    """One job per node."""
+    return [Job(node.name, node_command(node), (node.name,)) for node in graph.nodes]
+
+
+def launch_jobs(graph: Graph) -> list[Job]:
+    """One job: sim.launch.py with the options as launch arguments."""
+    file = workspace_root() / "launch" / "sim.launch.py"
+    arguments = [
+        f"{name}:={_launch_text(getattr(graph.options, name))}"
+        for name in GraphOptions.describe()
+        if getattr(graph.options, name) != ""
+    ]
+    command = (sys.executable, "-m", "ros2cli.cli", "launch", "--noninteractive", str(file), *arguments)
+    return [Job("launch", command, tuple(node.name for node in graph.nodes))]
+
+
+def node_command(node: NodeSpec) -> tuple[str, ...]:
+    """Command line of one node, in the interpreter that runs us."""
+    arguments = ["-r", f"__node:={node.name}"]
+    if node.namespace:
+        arguments += ["-r", f"__ns:=/{node.namespace.strip('/')}"]
+    for source, target in node.remaps.items():
+        arguments += ["-r", f"{source}:={target}"]
+    arguments += ["--params-file", str(node.parameter_path)]
+    for name, value in node.overrides.items():
+        arguments += ["-p", f"{name}:={_yaml(value)}"]
+    return (sys.executable, "-m", f"{node.package}.{node.executable}", "--ros-args", *arguments)
+
+
+def _yaml(value: Scalar) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _launch_text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

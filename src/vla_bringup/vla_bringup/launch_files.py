@@ -1,0 +1,93 @@
+"""Turn the graph into launch descriptions. Imports launch and launch_ros only when a launch file runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vla_bringup.graph import LAYERS, GraphOptions, NodeSpec, tabletop_graph
+from vla_core.files import workspace_root
+
+if TYPE_CHECKING:
+    from launch import LaunchContext, LaunchDescription
+
+
+def layer(name: str) -> LaunchDescription:
+    """Description of one layer's nodes, with every option of the graph as a described argument.
+
+    Args:
+        name: One of `graph.LAYERS`.
+    """
+    from launch import LaunchDescription
+    from launch.actions import OpaqueFunction
+
+    assert name in LAYERS, name
+    return LaunchDescription([*_arguments(), OpaqueFunction(function=_nodes, args=[name])])
+
+
+def including(files: tuple[str, ...], layers: tuple[str, ...] = ()) -> LaunchDescription:
+    """Description that starts layers of its own and hands all arguments on to other launch files.
+
+    Args:
+        files: Names of files in `launch/`, e.g. 'control.launch.py'.
+        layers: Layers started by this file itself, before the others.
+    """
+    from launch import LaunchDescription
+    from launch.actions import IncludeLaunchDescription, OpaqueFunction
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+    from launch.substitutions import LaunchConfiguration
+
+    arguments = [(option, LaunchConfiguration(option)) for option in GraphOptions.describe()]
+    own = [OpaqueFunction(function=_nodes, args=[name]) for name in layers]
+    folder = workspace_root() / "launch"
+    others = [
+        IncludeLaunchDescription(PythonLaunchDescriptionSource(str(folder / file)), launch_arguments=arguments)
+        for file in files
+    ]
+    return LaunchDescription([*_arguments(), *own, *others])
+
+
+def _arguments() -> list[Any]:
+    from launch.actions import DeclareLaunchArgument
+
+    return [
+        DeclareLaunchArgument(name, default_value=_text(default), description=description)
+        for name, (default, description) in GraphOptions.describe().items()
+    ]
+
+
+def _nodes(context: LaunchContext, name: str) -> list[Any]:
+    from launch.substitutions import LaunchConfiguration
+
+    texts = {option: LaunchConfiguration(option).perform(context) for option in GraphOptions.describe()}
+    return [_action(node) for node in tabletop_graph(GraphOptions.parse(texts)).layer(name)]
+
+
+def _action(node: NodeSpec) -> Any:
+    """One process of a launch; the launch goes down with it, since a line with a hole in it drives nothing."""
+    from launch.actions import Shutdown
+    from launch_ros.actions import Node
+    from launch_ros.parameter_descriptions import ParameterValue
+
+    overrides = {name: ParameterValue(value, value_type=type(value)) for name, value in node.overrides.items()}
+    return Node(
+        package=node.package,
+        executable=node.executable,
+        name=node.name,
+        namespace=node.namespace,
+        parameters=[str(node.parameter_path), overrides],
+        remappings=list(node.remaps.items()),
+        output="screen",
+        emulate_tty=True,
+        sigterm_timeout="2",
+        on_exit=Shutdown(reason=f"{node.name} ended"),
+    )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def launch_files() -> list[Path]:
+    """Every launch file of the workspace."""
+    return sorted((workspace_root() / "launch").glob("*.launch.py"))

@@ -1,0 +1,180 @@
+"""A ROS node of our own beside a running graph: it sends goals, resets the world and asks the judge."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import rclpy
+from action_msgs.msg import GoalStatus
+from rcl_interfaces.srv import SetParameters
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from vla_bringup.graph import Scalar
+from vla_core.errors import ConfigError, GraphError
+from vla_msgs.action import ExecuteInstruction
+
+_TURN_S = 0.1
+_SERVICE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class MissionResult:
+    """What the stack itself says about a goal; times in [s, ROS clock]."""
+
+    success: bool
+    error_code: str
+    message: str
+    success_estimate: float
+    duration_s: float
+    first_motion_s: float
+
+
+class Session:
+    """Context manager; its node spins in a thread.
+
+    Args:
+        name: Node name.
+        check: Called while waiting; raises when the graph is broken.
+        namespace: Of the graph.
+    """
+
+    def __init__(self, name: str, check: Callable[[], None] = lambda: None, namespace: str = "") -> None:
+        self._context = Context()
+        rclpy.init(args=[], context=self._context)
+        self.node: Node = rclpy.create_node(name, namespace=namespace, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._check = check
+        self._thread = threading.Thread(target=self._spin, name="session", daemon=True)
+        self._goal: Any = None
+
+    def __enter__(self) -> Session:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown()
+        self._context.try_shutdown()
+        self._thread.join(timeout=5.0)
+        self.node.destroy_node()
+
+    def set_parameters(self, node: str, values: Mapping[str, Scalar]) -> None:
+        """Set parameters of another node.
+
+        Raises:
+            ConfigError: it refuses one.
+            GraphError: it doesn't answer.
+        """
+        client = self.node.create_client(SetParameters, f"{node}/set_parameters")
+        request = SetParameters.Request(parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()])
+        response = self._call(client, request)
+        for name, result in zip(values, response.results, strict=True):
+            if not result.successful:
+                raise ConfigError(f"{name}={values[name]!r} refused by {node}", result.reason, "give another value")
+
+    def reset(self, seed: int, instruction: str = "", split: str = "train", family: str = "") -> str:
+        """Fill the simulated world anew; returns its instruction.
+
+        Raises:
+            ConfigError: the simulator refuses.
+        """
+        self.set_parameters("sim_node", {"seed": seed, "instruction": instruction, "split": split, "family": family})
+        response = self._call(self.node.create_client(Trigger, "sim_node/debug/reset"), Trigger.Request())
+        if not response.success:
+            raise ConfigError("a refused reset", response.message, "ask for another scene")
+        return str(response.message)
+
+    def judge(self) -> dict[str, Any]:
+        """Ground truth of the simulated world, `success` among it; never an input of the stack."""
+        response = self._call(self.node.create_client(Trigger, "sim_node/debug/judge"), Trigger.Request())
+        truth: dict[str, Any] = json.loads(response.message)
+        return truth
+
+    def execute(
+        self, instruction: str, timeout_s: float, on_feedback: Callable[[ExecuteInstruction.Feedback], None]
+    ) -> MissionResult:
+        """Send a goal to mission_node and wait for its result.
+
+        Args:
+            instruction: What to do.
+            timeout_s: On the ROS clock; 0: the mission's default.
+            on_feedback: Called on the session's thread.
+
+        Raises:
+            GraphError: mission_node doesn't answer or refuses the goal.
+        """
+        client = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
+        self.wait_until(client.server_is_ready, "the action execute_instruction")
+        goal = ExecuteInstruction.Goal(instruction=instruction, timeout_s=float(timeout_s))
+        handle = self._result(
+            client.send_goal_async(goal, feedback_callback=lambda message: on_feedback(message.feedback)), "the goal"
+        )
+        if not handle.accepted:
+            raise GraphError("a refused goal", "mission_node to accept it", "see logs/mission_node.log")
+        future = handle.get_result_async()
+        try:
+            answer = self._wait_forever(future)
+        except BaseException:
+            handle.cancel_goal_async()
+            raise
+        result = answer.result
+        names = {GoalStatus.STATUS_CANCELED: "cancelled"}
+        return MissionResult(
+            success=bool(result.success),
+            error_code=result.error_code or names.get(answer.status, ""),
+            message=result.message,
+            success_estimate=float(result.success_estimate),
+            duration_s=float(result.duration_s),
+            first_motion_s=float(result.first_motion_s),
+        )
+
+    def _call(self, client: Any, request: Any) -> Any:
+        try:
+            self.wait_until(client.service_is_ready, f"service {client.srv_name}")
+            return self._result(client.call_async(request), f"an answer from {client.srv_name}")
+        finally:
+            self.node.destroy_client(client)
+
+    def _result(self, future: Future, what: str) -> Any:
+        self.wait_until(future.done, what)
+        return future.result()
+
+    def _wait_forever(self, future: Future) -> Any:
+        """For what ends by the mission's own clock; `check` notices a graph that stands still."""
+        while not future.done():
+            self._check()
+            time.sleep(_TURN_S)
+        return future.result()
+
+    def wait_until(self, ready: Callable[[], bool], what: str, timeout_s: float = _SERVICE_S) -> None:
+        """Wait for something of the graph.
+
+        Raises:
+            GraphError: `what` hasn't come within `timeout_s` of wall time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            self._check()
+            if time.monotonic() > deadline:
+                raise GraphError(f"no sign of {what} for {timeout_s:g} s", "a running graph", "see the logs of its nodes")
+            time.sleep(0.005)
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass

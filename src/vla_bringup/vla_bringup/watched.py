@@ -1,0 +1,138 @@
+"""A running graph with everything that watches it: processes, session, recorder, latencies."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vla_bringup.core.latency import LatencyWatch
+from vla_bringup.core.recording import ImageSpool, Recording, StageTrace
+from vla_bringup.core.summary import Span, summarise
+from vla_bringup.graph import Graph
+from vla_bringup.jobs import jobs
+from vla_bringup.recorder import Recorder
+from vla_bringup.runner import Runner
+from vla_bringup.session import MissionResult, Session
+from vla_core.contract import load_contract
+from vla_core.errors import GraphError
+from vla_core.files import config_path, load_yaml
+from vla_core.types import NS
+from vla_msgs.action import ExecuteInstruction
+
+_STALL_S = 60.0  # longest wall time without progress of the ROS clock while a goal runs
+
+
+def new_link() -> str:
+    """Name of a link that no other graph on this machine uses."""
+    return f"g{os.getpid()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One goal carried out.
+
+    Attributes:
+        result: What the stack says.
+        truth: What the judge says, see vla_sim.core.truth.
+        summary: Measured numbers, see vla_bringup.core.summary.
+        span: From goal to result.
+        image_to_torque_ms: One latency per answered observation.
+    """
+
+    result: MissionResult
+    truth: dict[str, Any]
+    summary: dict[str, Any]
+    span: Span
+    image_to_torque_ms: list[float]
+
+
+class WatchedGraph:
+    """Context manager: starts the graph, then watches it.
+
+    Args:
+        graph: What to run.
+        out: Folder for logs and scratch files.
+        say: Takes progress lines.
+    """
+
+    def __init__(self, graph: Graph, out: Path, say: Callable[[str], None]) -> None:
+        self._graph, self._out, self._say = graph, out, say
+        self._stack = ExitStack()
+        self._moved = (0, 0.0)
+        out.mkdir(parents=True, exist_ok=True)
+        self.runner = Runner(jobs(graph), graph.options.link, out / "logs")
+
+    def __enter__(self) -> WatchedGraph:
+        self._say(f"starting {len(self._graph.nodes)} nodes, logs in {self.runner.log('*').parent}")
+        options = self._graph.options
+        try:
+            self._stack.callback(self.runner.stop)
+            self.runner.start(lambda node: self._say(f"ready: {node}"))
+            self._spool = ImageSpool(self._out / "images.tmp")
+            self._stack.callback(self._spool.close)
+            self.latency = LatencyWatch(options.link)
+            self._stack.callback(self.latency.close)
+            self.session = Session(f"watch_{os.getpid()}", self._check, options.namespace)
+            contract, robot = load_contract(options.contract), load_yaml(config_path("robots", options.robot))
+            self.recorder = Recorder(self.session.node, contract.view_names, str(robot["base_frame"]), self._spool)
+            self._stack.enter_context(self.session)
+            self.session.wait_until(lambda: self.recording.clock_ns > 0, "/clock")
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def recording(self) -> Recording:
+        """What has been seen so far."""
+        return self.recorder.recording
+
+    def carry_out(self, instruction: str, timeout_s: float, on_stage: Callable[[str, str], None]) -> Run:
+        """Send an instruction, wait for the mission's end, ask the judge.
+
+        Args:
+            instruction: What to do.
+            timeout_s: On the ROS clock; 0: the mission's default.
+            on_stage: Called with the name of each new stage and the sub-task in words.
+
+        Raises:
+            GraphError: a node died, or the clock stands still.
+        """
+        recording = self.recording
+        recording.stages.clear()
+
+        def on_feedback(feedback: ExecuteInstruction.Feedback) -> None:
+            if not recording.stages or recording.stages[-1].stage != feedback.stage:
+                recording.stages.append(StageTrace(feedback.stage, recording.clock_ns, time.monotonic_ns()))
+                on_stage(feedback.stage, feedback.subtask)
+
+        self._moved = (0, time.monotonic())
+        start_ns, monotonic_ns = recording.clock_ns, time.monotonic_ns()
+        result = self.session.execute(instruction, timeout_s, on_feedback)
+        monotonic_end_ns, truth = time.monotonic_ns(), self.session.judge()
+        span = Span(start_ns, start_ns + round(result.duration_s * NS), monotonic_ns, monotonic_end_ns)
+        latencies = self.latency.image_to_torque_ms(start_ns)
+        summary = summarise(recording, span, self.latency.captured_ns, latencies)
+        return Run(result, truth, summary, span, latencies)
+
+    def _check(self) -> None:
+        self.runner.check()
+        clock_ns, now_s = self.recording.clock_ns, time.monotonic()
+        if clock_ns != self._moved[0]:
+            self._moved = (clock_ns, now_s)
+        elif now_s - self._moved[1] > _STALL_S:
+            raise GraphError(
+                f"a clock that has stood at {clock_ns / NS:.2f} s for {_STALL_S:g} s", "simulated time to pass",
+                f"see {self.runner.log('sim_node')}",
+            )  # fmt: skip

@@ -1,0 +1,299 @@
+"""Stage 3: action chunks in, one smooth joint trajectory out.
+
+A chunk answers the observation at its stamp, and step i is meant for stamp + i * dt. On arrival the past steps are
+skipped, the rest goes through inverse kinematics and becomes one smooth curve, the running motion is led over to it by
+one jerk-limited blend, and a brake at the end brings the arm to rest should no newer chunk come. A chunk that can't be
+executed is rejected as a whole; the running plan stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_core.contract import Contract
+from vla_core.errors import ChunkError, ConfigError
+from vla_core.records import MAX_KNOTS, PLAN
+from vla_core.types import ActionChunk, Float32, Float64, JointTarget
+
+from vla_control.core.ik import ChunkIk, JointPath
+from vla_control.core.knots import Knots
+from vla_control.core.parameters import ExecutorParameters
+from vla_control.core.robot import RobotModel
+from vla_control.core.spline import ChunkSpline
+from vla_control.core.trajectory import Trajectory, TrajectoryBuilder
+
+_POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
+_GRIPPER = "gripper"
+_OPEN_ABOVE, _CLOSED_BELOW = 0.6, 0.4
+_AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as messages
+_BRAKE_ROOM_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorStatus:
+    """What is committed and what is left; the fields of ExecutorState.msg.
+
+    Attributes:
+        committed: float32 (P,A): the steps of the chunk in execution within `committed_s` from now.
+        chunks_stretched, late_joins, steps_pulled_in: Counts since start: chunks slowed down to keep the joint limits,
+            blends that met their chunk late, steps out of reach that were replaced by the nearest reachable pose.
+    """
+
+    stamp_ns: int
+    mode: str
+    strategy: str
+    sequence: int
+    answers_ns: int
+    steps_consumed: int
+    steps_left: int
+    committed_s: float
+    action_names: tuple[str, ...]
+    committed: Float32
+    starved_s: float
+    chunks_accepted: int
+    chunks_rejected: int
+    last_error: str
+    chunks_stretched: int
+    late_joins: int
+    steps_pulled_in: int
+
+
+class ChunkExecutor:
+    """Turns chunks of one contract into plans for one robot.
+
+    Attributes:
+        plan: PLAN record, shape (1,): what the servo follows.
+    """
+
+    def __init__(self, robot: RobotModel, contract: Contract, params: ExecutorParameters) -> None:
+        """Prepare for chunks of `contract`.
+
+        Raises:
+            ConfigError: the contract is for another robot, lacks an action, or its horizon is longer than a plan.
+        """
+        self.robot, self.contract, self.params = robot, contract, params
+        config = robot.config
+        if contract.robot != config.name:
+            raise ConfigError(f"contract for '{contract.robot}'", f"robot '{config.name}'", "choose matching files")
+        wanted = (*(_POSE if contract.action_space == "tool_pose" else config.joints), _GRIPPER)
+        missing = [name for name in wanted if name not in contract.action_names]
+        if missing:
+            raise ConfigError(f"contract '{contract.name}' without actions {missing}", f"{list(wanted)}", "add them")
+        self._columns = [contract.action_names.index(name) for name in wanted[:-1]]
+        self._gripper = contract.action_names.index(_GRIPPER)
+        longest_s = MAX_KNOTS * params.knot_dt_s - _BRAKE_ROOM_S
+        if contract.horizon * contract.dt_s > longest_s:
+            got = f"a horizon of {contract.horizon * contract.dt_s:.1f} s"
+            raise ConfigError(got, f"at most {longest_s:.1f} s", "raise knot_dt_s in config/control.yaml")
+        self._ik = ChunkIk(robot, params)
+        self._builder = TrajectoryBuilder(config, params)
+        self.plan = np.zeros(1, PLAN)
+        self._knots = Knots(self.plan)
+        self._accepted = self._rejected = self._stretched = self._late = self._pulled_in = 0
+        self._last_error = ""
+        self._chunk: ActionChunk | None = None
+        self._open, self._starved_s, self._stopped = False, 0.0, False
+
+    def reset(self, q: Float64, gripper_width_m: float, now_ns: int) -> None:
+        """Forget everything but the counters and hold at q.
+
+        Args:
+            q: [rad] (J,), where the arm is or is held. gripper_width_m: [m].
+        """
+        hold = np.array(q, dtype=np.float64)[None, :]
+        rest = np.zeros_like(hold)
+        self._knots.clear()
+        self._knots.store(hold, rest, rest, np.array([gripper_width_m]), now_ns, self.params.knot_dt_s)
+        self._knots.fresh_until_ns[0] = now_ns
+        self._chunk = None
+        self._open = gripper_width_m > 0.5 * self.robot.config.gripper.max_width_m
+        self._starved_s, self._stopped = 0.0, False
+
+    def accept(self, chunk: ActionChunk, now_ns: int) -> None:
+        """Replace what is left of the running motion by a new chunk.
+
+        Args:
+            chunk: Answer of the policy. now_ns: Present time on the ROS clock.
+
+        Raises:
+            ChunkError: the chunk can't be executed; the running plan is unchanged.
+        """
+        try:
+            self._validate(chunk, now_ns)
+            self._execute(chunk, now_ns)
+        except ChunkError as error:
+            self._rejected += 1
+            self._last_error = str(error)
+            raise
+        self._accepted += 1
+        self._last_error = ""
+
+    def stop(self, now_ns: int) -> None:
+        """Come to rest as fast as the limits allow; chunks are rejected until `reset`."""
+        width_m = self._knots.width_at(now_ns)
+        trajectory = self._builder.stop(self._knots, now_ns)
+        self._knots.store(
+            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2,
+            np.full(len(trajectory.q_rad), width_m), trajectory.start_ns, self.params.knot_dt_s,
+        )  # fmt: skip
+        self._knots.fresh_until_ns[0] = min(int(self._knots.fresh_until_ns[0]), trajectory.fresh_until_ns)
+        self._stopped = True
+
+    def sample(self, now_ns: int) -> JointTarget:
+        """Where the plan wants the joints at `now_ns`; the feed-forward torque is the servo's business and zero here.
+
+        Raises:
+            ChunkError: there is no plan before the first reset.
+        """
+        if not self._knots.count[0]:
+            raise ChunkError("no plan", "a reset to the robot's posture first", "start the robot driver")
+        q, qd, qdd = np.zeros((3, self.robot.joint_count))
+        self._knots.sample(now_ns, q, qd, qdd)
+        return JointTarget(now_ns, q, qd, qdd, np.zeros_like(q), self._knots.width_at(now_ns))
+
+    def state(self, now_ns: int) -> ExecutorStatus:
+        """What is committed and what is left at `now_ns`."""
+        chunk, knots, contract = self._chunk, self._knots, self.contract
+        branch_s = (self._builder.branch_ns(knots, now_ns) - now_ns) * 1e-9
+        consumed = total = 0
+        committed = np.zeros((0, len(contract.action_names)), np.float32)
+        if chunk is not None:
+            total = len(chunk.actions)
+            age_s = (now_ns - chunk.stamp_ns) * 1e-9
+            consumed = min(total, max(0, math.floor(age_s / chunk.dt_s + 1e-6) + 1))
+            until = min(total, max(consumed, math.floor((age_s + branch_s) / chunk.dt_s + 1e-6) + 1))
+            committed = chunk.actions[consumed:until].copy()
+        return ExecutorStatus(
+            stamp_ns=now_ns,
+            mode=self._mode(now_ns),
+            strategy=self.params.strategy,
+            sequence=int(knots.sequence[0]),
+            answers_ns=int(knots.answers_ns[0]),
+            steps_consumed=consumed,
+            steps_left=total - consumed,
+            committed_s=branch_s,
+            action_names=contract.action_names,
+            committed=committed,
+            starved_s=self._starved_s + self._starving_s(now_ns),
+            chunks_accepted=self._accepted,
+            chunks_rejected=self._rejected,
+            last_error=self._last_error,
+            chunks_stretched=self._stretched,
+            late_joins=self._late,
+            steps_pulled_in=self._pulled_in,
+        )
+
+    def _mode(self, now_ns: int) -> str:
+        if self._stopped:
+            return "stopped"
+        if self._chunk is None:
+            return "idle"
+        if now_ns < self._knots.fresh_until_ns[0]:
+            return "tracking"
+        return "finishing" if now_ns < self._knots.end_ns else "holding"
+
+    def _starving_s(self, now_ns: int) -> float:
+        if self._chunk is None or self._stopped:
+            return 0.0
+        return max(0.0, (now_ns - int(self._knots.fresh_until_ns[0])) * 1e-9)
+
+    def _validate(self, chunk: ActionChunk, now_ns: int) -> None:
+        contract, actions = self.contract, chunk.actions
+        if self._stopped or not self._knots.count[0]:
+            got = "a chunk while stopped" if self._stopped else "a chunk before the first joint state"
+            raise ChunkError(got, "a reset to the robot's posture first", "release the stop, or start the robot driver")
+        if chunk.contract_hash != contract.hash:
+            fix = "run policy and executor with the same contract, or retrain"
+            raise ChunkError(f"contract {chunk.contract_hash or 'none'}", f"{contract.hash} ({contract.name})", fix)
+        if chunk.action_space != contract.action_space or chunk.action_names != contract.action_names:
+            got = f"action space '{chunk.action_space}' with {list(chunk.action_names)}"
+            expected = f"'{contract.action_space}' with {list(contract.action_names)}"
+            raise ChunkError(got, expected, "send actions in the contract's order")
+        if not abs(chunk.dt_s - contract.dt_s) <= 1e-3 * contract.dt_s:
+            raise ChunkError(f"dt_s = {chunk.dt_s}", f"{contract.dt_s} (the contract's rate)", "correct the policy's rate")
+        width = len(contract.action_names)
+        if actions.ndim != 2 or actions.shape[1] != width or not 2 <= len(actions) <= contract.horizon:
+            raise ChunkError(f"actions {actions.shape}", f"(2..{contract.horizon}, {width})", "correct the policy's head")
+        bad = ~np.isfinite(actions)
+        if bad.any():
+            step, column = (int(i) for i in np.argwhere(bad)[0])
+            got = f"{int(bad.sum())} values that aren't finite, the first at step {step}, {contract.action_names[column]}"
+            raise ChunkError(got, "finite numbers", "check the policy's normalisation and weights")
+        age_s = (now_ns - chunk.stamp_ns) * 1e-9
+        if age_s > self.params.max_chunk_age_s:
+            fix = "speed the policy up or raise max_chunk_age_s"
+            raise ChunkError(f"a chunk of {age_s:.2f} s age", f"at most {self.params.max_chunk_age_s} s", fix)
+        if age_s < -_AHEAD_S:
+            fix = "use one clock: set use_sim_time alike everywhere"
+            raise ChunkError(f"a chunk stamped {-age_s:.2f} s ahead of now", "a stamp in the past", fix)
+        if self._chunk is not None and chunk.stamp_ns <= self._knots.answers_ns[0]:
+            behind_s = (int(self._knots.answers_ns[0]) - chunk.stamp_ns) * 1e-9
+            got = f"a chunk {behind_s:.2f} s older than or as old as the one in execution"
+            raise ChunkError(got, "a newer observation stamp", "answer observations in order")
+
+    def _execute(self, chunk: ActionChunk, now_ns: int) -> None:
+        """Skip the past, solve, fit, join; commit only once everything has succeeded."""
+        branch_ns = self._builder.branch_ns(self._knots, now_ns)
+        first = max(0, math.floor((branch_ns - chunk.stamp_ns) * 1e-9 / chunk.dt_s + 1e-6))
+        last = len(chunk.actions) - 1
+        if first >= last:
+            late_s = (branch_ns - chunk.stamp_ns) * 1e-9 - last * chunk.dt_s
+            got = f"a chunk whose last step was due {late_s:.2f} s ago"
+            raise ChunkError(got, "steps in the future", "speed the policy up or lengthen its horizon")
+        start_q = self.sample(branch_ns).q_rad
+        path = self._joint_path(chunk, first, start_q)
+        config = self.robot.config
+        spline = ChunkSpline(
+            path.q_rad, chunk.dt_s, config.position_min_rad, config.position_max_rad,
+            self.params.steps_per_spline_knot, self.params.spline_smoothing,
+        )  # fmt: skip
+        origin_ns = chunk.stamp_ns + round(first * chunk.dt_s * 1e9)
+        trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)
+        widths, is_open = self._widths(chunk, trajectory, first)
+        self._starved_s += self._starving_s(now_ns)
+        self._knots.store(
+            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, widths, trajectory.start_ns,
+            self.params.knot_dt_s,
+        )  # fmt: skip
+        self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, chunk.stamp_ns
+        self._knots.fresh_until_ns[0] = trajectory.fresh_until_ns
+        self._chunk, self._open = chunk, is_open
+        self._stretched += trajectory.stretch > 1.0
+        self._late += trajectory.late_s > 0.0
+        self._pulled_in += int(np.sum(path.error_m > 1e-3))
+
+    def _joint_path(self, chunk: ActionChunk, first: int, start_q: Float64) -> JointPath:
+        """Joint positions of the steps from `first` on."""
+        values = chunk.actions[first:, self._columns].astype(np.float64)
+        if chunk.action_space == "tool_pose":
+            if np.any(np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1.0) > 0.1):
+                raise ChunkError("a quaternion that isn't of unit length", "|q| within 0.1 of 1", "normalise it")
+            return self._ik.solve(values[:, :3], values[:, 3:], start_q, chunk.dt_s)
+        config = self.robot.config
+        inside = np.clip(values, config.position_min_rad, config.position_max_rad)
+        beyond = np.abs(values - inside).max(axis=1)
+        if np.any(beyond > self.params.leash_rad):
+            step = first + int(np.argmax(beyond))
+            got = f"step {step} beyond the joint limits by {beyond.max():.2f} rad"
+            raise ChunkError(got, f"at most {self.params.leash_rad} rad (the leash)", "check the action's units and order")
+        return JointPath(inside, beyond, beyond)
+
+    def _widths(self, chunk: ActionChunk, trajectory: Trajectory, first: int) -> tuple[Float64, bool]:
+        """Gripper width [m] per knot, and whether a binary gripper ends open."""
+        knot_ns = self.params.knot_dt_s * 1e9
+        count = len(trajectory.q_rad)
+        widths = np.array([self._knots.width_at(trajectory.start_ns + round(k * knot_ns)) for k in range(count)])
+        opening = np.clip(chunk.actions[first:, self._gripper].astype(np.float64), 0.0, 1.0)
+        if self.params.gripper_mode == "binary":
+            is_open, binary = self._open, []
+            for value in opening:
+                is_open = value > _OPEN_ABOVE or (is_open and value >= _CLOSED_BELOW)
+                binary.append(float(is_open))
+            opening = np.array(binary)
+        known = np.isfinite(trajectory.chunk_s)
+        step = np.clip(np.floor(trajectory.chunk_s[known] / chunk.dt_s + 1e-6), 0, len(opening) - 1).astype(int)
+        widths[known] = self.robot.config.gripper.max_width_m * opening[step]
+        return widths, bool(opening[-1] > 0.5)

@@ -1,0 +1,106 @@
+"""Inverse kinematics of a chunk: tool poses to a joint path, each step warm-started by the one before.
+
+Every iteration is the box-constrained least-squares problem (Gauss-Newton; daqp solves it)
+
+    min |W (J dq - e)|^2 + w |dq - d|^2   s.t.  q_min <= q + dq <= q_max,  |dq| <= step
+
+with e the error twist in the tool frame and d a pull towards the home posture, which the small w lets act in the
+null space only. A pose out of reach ends at its nearest reachable one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import daqp
+import numpy as np
+import pinocchio as pin
+
+from vla_core.errors import ChunkError
+from vla_core.types import Float64
+
+from vla_control.core.parameters import ExecutorParameters
+from vla_control.core.robot import RobotModel
+
+_WEIGHT = 1e-4
+_STEP_RAD = 0.3
+_ITERATIONS = 25
+_ROTATION_M = 0.2  # [m/rad] what a radian costs: out of reach, position gives way last
+_CONVERGED = 1e-5  # [m] of weighted error
+_LIMIT_MARGIN_RAD = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class JointPath:
+    """Result: q (T,J) [rad] and how far each step's tool stays from its pose, (T,) [m] and (T,) [rad]."""
+
+    q_rad: Float64
+    error_m: Float64
+    error_rad: Float64
+
+
+class ChunkIk:
+    """Solver for one robot; not reentrant."""
+
+    def __init__(self, robot: RobotModel, params: ExecutorParameters) -> None:
+        config = robot.config
+        joints = robot.joint_count
+        self._robot, self._params = robot, params
+        self._data = robot.model.createData()
+        self._low = config.position_min_rad + _LIMIT_MARGIN_RAD
+        self._high = config.position_max_rad - _LIMIT_MARGIN_RAD
+        self._rows, self._sense = np.zeros((0, joints)), np.zeros(joints, dtype=np.int32)
+        self._scale = np.array([1.0, 1.0, 1.0, _ROTATION_M, _ROTATION_M, _ROTATION_M])[:, None]
+
+    def solve(self, positions_m: Float64, quaternions: Float64, q_start: Float64, dt_s: float) -> JointPath:
+        """Joint path through tool poses.
+
+        Args:
+            positions_m: (T,3), base frame. quaternions: (T,4) xyzw, any length > 0.
+            q_start: (J,) where the search begins [rad]. dt_s: Time between steps, for the posture pull [s].
+
+        Raises:
+            ChunkError: a pose is out of reach by more than the leash.
+        """
+        count = len(positions_m)
+        path = JointPath(np.empty((count, len(q_start))), np.empty(count), np.empty(count))
+        q = np.clip(q_start, self._low, self._high)
+        pull = self._params.ik_posture_rate_1_s * dt_s
+        for i in range(count):
+            x, y, z, w = quaternions[i] / np.linalg.norm(quaternions[i])
+            q, error = self._step(q, pin.SE3(pin.Quaternion(w, x, y, z), positions_m[i]), pull)
+            path.q_rad[i] = q
+            path.error_m[i], path.error_rad[i] = np.linalg.norm(error[:3]), np.linalg.norm(error[3:])
+            if path.error_m[i] > self._params.leash_m or path.error_rad[i] > self._params.leash_rad:
+                place = np.round(positions_m[i], 3).tolist()
+                got = f"step {i} at {place} m, out of reach by {path.error_m[i]:.3f} m, {path.error_rad[i]:.2f} rad"
+                expected = f"at most {self._params.leash_m} m and {self._params.leash_rad} rad (the leash)"
+                raise ChunkError(got, expected, "check the action's units and frame, or bring the base closer")
+        return path
+
+    def _step(self, q: Float64, target: pin.SE3, pull: float) -> tuple[Float64, Float64]:
+        """Nearest reachable posture for one pose: q (J,) and the error twist (6,) left over."""
+        robot, data = self._robot, self._data
+        last = np.inf
+        desired = pull * (robot.config.home_rad - q)
+        for _ in range(_ITERATIONS):
+            pin.computeJointJacobians(robot.model, data, q)
+            pose = pin.updateFramePlacement(robot.model, data, robot.tool_id)
+            error = pin.log6(pose.actInv(target)).vector
+            weighted = error * self._scale[:, 0]
+            size = float(weighted @ weighted) ** 0.5
+            if size < _CONVERGED or size > 0.999 * last:
+                break
+            last = size
+            jacobian = self._scale * pin.getFrameJacobian(robot.model, data, robot.tool_id, pin.LOCAL)
+            hessian = jacobian.T @ jacobian
+            hessian.flat[:: len(q) + 1] += _WEIGHT
+            gradient = -(weighted @ jacobian) - _WEIGHT * desired
+            low = np.maximum(self._low - q, -_STEP_RAD)
+            high = np.minimum(self._high - q, _STEP_RAD)
+            change, _, flag, _ = daqp.solve(hessian, gradient, self._rows, high, low, self._sense)
+            if flag < 0:  # a box is never infeasible: numerical trouble, keep the best so far
+                break
+            q = q + change
+            desired = 0.0 * desired
+        return q, error

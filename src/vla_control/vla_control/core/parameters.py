@@ -1,0 +1,129 @@
+"""Tuning of executor and servo; the numbers stand in `config/control.yaml`, nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, get_type_hints
+
+from vla_core.errors import ConfigError, UnknownNameError
+from vla_core.files import load_yaml, workspace_root
+
+GRIPPER_MODES = ("continuous", "binary")
+STRATEGIES = ("blend",)
+
+
+class _FromConfig:
+    """Builds a frozen dataclass of numbers and names from a mapping; every field is required."""
+
+    NODE = ""
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Take this class's fields out of `values`, which may hold more.
+
+        Raises:
+            ConfigError: a field is missing, not a number, negative or not finite.
+        """
+        file = f"{cls.NODE} in config/control.yaml"
+        taken: dict[str, Any] = {}
+        hints = get_type_hints(cls)
+        for field in fields(cls):  # type: ignore[arg-type]
+            if field.name not in values:
+                raise ConfigError(f"no parameter '{field.name}' for {file}", "a value", "add it to the file")
+            value = values[field.name]
+            if hints[field.name] is str:
+                taken[field.name] = str(value)
+                continue
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value < 0:
+                raise ConfigError(f"{field.name} = {value!r} in {file}", "a finite number >= 0", "correct the file")
+            taken[field.name] = hints[field.name](value)
+        return cls(**taken)
+
+    @classmethod
+    def from_config(cls) -> Self:
+        """Values of `config/control.yaml`.
+
+        Raises:
+            ConfigError: the file or a field is missing or broken.
+        """
+        path = workspace_root() / "config" / "control.yaml"
+        try:
+            values = load_yaml(path)[f"/**/{cls.NODE}"]["ros__parameters"]
+        except (KeyError, TypeError) as error:
+            got = f"{path.name} without '/**/{cls.NODE}: ros__parameters'"
+            raise ConfigError(got, "that section", f"mend {path}") from error
+        return cls.from_mapping(values)
+
+
+@dataclass(frozen=True, slots=True)
+class ServoParameters(_FromConfig):
+    """Gains and clamps of the impedance controller; `config/control.yaml` explains each.
+
+    Raises:
+        ConfigError: the period or a stiffness is zero.
+    """
+
+    NODE = "servo_node"
+
+    period_s: float
+    stiffness_n_m: float
+    stiffness_nm_rad: float
+    damping_ratio: float
+    error_clamp_m: float
+    error_clamp_rad: float
+    force_clamp_n: float
+    torque_clamp_nm: float
+    nullspace_stiffness_nm_rad: float
+    nullspace_damping_nm_s_rad: float
+    mobility_min_per_kg: float
+    limit_margin_rad: float
+    limit_stiffness_nm_rad: float
+    limit_damping_nm_s_rad: float
+    observer_rad_s: float
+    stale_state_s: float
+
+    def __post_init__(self) -> None:
+        for name in ("period_s", "stiffness_n_m", "stiffness_nm_rad", "force_clamp_n", "torque_clamp_nm"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}", "a number > 0", "correct config/control.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorParameters(_FromConfig):
+    """How chunks become trajectories; `config/control.yaml` explains each.
+
+    Raises:
+        ConfigError: a duration is zero or out of order.
+        UnknownNameError: unknown strategy or gripper mode.
+    """
+
+    NODE = "executor_node"
+
+    strategy: str
+    gripper_mode: str
+    knot_dt_s: float
+    commit_s: float
+    blend_s: float
+    blend_max_s: float
+    max_chunk_age_s: float
+    steps_per_spline_knot: float
+    max_stretch: float
+    leash_m: float
+    leash_rad: float
+    spline_smoothing: float
+    ik_posture_rate_1_s: float
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise UnknownNameError("strategy", self.strategy, STRATEGIES)
+        if self.gripper_mode not in GRIPPER_MODES:
+            raise UnknownNameError("gripper_mode", self.gripper_mode, GRIPPER_MODES)
+        for name in ("knot_dt_s", "blend_s", "max_chunk_age_s", "steps_per_spline_knot"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}", "a number > 0", "correct config/control.yaml")
+        if self.blend_max_s < self.blend_s or self.max_stretch < 1:
+            got = f"blend_max_s = {self.blend_max_s}, max_stretch = {self.max_stretch}"
+            raise ConfigError(got, "blend_max_s >= blend_s and max_stretch >= 1", "correct config/control.yaml")

@@ -1,0 +1,190 @@
+"""The robot: its configuration file and its rigid-body model.
+
+The model is Pinocchio's reading of the robot file's MJCF with the gripper joints locked half open, so mass matrix,
+gravity and Jacobians are those of the arm with a hand of constant inertia.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pinocchio as pin
+
+from vla_core.errors import ConfigError
+from vla_core.files import asset_path, config_path, load_yaml
+from vla_core.types import Float64
+
+
+@dataclass(frozen=True, slots=True)
+class GripperConfig:
+    """Parallel gripper: joint names, largest tip distance [m], largest force [N]."""
+
+    joints: tuple[str, ...]
+    max_width_m: float
+    max_force_n: float
+
+
+@dataclass(frozen=True, slots=True)
+class RobotConfig:
+    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`."""
+
+    name: str
+    model_path: Path
+    base_frame: str
+    tool_frame: str
+    joints: tuple[str, ...]
+    home_rad: Float64
+    gripper: GripperConfig
+    position_min_rad: Float64
+    position_max_rad: Float64
+    velocity_rad_s: Float64
+    acceleration_rad_s2: Float64
+    jerk_rad_s3: Float64
+    torque_nm: Float64
+    torque_rate_nm_s: Float64
+
+
+_LIMITS = (
+    "position_min_rad",
+    "position_max_rad",
+    "velocity_rad_s",
+    "acceleration_rad_s2",
+    "jerk_rad_s3",
+    "torque_nm",
+    "torque_rate_nm_s",
+)
+
+
+def load_robot_config(name: str) -> RobotConfig:
+    """Load `config/robots/<name>.yaml`.
+
+    Raises:
+        UnknownNameError: no such robot; lists the known ones.
+        ConfigError: a key is missing, has a wrong type or a wrong number of values.
+    """
+    path = config_path("robots", name)
+    data = load_yaml(path)
+    try:
+        joints = tuple(str(j) for j in data["joints"])
+        arrays = {key: _array(data["limits"][key], len(joints), key, path) for key in _LIMITS}
+        gripper = data["gripper"]
+        config = RobotConfig(
+            name=str(data["name"]),
+            model_path=asset_path(str(data["model"])),
+            base_frame=str(data["base_frame"]),
+            tool_frame=str(data["tool_frame"]),
+            joints=joints,
+            home_rad=_array(data["home_rad"], len(joints), "home_rad", path),
+            gripper=GripperConfig(
+                tuple(str(j) for j in gripper["joints"]), float(gripper["max_width_m"]), float(gripper["max_force_n"])
+            ),
+            **arrays,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"{path.name}: {reason}", "the keys of panda.yaml", f"mend {path}") from error
+    positive = [key for key in _LIMITS[2:] if not np.all(arrays[key] > 0)]
+    if positive or not np.all(config.position_min_rad < config.position_max_rad):
+        got = f"{path.name}: limits {positive or ['position_min_rad >= position_max_rad']}"
+        raise ConfigError(got, "limits > 0 and min < max", f"mend {path}")
+    return config
+
+
+class RobotModel:
+    """Kinematics and dynamics of the arm.
+
+    One instance belongs to one thread: Pinocchio's data is reused between calls.
+
+    Attributes:
+        config: The robot's configuration.
+        model: pinocchio.Model of the arm's J joints, gripper locked.
+        tool_id: Frame index of the tool in `model`.
+        damping_nm_s: float64 (J,) passive joint damping of the model file [N*m*s/rad].
+    """
+
+    def __init__(self, config: RobotConfig) -> None:
+        """Build the model.
+
+        Raises:
+            ConfigError: the model file can't be read or lacks a joint or the tool frame of the configuration.
+        """
+        self.config = config
+        path = config.model_path
+        try:
+            full = pin.buildModelFromMJCF(str(path))
+        except Exception as error:  # the binding raises RuntimeError and several Boost exceptions
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"{path.name}: {reason}", "an MJCF robot", f"mend {path}") from error
+        names = [str(n) for n in full.names][1:]
+        missing = [j for j in (*config.joints, *config.gripper.joints) if j not in names]
+        if missing:
+            raise ConfigError(f"{path.name} without joints {missing}", f"joints {names}", "mend the robot file")
+        locked = [full.getJointId(n) for n in names if n not in config.joints]
+        reference = pin.neutral(full)
+        for name in config.gripper.joints:
+            reference[full.joints[full.getJointId(name)].idx_q] = 0.25 * config.gripper.max_width_m
+        model = pin.buildReducedModel(full, locked, reference)
+        order = tuple(str(n) for n in model.names)[1:]
+        if order != config.joints:
+            raise ConfigError(f"joint order {list(config.joints)}", f"{list(order)}", "use the model file's order")
+        if not model.existFrame(config.tool_frame):
+            raise ConfigError(f"{path.name} without site '{config.tool_frame}'", "a tool site", "add the site")
+        self.model: Any = model
+        self.tool_id = int(model.getFrameId(config.tool_frame))
+        self.damping_nm_s: Float64 = np.array(model.damping, dtype=np.float64)
+        self._data = model.createData()
+
+    @classmethod
+    def load(cls, name: str) -> RobotModel:
+        """Model of `config/robots/<name>.yaml`.
+
+        Raises:
+            UnknownNameError: no such robot.
+            ConfigError: the configuration or the model file is broken.
+        """
+        return cls(load_robot_config(name))
+
+    @property
+    def joint_count(self) -> int:
+        return len(self.config.joints)
+
+    def tool_se3(self, q: Float64) -> Any:
+        """T_base_tool as pinocchio.SE3 at q [rad] (J,); valid until the next call on this object."""
+        pin.forwardKinematics(self.model, self._data, q)
+        return pin.updateFramePlacement(self.model, self._data, self.tool_id)
+
+    def tool_pose(self, q: Float64) -> tuple[Float64, Float64]:
+        """Tool in the base frame at joint positions q.
+
+        Args:
+            q: [rad] float64 (J,).
+
+        Returns:
+            Position [m] (3,) and unit quaternion xyzw (4,) with w >= 0.
+        """
+        pose = self.tool_se3(np.ascontiguousarray(q, dtype=np.float64))
+        quaternion = np.array(pin.Quaternion(pose.rotation).coeffs())
+        return np.array(pose.translation), quaternion if quaternion[3] >= 0 else -quaternion
+
+    def jacobian(self, q: Float64) -> Float64:
+        """Geometric Jacobian of the tool, axes of the base frame (LOCAL_WORLD_ALIGNED).
+
+        Args:
+            q: [rad] float64 (J,).
+
+        Returns:
+            (6,J): linear [m/rad] over angular [rad/rad].
+        """
+        frame = pin.LOCAL_WORLD_ALIGNED
+        return np.array(pin.computeFrameJacobian(self.model, self._data, np.asarray(q, float), self.tool_id, frame))
+
+
+def _array(values: Any, count: int, key: str, path: Path) -> Float64:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (count,) or not np.all(np.isfinite(array)):
+        raise ConfigError(f"{path.name}: {key} = {values}", f"{count} finite numbers", f"mend {path}")
+    array.setflags(write=False)
+    return array

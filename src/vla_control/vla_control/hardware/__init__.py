@@ -1,0 +1,1 @@
+"""How the servo reaches a robot."""

@@ -1,0 +1,23 @@
+"""Build of vla_core."""
+
+from setuptools import find_packages, setup
+
+PACKAGE = "vla_core"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="ROS-free heart of the stack: types, contract, errors, registry, topics, shared-memory link.",
+    license="Apache-2.0",
+    maintainer="VLA stack maintainers",
+    maintainer_email="maintainers@vla-stack.org",
+    packages=find_packages(include=[PACKAGE, PACKAGE + ".*"]),
+    package_data={"": ["py.typed", "parameters/*.yaml"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
+        ("share/" + PACKAGE, ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    tests_require=["pytest"],
+    zip_safe=False,
+)

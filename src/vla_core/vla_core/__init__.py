@@ -1,0 +1,1 @@
+"""Types, contracts and errors that every stage of the line shares. No ROS here."""

@@ -1,0 +1,139 @@
+"""The contract: what an observation holds and what an action means, one file for record, train and serve."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vla_core.errors import ContractError
+from vla_core.files import config_path, load_yaml
+
+ACTION_SPACES = ("tool_pose", "joint_position")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSpec:
+    """One view: name, size [pixel] and the encoding that the policy is fed."""
+
+    name: str
+    width: int
+    height: int
+    encoding: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """One block of the state vector: key, names (one per number) and unit."""
+
+    key: str
+    names: tuple[str, ...]
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """Parsed `config/contracts/*.yaml`.
+
+    Attributes:
+        hash: First 16 hex digits of the SHA-256 of the canonical JSON of everything below but the name.
+    """
+
+    name: str
+    robot: str
+    rate_hz: float
+    max_skew_s: float
+    max_age_s: float
+    cameras: tuple[CameraSpec, ...]
+    state: tuple[StateSpec, ...]
+    action_space: str
+    action_rate_hz: float
+    horizon: int
+    action_names: tuple[str, ...]
+    action_units: tuple[str, ...]
+    hash: str
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.cameras)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return tuple(n for s in self.state for n in s.names)
+
+    @property
+    def dt_s(self) -> float:
+        return 1.0 / self.action_rate_hz
+
+    def state_slice(self, key: str) -> slice:
+        """Where block `key` lies in the state vector.
+
+        Raises:
+            ContractError: no such block.
+        """
+        start = 0
+        for block in self.state:
+            if block.key == key:
+                return slice(start, start + len(block.names))
+            start += len(block.names)
+        raise ContractError(f"state key '{key}'", f"one of {[s.key for s in self.state]}", f"add it to {self.name}.yaml")
+
+
+def load_contract(name: str) -> Contract:
+    """Load `config/contracts/<name>.yaml`, or the file when `name` is a path that ends in .yaml.
+
+    Raises:
+        UnknownNameError: no such contract.
+        ContractError: a key is missing or has a wrong type or value.
+    """
+    path = config_path("contracts", name)
+    return parse_contract(load_yaml(path), path)
+
+
+def parse_contract(data: dict[str, Any], path: Path) -> Contract:
+    """Turn the YAML mapping into a Contract; `path` is only used in messages."""
+    try:
+        observation, action = data["observation"], data["action"]
+        hashed = {key: data[key] for key in ("robot", "observation", "action")}
+        digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]
+        contract = Contract(
+            name=str(data["name"]),
+            robot=str(data["robot"]),
+            rate_hz=float(observation["rate_hz"]),
+            max_skew_s=float(observation["max_skew_s"]),
+            max_age_s=float(observation["max_age_s"]),
+            cameras=tuple(
+                CameraSpec(str(c["name"]), int(c["width"]), int(c["height"]), str(c["encoding"]))
+                for c in observation["cameras"]
+            ),
+            state=tuple(StateSpec(str(s["key"]), tuple(s["names"]), str(s["unit"])) for s in observation["state"]),
+            action_space=str(action["space"]),
+            action_rate_hz=float(action["rate_hz"]),
+            horizon=int(action["horizon"]),
+            action_names=tuple(action["names"]),
+            action_units=tuple(action["units"]),
+            hash=digest,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
+        raise ContractError(f"{path.name}: {reason}", "the keys of tabletop_panda.yaml", f"mend {path}") from error
+    _check(contract, path)
+    return contract
+
+
+def _check(contract: Contract, path: Path) -> None:
+    fix = f"mend {path}"
+    if contract.action_space not in ACTION_SPACES:
+        raise ContractError(f"action space '{contract.action_space}'", f"one of {', '.join(ACTION_SPACES)}", fix)
+    if len(contract.action_names) != len(contract.action_units):
+        got = f"{len(contract.action_names)} action names and {len(contract.action_units)} units"
+        raise ContractError(got, "as many units as names", fix)
+    if contract.rate_hz <= 0 or contract.action_rate_hz <= 0 or contract.horizon < 2:
+        raise ContractError("a rate <= 0 or a horizon < 2", "positive rates and a horizon of at least 2", fix)
+    sizes = {(c.width, c.height) for c in contract.cameras}
+    if len(sizes) != 1:
+        raise ContractError(f"camera sizes {sorted(sizes)}", "one size for all views", fix)
+    if any(c.encoding != "rgb8" for c in contract.cameras):
+        raise ContractError("a camera that isn't rgb8", "rgb8 views (raw topics may be bgr8 or rgb8)", fix)

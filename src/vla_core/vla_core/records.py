@@ -1,0 +1,113 @@
+"""The records of the shared-memory link between hardware, servo, executor and safety monitor (stages 3 and 4).
+
+Every record is a structured dtype of shape (1,); joints beyond the robot's own count are unused.
+Times are on the ROS clock [ns] unless a name says `monotonic`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MAX_JOINTS = 16
+MAX_KNOTS = 512
+JOINTS = (np.float64, MAX_JOINTS)
+
+#: Hardware -> servo, every tick.
+STATE = np.dtype(
+    [
+        ("tick", np.int64),
+        ("stamp_ns", np.int64),
+        ("epoch_ns", np.int64),  # stamp of the last reset (the robot may have jumped): plans that start before it are void
+        ("q", *JOINTS),
+        ("qd", *JOINTS),
+        ("tau", *JOINTS),
+        ("gripper_width", np.float64),
+        ("lockstep", np.int32),  # 1: the hardware waits for the command of this tick
+    ],
+    align=True,
+)
+
+#: Servo -> hardware, every tick.
+COMMAND = np.dtype(
+    [
+        ("tick", np.int64),  # the state's tick that this answers
+        ("stamp_ns", np.int64),
+        ("tau", *JOINTS),  # [N*m]
+        ("gripper_width", np.float64),  # [m]
+        ("gripper_force", np.float64),  # [N]
+    ],
+    align=True,
+)
+
+#: Executor -> servo: a joint trajectory as equidistant knots. It always ends at rest, so the servo comes to a
+#: jerk-limited hold by itself whatever dies upstream.
+PLAN = np.dtype(
+    [
+        ("sequence", np.int64),  # ActionChunk.sequence, 0: none
+        ("answers_ns", np.int64),  # stamp of the observation that the newest chunk answers
+        ("start_ns", np.int64),  # time of knot 0
+        ("fresh_until_ns", np.int64),  # from here on the motion is the braking tail: starved
+        ("knot_dt_s", np.float64),
+        ("count", np.int32),
+        ("q", np.float64, (MAX_KNOTS, MAX_JOINTS)),
+        ("qd", np.float64, (MAX_KNOTS, MAX_JOINTS)),
+        ("qdd", np.float64, (MAX_KNOTS, MAX_JOINTS)),
+        ("gripper_width", np.float64, MAX_KNOTS),
+    ],
+    align=True,
+)
+
+#: Servo -> everybody: what ControlState is made of.
+STATUS = np.dtype(
+    [
+        ("tick", np.int64),
+        ("stamp_ns", np.int64),
+        ("monotonic_ns", np.int64),
+        ("mode", np.int32),  # index into MODES
+        ("starved", np.int32),
+        ("q", *JOINTS),
+        ("qd", *JOINTS),
+        ("q_target", *JOINTS),
+        ("qd_target", *JOINTS),
+        ("qdd_target", *JOINTS),
+        ("tau", *JOINTS),
+        ("tool_pose", np.float64, 7),  # x y z qx qy qz qw, base frame
+        ("wrench", np.float64, 6),  # estimated external force and torque at the tool, base frame
+        ("error_m", np.float64),
+        ("error_rad", np.float64),
+        ("gripper_width", np.float64),
+        ("gripper_target", np.float64),
+        ("limits_acting", np.uint64),  # bit i: LIMITS[i] changed this tick's command
+        ("limit_counts", np.uint64, 16),
+        ("max_jerk", np.float64),
+        ("tick_us_p50", np.float64),
+        ("tick_us_p99", np.float64),
+        ("wake_us_p99", np.float64),
+        ("overruns", np.uint64),
+        ("answers_ns", np.int64),  # observation that the motion in execution answers
+        ("applied_monotonic_ns", np.int64),  # when its first torque left
+        ("starved_s", np.float64),
+    ],
+    align=True,
+)
+
+#: Safety monitor -> servo. The servo stops when `stop` is set or when the heartbeat ages.
+SAFETY = np.dtype([("stop", np.int32), ("beat", np.int64), ("monotonic_ns", np.int64)], align=True)
+
+#: Camera process -> recorder: when the newest images were captured, to measure image-to-torque latency.
+CAPTURES = np.dtype([("next", np.int64), ("stamp_ns", np.int64, 256), ("monotonic_ns", np.int64, 256)], align=True)
+
+MODES = ("hold", "track", "stop")
+LIMITS = (
+    "joint_position",
+    "joint_velocity",
+    "joint_torque",
+    "torque_rate",
+    "error_clamp",
+    "force_clamp",
+    "singularity",
+    "workspace",
+    "non_finite_input",
+    "stale_state",
+    "safety_stop",
+)

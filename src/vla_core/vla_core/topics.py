@@ -1,0 +1,62 @@
+"""Every topic of the stack, written once: type, rate, quality of service, staleness limit. Names are relative.
+
+Nodes take their QoS from here, the README table is generated from here, and a test compares a running graph with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One arrow.
+
+    Attributes:
+        type: ROS interface type.
+        owner: Node that publishes it ('driver' stands for camera and robot drivers or vla_sim).
+        rate_hz: Nominal rate; 0: on change.
+        reliable: False means best effort.
+        depth: Queue depth.
+        latched: Transient local durability: late subscribers get the last message.
+        max_age_s: Older than this is stale for its consumers; 0: no limit.
+    """
+
+    type: str
+    owner: str
+    rate_hz: float
+    reliable: bool
+    depth: int = 1
+    latched: bool = False
+    max_age_s: float = 0.0
+
+
+TOPICS: dict[str, Topic] = {
+    "{camera}/image_raw": Topic("sensor_msgs/msg/Image", "driver", 20, False, 2, max_age_s=0.25),
+    "{camera}/depth/image_raw": Topic("sensor_msgs/msg/Image", "driver", 20, False, 2, max_age_s=0.25),
+    "{camera}/camera_info": Topic("sensor_msgs/msg/CameraInfo", "driver", 20, False, 2),
+    "joint_states": Topic("sensor_msgs/msg/JointState", "driver", 100, False, 10, max_age_s=0.1),
+    "instruction": Topic("std_msgs/msg/String", "mission_node", 0, True, latched=True),
+    "observation": Topic("vla_msgs/msg/Observation", "observation_node", 20, False, 2, max_age_s=0.3),
+    "action_chunk": Topic("vla_msgs/msg/ActionChunk", "policy_node", 5, True, 4, max_age_s=1.0),
+    "executor_state": Topic("vla_msgs/msg/ExecutorState", "executor_node", 20, False, 2, max_age_s=0.5),
+    "joint_target": Topic("vla_msgs/msg/JointTarget", "executor_node", 50, False, 2),
+    "control_state": Topic("vla_msgs/msg/ControlState", "servo_node", 50, False, 2, max_age_s=0.2),
+    "safety_state": Topic("vla_msgs/msg/SafetyState", "safety_monitor_node", 10, True, 1, latched=True, max_age_s=0.5),
+    "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray", "all", 1, True, 10),
+    "/clock": Topic("rosgraph_msgs/msg/Clock", "driver", 100, False, 1),
+    "/tf": Topic("tf2_msgs/msg/TFMessage", "driver", 50, True, 100),
+    "/tf_static": Topic("tf2_msgs/msg/TFMessage", "driver", 0, True, 10, latched=True),
+}
+
+
+def topic(name: str) -> Topic:
+    """Entry for a concrete name such as 'front/image_raw'.
+
+    Raises:
+        KeyError: the name stands nowhere in the table.
+    """
+    if name in TOPICS:
+        return TOPICS[name]
+    _, _, rest = name.partition("/")
+    return TOPICS["{camera}/" + rest]

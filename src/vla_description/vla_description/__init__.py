@@ -1,0 +1,1 @@
+"""Robot models (MJCF, meshes) with their licences."""

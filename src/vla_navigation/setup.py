@@ -1,0 +1,28 @@
+"""Build of vla_navigation."""
+
+from setuptools import find_packages, setup
+
+PACKAGE = "vla_navigation"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Mission: an instruction becomes sub-goals; exploration, approach, semantic map.",
+    license="Apache-2.0",
+    maintainer="VLA stack maintainers",
+    maintainer_email="maintainers@vla-stack.org",
+    packages=find_packages(include=[PACKAGE, PACKAGE + ".*"]),
+    package_data={"": ["py.typed", "parameters/*.yaml"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
+        ("share/" + PACKAGE, ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    tests_require=["pytest"],
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "mission_node = vla_navigation.mission_node:main",
+        ],
+    },
+)

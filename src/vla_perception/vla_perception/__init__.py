@@ -1,0 +1,1 @@
+"""Stage 1: camera frames and joint states become one time-aligned observation."""

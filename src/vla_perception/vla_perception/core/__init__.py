@@ -1,0 +1,1 @@
+"""Perception without ROS: matching by capture stamp, resizing, proprioception, the observation."""

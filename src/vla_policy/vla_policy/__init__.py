@@ -1,0 +1,1 @@
+"""Stage 2: vision-language-action policies, their backends, serving and training."""

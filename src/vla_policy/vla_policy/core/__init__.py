@@ -1,0 +1,1 @@
+"""Policies without ROS: blocks, models, decoding, weights, run time."""

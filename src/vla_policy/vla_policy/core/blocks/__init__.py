@@ -1,0 +1,1 @@
+"""Building blocks that presets combine: vision, language, grounding, fusion, heads."""

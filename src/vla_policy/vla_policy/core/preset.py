@@ -1,0 +1,93 @@
+"""Policy presets: which policy, which blocks, which sizes. One YAML file each in `config/policies/`."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vla_core.errors import ConfigError
+from vla_core.files import asset_path, config_path, load_yaml
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Parsed `config/policies/<name>.yaml`.
+
+    Attributes:
+        name: Preset name.
+        policy: Name of the policy factory (entry-point group `vla_policy.policies`).
+        contract: Name of the contract that it was made for.
+        weights: Weight file: absolute, or `<package>/<rest>`; empty where the policy has none.
+        model: Blocks and their sizes, read by the policy.
+        decoding: How actions are drawn from the model.
+        training: Options of the trainer.
+    """
+
+    name: str
+    policy: str
+    contract: str
+    weights: str
+    model: dict[str, Any]
+    decoding: dict[str, Any]
+    training: dict[str, Any]
+
+    def weights_path(self) -> Path:
+        """Where the weight file lies.
+
+        Raises:
+            ConfigError: it doesn't exist.
+        """
+        if Path(self.weights).is_absolute():
+            return Path(self.weights)
+        return asset_path(self.weights)
+
+
+def load_preset(name: str) -> Preset:
+    """Load `config/policies/<name>.yaml`, or the file when `name` ends in .yaml.
+
+    Raises:
+        UnknownNameError: no such preset; lists the known ones.
+        ConfigError: a key is missing, unknown or of a wrong type.
+    """
+    path = config_path("policies", name)
+    return parse(Preset, load_yaml(path), path.name)
+
+
+def parse(kind: type[T], data: Any, where: str) -> T:
+    """Fill a flat dataclass from a mapping; nothing is guessed and nothing is ignored.
+
+    Args:
+        kind: Dataclass with fields of type int, float, str, bool, tuple or dict.
+        data: The mapping.
+        where: Name for messages, such as 'tabletop_flow.yaml: head'.
+
+    Raises:
+        ConfigError: a key is missing, unknown or of a wrong type.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} holding {type(data).__name__}", "a mapping", f"mend {where}")
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(data.keys() - known.keys())
+    missing = sorted(n for n, f in known.items() if f.default is MISSING and n not in data)
+    if unknown or missing:
+        got = f"{where} with unknown keys {unknown} and missing keys {missing}"
+        raise ConfigError(got, f"the keys {sorted(known)}", f"mend {where}")
+    return kind(**{n: _cast(known[n].type, data[n], f"{where}: {n}") for n in data})
+
+
+def _cast(annotation: Any, value: Any, where: str) -> Any:
+    name = str(annotation).partition("[")[0]
+    expected: dict[str, tuple[type, ...]] = {
+        "int": (int,),
+        "float": (int, float),
+        "str": (str,),
+        "bool": (bool,),
+        "tuple": (list, tuple),
+        "dict": (dict,),
+    }
+    if not isinstance(value, expected[name]) or (isinstance(value, bool) and name != "bool"):
+        raise ConfigError(f"{where} = {value!r}", f"a value of type {annotation}", f"mend {where}")
+    return float(value) if name == "float" else tuple(value) if name == "tuple" else value

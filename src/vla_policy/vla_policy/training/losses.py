@@ -1,0 +1,72 @@
+"""Training losses, each a mean over what is labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vla_policy.core import flow
+from vla_policy.core.blocks.fusion import Condition
+from vla_policy.core.blocks.grounding import Located
+from vla_policy.core.models.keypoint_flow import KeypointFlow
+
+TARGET_SIGMA_CELLS = 1.0
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values where mask is 1; 0 where nothing is labelled."""
+    mask = mask.to(values.dtype)
+    return (values * mask).sum() / mask.sum().clamp(min=1.0)
+
+
+def heatmap_loss(logits: Tensor, uv: Tensor, visible: Tensor, cells: Tensor, size: int) -> Tensor:
+    """Cross-entropy of heatmaps (B,V,Q,N) with Gaussians around the places (B,V,Q,P,2) that are visible (B,V,Q,P).
+
+    P places allow a name that several objects bear. Maps with no visible place don't count.
+    """
+    distance = ((cells - uv[..., None, :]) * (size / 2)).square().sum(-1)
+    target = (torch.exp(-0.5 * distance / TARGET_SIGMA_CELLS**2) * visible[..., None]).sum(-2)
+    target = target / target.sum(-1, keepdim=True).clamp(min=1e-9)
+    return masked_mean(-(target * torch.log_softmax(logits, -1)).sum(-1), visible.any(-1))
+
+
+def grounding_losses(located: Located, uv: Tensor, visible: Tensor, model: KeypointFlow) -> dict[str, Tensor]:
+    """Heatmap, presence and position losses for places uv (B,V,Q,P,2), visible bool (B,V,Q,P)."""
+    grounding = model.grounding
+    error = (located.uv[..., None, :] - uv).abs().sum(-1).masked_fill(~visible, torch.inf).amin(-1)
+    seen = visible.any(-1)
+    return {
+        "heat": heatmap_loss(located.logits, uv, visible, grounding.cells, grounding.size),
+        "uv": masked_mean(error.masked_fill(~seen, 0.0), seen),
+        "presence": F.binary_cross_entropy_with_logits(located.presence, seen.float()),
+    }
+
+
+def action_losses(
+    model: KeypointFlow, condition: Condition, batch: Mapping[str, Tensor], flow_samples: int, mixed: bool
+) -> dict[str, Tensor]:
+    """Losses of everything behind the percept: flow, regression, 3-D places, progress, success."""
+    data = (batch["chunk"] - model.action_mean) / model.action_std
+    keys_values = model.head.keys_values(condition.tokens)
+    regressed = model.head.regress(keys_values, mixed)
+    repeated = data.repeat(flow_samples, 1, 1)
+    time = flow.sample_time(len(repeated), data.device)
+    point, velocity = flow.path(repeated, torch.randn_like(repeated), time)
+    predicted = model.head.velocity(point, time, keys_values.repeat(1, 1, flow_samples, 1, 1, 1), mixed)
+    place = (batch["role_xyz"] - model.fusion.xyz_mean) / model.fusion.xyz_std
+    known = batch["role_used"].bool() & batch["role_visible"].bool().any(1)
+    return {
+        "flow": F.mse_loss(predicted, velocity),
+        "l1": F.l1_loss(regressed, data),
+        "xyz": masked_mean((condition.role_xyz - place.nan_to_num()).abs().sum(-1), known),
+        "progress": F.l1_loss(condition.progress, batch["progress"]),
+        "success": F.binary_cross_entropy_with_logits(condition.success, batch["success"].float()),
+    }
+
+
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Sum of weight * loss; every loss must have a weight (KeyError otherwise)."""
+    return torch.stack([weights[name] * value for name, value in losses.items()]).sum()

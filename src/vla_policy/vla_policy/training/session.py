@@ -1,0 +1,156 @@
+"""From a folder of demonstrations to a weight file: both stages, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from vla_core.contract import Contract, load_contract
+from vla_core.errors import WeightsError
+
+from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
+from vla_policy.core.preset import Preset, load_preset, parse
+from vla_policy.core.text import minilm
+from vla_policy.core.vocabulary import Vocabulary
+from vla_policy.core.weights import Metadata, fill, load_weights, save_weights
+from vla_policy.training.dataset import Dataset
+from vla_policy.training.metrics import evaluate
+from vla_policy.training.stages import ExpertStage, JointStage, Material, Stage, StageConfig
+from vla_policy.training.statistics import fit_statistics
+from vla_policy.training.texts import TextBank
+from vla_policy.training.trainer import Loop, LoopConfig
+
+JUDGED_FRAMES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        data, out: Folders.
+        preset: Name or .yaml of the policy preset.
+        minutes, steps: Bounds by stage name; 0: no limit.
+        init: Checkpoint (.pt) or weight file (.safetensors) to start from, or None.
+        device: 'auto', 'cpu' or 'cuda'.
+        mixed: Convolutions and transformer blocks in bfloat16.
+        losses: Overrides of the preset's loss weights.
+    """
+
+    data: Path
+    out: Path
+    preset: str
+    minutes: dict[str, float]
+    steps: dict[str, int]
+    init: Path | None
+    device: str = "auto"
+    mixed: bool = True
+    learning_rate: float = 0.0
+
+
+class Session:
+    """Data, texts and model of one training run."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.preset: Preset = load_preset(options.preset)
+        self.contract: Contract = load_contract(self.preset.contract)
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(found if options.device == "auto" else options.device)
+        self.dataset = Dataset(options.data, self.contract)
+        torch.manual_seed(self.preset.training["seed"])
+        self.model = KeypointFlow(configure(self.preset.model, self.contract)).to(self.device)
+        encoder = minilm(self.model.config.language.max_tokens)
+        training = self.preset.training
+        names = {"shift_px": "shift_px", "colour": "colour", "blur_probability": "blur_probability"}
+        self.material = Material(
+            self.dataset,
+            TextBank(self.dataset.instructions, encoder, self.device),
+            TextBank(self.dataset.object_names, encoder, self.device),
+            self.device,
+            {argument: training[key] for argument, key in names.items()},
+            training["objects_per_frame"],
+            options.mixed,
+        )
+        if options.init is None:
+            fit_statistics(self.model, self.dataset, self.material.instructions)
+        else:
+            self._start_from(options.init)
+        count = sum(p.numel() for p in self.model.parameters())
+        sizes = f"{len(self.dataset)} frames ({len(self.dataset.held_out)} held out)"
+        texts = f"{len(self.dataset.instructions)} instructions, {len(self.dataset.object_names)} object names"
+        print(f"{sizes}, {texts}, {count / 1e6:.2f} M parameters, {self.device}", flush=True)
+
+    def run(self, stage: str) -> dict[str, Any]:
+        """Train one stage and write `<preset>.safetensors`; returns the held-out metrics."""
+        loop = self._loop(stage)
+        loop.run()
+        self.model.load_state_dict(loop.average.state_dict())
+        figures = self._judge(self.model)
+        self.export({"stage": stage, "steps": loop.step, "minutes": round(loop.elapsed_s / 60, 1), "metrics": figures})
+        return figures
+
+    def export(self, notes: dict[str, Any]) -> Path:
+        """Write the model as it is now, with its vocabulary."""
+        vocabulary = Vocabulary.from_corpus(self.dataset.instructions, self.dataset.object_names)
+        notes = {"frames": len(self.dataset), "date": time.strftime("%Y-%m-%d"), **notes}
+        path = self.options.out / f"{self.preset.name}.safetensors"
+        metadata = Metadata(
+            policy=self.preset.policy,
+            preset=self.preset.name,
+            contract_hash=self.contract.hash,
+            model=self.preset.model,
+            vocabulary=vocabulary.metadata(),
+            training=notes,
+        )
+        save_weights(path, self.model, metadata)
+        return path
+
+    def _loop(self, stage: str) -> Loop:
+        training = self.preset.training
+        config = parse(StageConfig, training[stage], f"{self.preset.name}.yaml: training: {stage}")
+        out = self.options.out
+        made: Stage
+        if stage == "joint":
+            made = JointStage(self.model, self.material, config)
+        else:
+            made = ExpertStage(self.model, self.material, config, out / "percepts")
+        loop = LoopConfig(
+            name=stage,
+            minutes=self.options.minutes.get(stage, 0.0),
+            steps=self.options.steps.get(stage, 0),
+            learning_rate=self.options.learning_rate or config.learning_rate,
+            warmup_steps=config.warmup_steps,
+            weight_decay=training["weight_decay"],
+            clip_norm=training["clip_norm"],
+            ema=training["ema"],
+            losses=training["losses"],
+            seed=training["seed"],
+        )
+        return Loop(self.model, made, loop, out, self._judge)
+
+    def _judge(self, model: nn.Module) -> dict[str, Any]:
+        rng = np.random.default_rng(0)
+        figures: dict[str, Any] = {}
+        judge: Callable[..., dict[str, float]] = evaluate
+        for name, frames in (("train", self.dataset.train), ("held", self.dataset.held_out)):
+            chosen = rng.choice(frames, min(JUDGED_FRAMES, len(frames)), replace=False)
+            steps, views = self.preset.decoding["steps"], self.contract.view_names
+            values = judge(model, self.dataset, chosen, self.material.instructions, views, steps)
+            figures |= {f"{name}/{key}": value for key, value in values.items()}
+        return figures
+
+    def _start_from(self, path: Path) -> None:
+        if path.suffix == ".safetensors":
+            tensors, _ = load_weights(path, self.contract.hash)
+        elif path.is_file():
+            tensors = torch.load(path, map_location=self.device, weights_only=True)["average"]
+        else:
+            raise WeightsError(f"no file {path}", "a checkpoint or a weight file", "check --init")
+        fill(self.model, tensors, path.name)

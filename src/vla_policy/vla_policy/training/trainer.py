@@ -1,0 +1,190 @@
+"""The training loop: bounded by minutes or steps, resumable, averaged, with the figures that matter."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from vla_core.errors import WeightsError
+
+from vla_policy.training.dataset import prefetched
+from vla_policy.training.losses import weighted_sum
+from vla_policy.training.stages import Stage
+
+FINAL_RATE = 0.02  # of the peak learning rate
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """Bounds and options of one stage's loop.
+
+    Attributes:
+        name: Stage name, for messages and files.
+        minutes: Training time over all resumed runs; 0: no limit.
+        steps: Optimiser steps; 0: no limit.
+        learning_rate, warmup_steps, weight_decay, clip_norm, ema: As usual.
+        losses: Weight of every loss by name.
+        seed: Of the batch order and the noise.
+        print_every: Steps per progress line.
+        save_minutes: Minutes between checkpoints.
+        evaluate_minutes: Minutes between evaluations.
+    """
+
+    name: str
+    minutes: float
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    clip_norm: float
+    ema: float
+    losses: dict[str, float]
+    seed: int
+    print_every: int = 50
+    save_minutes: float = 3.0
+    evaluate_minutes: float = 5.0
+
+
+class Loop:
+    """Trains a model in place on one stage; `average` holds the exponential moving average of its weights."""
+
+    def __init__(
+        self, model: nn.Module, stage: Stage, config: LoopConfig, out: Path, judge: Callable[[nn.Module], dict[str, Any]]
+    ) -> None:
+        """Prepare, and resume when `out` holds this stage's checkpoint.
+
+        Args:
+            model: Trained in place.
+            stage: Batches and losses.
+            config: Bounds and options.
+            out: Folder for `checkpoint_<stage>.pt` and `log.jsonl`.
+            judge: Metrics of a model, called with the averaged one.
+        """
+        self.model, self.stage, self.config, self.out, self.judge = model, stage, config, out, judge
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.parameters = stage.parameters()
+        decayed = [p for p in self.parameters if p.ndim > 1]
+        plain = [p for p in self.parameters if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+        self.rng = np.random.default_rng(config.seed)
+        torch.manual_seed(config.seed)
+        self.step, self.elapsed_s, self.stop = 0, 0.0, False
+        self.path = out / f"checkpoint_{config.name}.pt"
+        if self.path.is_file():
+            self._resume()
+
+    def run(self) -> None:
+        """Train until a bound is reached, or until SIGINT or SIGTERM; then save."""
+        config = self.config
+        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        sums: dict[str, float] = {}
+        last_save = last_judged = mark = self.elapsed_s
+        began = time.monotonic() - self.elapsed_s
+        trained = [p for p in self.parameters if p.requires_grad]
+        pairs = [(a, p) for a, p in zip(self.average.parameters(), self.model.parameters(), strict=True)]
+        with prefetched(self.stage.batches(self.rng)) as batches:
+            while not self.stop and (fraction := self.fraction()) < 1.0:
+                self._set_rate(fraction)
+                losses = self.stage.losses(next(batches))
+                total = weighted_sum(losses, config.losses)
+                self.optimiser.zero_grad(set_to_none=True)
+                total.backward()
+                norm = nn.utils.clip_grad_norm_(trained, config.clip_norm)
+                if not bool(torch.isfinite(norm)):
+                    raise WeightsError(f"a gradient of {float(norm)} at step {self.step}", "a finite one", "check the data")
+                self.optimiser.step()
+                self.step += 1
+                decay = min(config.ema, (1 + self.step) / (10 + self.step))
+                torch._foreach_lerp_([a for a, _ in pairs], [p.detach() for _, p in pairs], 1.0 - decay)
+                self.elapsed_s = time.monotonic() - began
+                for name, value in {**losses, "norm": norm}.items():
+                    sums[name] = sums.get(name, 0.0) + float(value.detach())
+                if self.step % config.print_every == 0:
+                    rate = config.print_every / (self.elapsed_s - mark)
+                    self._report({n: v / config.print_every for n, v in sums.items()}, rate)
+                    sums, mark = {}, self.elapsed_s
+                if self.elapsed_s - last_save > 60 * config.save_minutes:
+                    self.save()
+                    last_save = self.elapsed_s
+                if self.elapsed_s - last_judged > 60 * config.evaluate_minutes:
+                    pause = time.monotonic()
+                    self.evaluate()
+                    began += time.monotonic() - pause
+                    last_judged = self.elapsed_s
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        self.save()
+        self.evaluate()
+
+    def fraction(self) -> float:
+        """How much of the bound is used up, 0..1; the nearer of the two counts."""
+        by_time = self.elapsed_s / (60 * self.config.minutes) if self.config.minutes else 0.0
+        return max(by_time, self.step / self.config.steps if self.config.steps else 0.0)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Judge the averaged model, print and log the figures."""
+        figures = self.judge(self.average)
+        print(f"{self.config.name} {self.step} EVAL " + " ".join(f"{n} {_short(v)}" for n, v in figures.items()), flush=True)
+        self._log({"metrics": figures})
+        return figures
+
+    def save(self) -> None:
+        """Write the checkpoint; an interrupted write leaves the old one."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "torch_rng": torch.get_rng_state(),
+            "numpy_rng": self.rng.bit_generator.state,
+        }
+        self.out.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.path)
+
+    def _resume(self) -> None:
+        state = torch.load(self.path, map_location=next(self.model.parameters()).device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.elapsed_s = state["step"], state["elapsed_s"]
+        torch.set_rng_state(state["torch_rng"].cpu())
+        self.rng.bit_generator.state = state["numpy_rng"]
+        print(f"{self.config.name}: resumed at step {self.step}, {self.elapsed_s / 60:.1f} min", flush=True)
+
+    def _set_rate(self, fraction: float) -> None:
+        warm = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
+        cosine = FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * fraction))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * warm * cosine
+
+    def _report(self, losses: dict[str, float], rate: float) -> None:
+        text = " ".join(f"{name} {_short(value)}" for name, value in losses.items())
+        print(f"{self.config.name} {self.step} {self.elapsed_s / 60:.1f}min {rate:.2f}it/s | {text}", flush=True)
+        self._log({"losses": losses, "steps_per_s": rate})
+
+    def _log(self, row: dict[str, Any]) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        with (self.out / "log.jsonl").open("a") as file:
+            head = {"stage": self.config.name, "step": self.step, "elapsed_s": round(self.elapsed_s, 1)}
+            file.write(json.dumps(head | row) + "\n")
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self.stop = True
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"

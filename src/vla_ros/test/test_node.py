@@ -1,0 +1,94 @@
+"""`run`: READY, exit codes, hooks; each case is a process of its own, as in a running graph."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NODE = """
+import sys
+from pathlib import Path
+from rclpy.node import Node
+from vla_core.errors import PolicyError
+from vla_ros.node import run
+from vla_ros.parameters import declare
+
+
+class Probe(Node):
+    def __init__(self):
+        super().__init__("probe")
+        self.mode = declare(self, Path(sys.argv[1])).mode
+        if self.mode == "refuse":
+            raise PolicyError("no weights", "a file", "train first")
+        self.create_timer(0.01, self.tick)
+
+    def tick(self):
+        if self.mode == "crash":
+            raise ZeroDivisionError("bug")
+
+    def on_exit(self):
+        print("EXIT", flush=True)
+
+
+sys.exit(run(Probe))
+"""
+SCHEMA = "mode: {type: string, one_of: [spin, refuse, crash], description: What to do.}\n"
+VALUES = "/**/probe:\n  ros__parameters:\n    mode: %s\n"
+
+
+def start(tmp_path: Path, mode: str, *ros_args: str) -> subprocess.Popen[str]:
+    schema = tmp_path / "vla_probe" / "parameters" / "probe.yaml"
+    schema.parent.mkdir(parents=True)
+    schema.write_text(SCHEMA, encoding="utf-8")
+    script, values = tmp_path / "node.py", tmp_path / "probe.yaml"
+    script.write_text(NODE, encoding="utf-8")
+    values.write_text(VALUES % mode, encoding="utf-8")
+    environment = os.environ | {
+        "ROS_DOMAIN_ID": str(random.randint(1, 100)),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    }
+    command = [sys.executable, str(script), str(schema), "--ros-args", "--params-file", str(values), *ros_args]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_a_namespaced_node_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tmp_path, "spin", "-r", "__ns:=/robot")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "READY probe\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "EXIT\n", "")
+
+
+def test_refusal_is_one_line(tmp_path: Path) -> None:
+    out, err = (process := start(tmp_path, "refuse")).communicate(timeout=20)
+    assert (process.returncode, out) == (2, "")
+    assert err == "ERROR policy: got no weights; expected a file; fix: train first\n"
+
+
+def test_bad_parameter_is_one_line(tmp_path: Path) -> None:
+    out, err = (process := start(tmp_path, "dance")).communicate(timeout=20)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("ERROR config: ") and "'mode'" in err and err.count("\n") == 1
+
+
+def test_bad_ros_arguments_are_one_line(tmp_path: Path) -> None:
+    _, err = (process := start(tmp_path, "spin", "--params-file", "/nowhere.yaml")).communicate(timeout=20)
+    assert process.returncode == 2
+    assert err.splitlines()[-1].startswith("ERROR config: ")  # rcl logs a line of its own before it
+    assert "Traceback" not in err
+
+
+def test_exception_in_a_callback_ends_the_process_after_cleaning_up(tmp_path: Path) -> None:
+    out, err = (process := start(tmp_path, "crash")).communicate(timeout=20)
+    assert (process.returncode, out) == (1, "READY probe\nEXIT\n")
+    assert "ZeroDivisionError: bug" in err

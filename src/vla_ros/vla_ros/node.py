@@ -1,0 +1,91 @@
+"""Start, spin and end one node process: `sys.exit(run(MyNode))` is all that a node's `main` does."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.utilities import ok, try_shutdown
+
+from vla_core.errors import ConfigError, VlaError
+
+OK, CRASHED, REFUSED = 0, 1, 2
+
+
+def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
+    """Build a node, print `READY <name>`, spin it until SIGINT or SIGTERM, and clean up.
+
+    Hooks of the node, each optional: `start()` runs before READY (lifecycle nodes configure and activate there),
+    `loop(executor)` replaces `executor.spin()` (the simulator steps its world and serves ROS in between),
+    `on_exit()` runs however the node ends, with further signals ignored. The ROS context may be gone by then, so
+    `on_exit` stops threads and removes files but doesn't publish.
+
+    Args:
+        factory: Makes the node; rclpy is initialised when it is called.
+        args: Command line, `sys.argv` when None.
+
+    Returns:
+        Exit code: 0 ended by a signal, 1 an exception (its traceback is on stderr), 2 a VlaError from start-up or
+        from a callback (one line `ERROR <code>: <sentence>` on stderr).
+    """
+    node: Node | None = None
+    code = OK
+    try:
+        _init(args)
+        node = factory()
+        if hasattr(node, "start"):
+            node.start()
+        print(f"READY {node.get_name()}", flush=True)
+        # One thread: rclpy's multi-threaded executor loses high-rate messages and its events executor hangs on exit.
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        getattr(node, "loop", SingleThreadedExecutor.spin)(executor)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except VlaError as error:
+        code = _report(error)
+    except ParameterException as error:
+        code = _report(ConfigError(str(error), "parameters as in docs/parameters.md", "mend the parameter file"))
+    except Exception:
+        if ok():  # else a signal ended the context in the middle of start-up
+            traceback.print_exc()
+            code = CRASHED
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = max(code, _close(node))
+    return code
+
+
+def _init(args: list[str] | None) -> None:
+    try:
+        rclpy.init(args=args)
+    except Exception as error:  # rclpy has one private class per way of being wrong
+        raise ConfigError(" ".join(str(error).split()), "valid --ros-args", "mend the command or file") from error
+
+
+def _report(error: VlaError) -> int:
+    print(f"ERROR {error.code}: {error}", file=sys.stderr, flush=True)
+    return REFUSED
+
+
+def _close(node: Node | None) -> int:
+    code = OK
+    if node is not None:
+        try:
+            if hasattr(node, "on_exit"):
+                node.on_exit()
+        except Exception:
+            traceback.print_exc()
+            code = CRASHED
+        try:
+            node.destroy_node()
+        except KeyboardInterrupt:
+            pass
+    try_shutdown()
+    return code

@@ -1,0 +1,1 @@
+"""Embedded MuJoCo worlds: robots, cameras, tasks, scripted experts."""

@@ -1,0 +1,1 @@
+"""Simulation without ROS: worlds, tasks, judges, experts and cameras."""

@@ -1,0 +1,176 @@
+"""The simulator's ends of the shared-memory link: state out, command and plan in, snapshots to the camera process."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+
+from vla_core.records import COMMAND, PLAN, STATE
+from vla_core.shared_memory import Mailbox, link_path
+from vla_core.types import RobotState
+from vla_sim.core.records import MAX_STATE, RENDERED, SNAPSHOT, Start
+
+_RETRY_S = 0.1  # how often a missing or silent peer is looked for [s]
+
+
+class Peer:
+    """A mailbox that another process owns: opened when it appears, opened anew when its owner restarts.
+
+    Attributes:
+        record: Newest record, shape (1,); zeros until the first one.
+        version: Version of `record`; 0: none yet.
+    """
+
+    def __init__(self, link: str, box: str, dtype: np.dtype) -> None:
+        self._path, self._dtype = link_path(link, box), dtype
+        self._box: Mailbox | None = None
+        self._inode = -1
+        self._looked_s = -_RETRY_S
+        self.record = np.zeros(1, dtype)
+        self.version = 0
+
+    @property
+    def missing(self) -> bool:
+        """Whether the owner has never been there."""
+        return self._box is None
+
+    def poll(self) -> bool:
+        """Take the newest record; True if it is news. Looks at most every 0.1 s for a new file."""
+        if self._box is not None:
+            version = self._box.version
+            if version != self.version and version > 0:
+                self.version = self._box.read(self.record)
+                return True
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= _RETRY_S:
+            self._looked_s = now_s
+            self._open()
+        return False
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until news or the timeout, take it; True if it is news."""
+        if self.poll():
+            return True
+        if self._box is None:
+            time.sleep(min(timeout_s, 0.01))
+        else:
+            self._box.wait(self.version, timeout_s)
+        return self.poll()
+
+    def close(self) -> None:
+        """Let go of the mailbox."""
+        if self._box is not None:
+            self._box.close()
+            self._box = None
+
+    def _open(self) -> None:
+        try:
+            inode = os.stat(self._path).st_ino
+        except FileNotFoundError:
+            return  # keep what we have: an owner that has gone writes no more
+        if inode != self._inode and os.stat(self._path).st_size > 0:
+            self.close()
+            self._box, self._inode, self.version = Mailbox(self._path, self._dtype), inode, 0
+
+
+class HardwareLink:
+    """The side of the robot: owns `state`, reads `command` and `plan`.
+
+    Args:
+        link: Name of the link.
+        lockstep: Whether the world waits for the command of each tick.
+    """
+
+    def __init__(self, link: str, lockstep: bool) -> None:
+        self._state_box = Mailbox(link_path(link, "state"), STATE, create=True)
+        self._state = np.zeros(1, STATE)
+        self._state["lockstep"] = int(lockstep)
+        self._command = Peer(link, "command", COMMAND)
+        self._plan = Peer(link, "plan", PLAN)
+
+    @property
+    def command(self) -> np.ndarray:
+        """Newest COMMAND record, shape (1,)."""
+        return self._command.record
+
+    @property
+    def commanded(self) -> bool:
+        """Whether any command has come."""
+        return self._command.version > 0
+
+    def publish(self, tick: int, stamp_ns: int, epoch_ns: int, state: RobotState) -> None:
+        """Write the state of `tick`; joints beyond the robot's own stay zero."""
+        record, joints = self._state, len(state.q_rad)
+        record["tick"], record["stamp_ns"], record["epoch_ns"] = tick, stamp_ns, epoch_ns
+        record["q"][0, :joints], record["qd"][0, :joints] = state.q_rad, state.qd_rad_s
+        record["tau"][0, :joints], record["gripper_width"] = state.tau_nm, state.gripper_width_m
+        self._state_box.write(record)
+
+    def await_command(self, tick: int, timeout_s: float) -> bool:
+        """Wait until the command answers `tick`; False after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while int(self.command["tick"][0]) != tick or not self.commanded:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0.0:
+                return False
+            self._command.wait(left_s)
+        return True
+
+    def newest_command_tick(self) -> int:
+        """Tick that the newest command answers; -1: none yet."""
+        self._command.poll()
+        return int(self.command["tick"][0]) if self.commanded else -1
+
+    def answers_ns(self) -> int:
+        """Stamp of the observation that the executor's plan answers; -1: no plan yet."""
+        self._plan.poll()
+        return int(self._plan.record["answers_ns"][0]) if self._plan.version > 0 else -1
+
+    def await_plan(self, timeout_s: float) -> None:
+        """Sleep until the executor writes a plan or the timeout."""
+        self._plan.wait(timeout_s)
+
+    def close(self) -> None:
+        """Let go of everything and remove the mailbox that we own."""
+        self._command.close()
+        self._plan.close()
+        self._state_box.close(unlink=True)
+
+
+class CameraLink:
+    """The simulator's side of the camera process: owns `snapshot`, reads `rendered`."""
+
+    def __init__(self, link: str) -> None:
+        self._box = Mailbox(link_path(link, "snapshot"), SNAPSHOT, create=True)
+        self._record = np.zeros(1, SNAPSHOT)
+        self._rendered = Peer(link, "rendered", RENDERED)
+
+    def describe(self, generation: int, start: Start) -> None:
+        """Say which world the next snapshots belong to."""
+        record = self._record
+        record["generation"], record["seed"], record["family"] = generation, start.seed, start.family.encode()
+        record["instruction"], record["split"] = start.instruction.encode(), start.split.encode()
+
+    def hand(self, stamp_ns: int, state: np.ndarray) -> None:
+        """Give the world's state at `stamp_ns` (float64 (n,), n <= 4096) to the camera process."""
+        assert len(state) <= MAX_STATE, "the scene has outgrown the snapshot record"
+        record = self._record
+        record["stamp_ns"], record["monotonic_ns"] = stamp_ns, time.monotonic_ns()
+        record["n"], record["state"][0, : len(state)] = len(state), state
+        self._box.write(record)
+
+    def rendered_ns(self) -> int:
+        """Stamp of the newest published images; -1: none yet."""
+        self._rendered.poll()
+        return int(self._rendered.record["stamp_ns"][0]) if self._rendered.version > 0 else -1
+
+    def await_rendered(self, timeout_s: float) -> None:
+        """Sleep until the camera process says something or the timeout."""
+        self._rendered.wait(timeout_s)
+
+    def close(self) -> None:
+        """Let go of everything and remove the mailbox that we own."""
+        self._rendered.close()
+        self._box.close(unlink=True)

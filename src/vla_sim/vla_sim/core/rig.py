@@ -1,0 +1,183 @@
+"""The whole line in one process, without ROS: world, cameras, executor and servo, in lockstep.
+
+It runs the very core objects that the nodes run, so demonstrations are made and policies are scored under the control
+laws that will move the robot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vla_control.core.chunk_executor import ChunkExecutor
+from vla_control.core.parameters import ExecutorParameters, ServoParameters
+from vla_control.core.robot import RobotModel
+from vla_control.core.servo import ServoCore
+from vla_core.contract import Contract
+from vla_core.errors import ChunkError
+from vla_core.records import COMMAND, STATE, STATUS
+from vla_core.types import NS, ActionChunk, Float32, Observation, UInt8
+from vla_sim.core.cameras import Cameras
+from vla_sim.core.judge import succeeded
+from vla_sim.core.tasks import Task
+from vla_sim.core.world import World
+
+#: Simulated seconds that each family may take.
+TIME_LIMIT_S = {"sort": 26.0, "place_in": 16.0, "stack": 16.0}
+DEFAULT_TIME_LIMIT_S = 12.0
+
+
+class Rig:
+    """A robot that executes chunks in a world.
+
+    Args:
+        contract: What observations hold; cameras must exist in the scene.
+        scene: Name of the scene file.
+        render: False saves the renderer where nobody looks (views are then black).
+    """
+
+    def __init__(self, contract: Contract, scene: str = "tabletop", render: bool = True) -> None:
+        self.contract = contract
+        self.world = World(scene)
+        self.world.time_offset_ns = NS  # a stamp of zero means 'never' on the ROS clock
+        self.robot = RobotModel.load(contract.robot)
+        self.executor = ChunkExecutor(self.robot, contract, ExecutorParameters.from_config())
+        self.cameras = Cameras(self.world) if render else None
+        self.instruction = ""
+        self.rejections: list[str] = []
+        self._sequence = 0
+        self._state, self._command, self._status = (np.zeros(1, d) for d in (STATE, COMMAND, STATUS))
+        self.reset(0)
+
+    def reset(self, seed: int, instruction: str | None = None, split: str = "train", family: str | None = None) -> Task:
+        """Refill the world and hold the robot where it is."""
+        self.instruction = self.world.reset(seed, instruction, split, family)
+        self.servo = ServoCore(self.robot, ServoParameters.from_config())
+        self._state["tick"] = 0
+        self.rejections.clear()
+        state = self.world.robot_state()
+        self.executor.reset(state.q_rad, state.gripper_width_m, state.stamp_ns)
+        return self.world.task
+
+    def observation(self) -> Observation:
+        """What the policy sees now."""
+        state = self.world.robot_state()
+        position, quaternion = self.robot.tool_pose(state.q_rad)
+        vector = np.concatenate([state.q_rad, [state.gripper_width_m], position, quaternion]).astype(np.float32)
+        return Observation(
+            stamp_ns=state.stamp_ns,
+            instruction=self.instruction,
+            contract_hash=self.contract.hash,
+            view_names=self.contract.view_names,
+            view_valid=np.ones(len(self.contract.cameras), bool),
+            rgb=self._views(),
+            state_names=self.contract.state_names,
+            state=vector,
+        )
+
+    def _views(self) -> UInt8:
+        spec = self.contract.cameras[0]
+        if self.cameras is None:
+            return np.zeros((len(self.contract.cameras), spec.height, spec.width, 3), np.uint8)
+        size, area = (spec.width, spec.height), cv2.INTER_AREA
+        views = [cv2.resize(self.cameras.rgb(name), size, interpolation=area) for name in self.contract.view_names]
+        return np.stack(views).astype(np.uint8)
+
+    def execute(self, actions: Float32, stamp_ns: int) -> bool:
+        """Hand a chunk (T,A) that answers the observation stamped `stamp_ns` to the executor.
+
+        Returns:
+            False when the executor refuses it; the robot then goes on with what is committed, as in the node graph.
+        """
+        self._sequence += 1
+        contract = self.contract
+        chunk = ActionChunk(
+            stamp_ns=stamp_ns,
+            sequence=self._sequence,
+            policy="rig",
+            contract_hash=contract.hash,
+            action_space=contract.action_space,
+            action_names=contract.action_names,
+            dt_s=contract.dt_s,
+            actions=np.asarray(actions, np.float32),
+        )
+        try:
+            self.executor.accept(chunk, self.world.time_ns)
+        except ChunkError as error:
+            self.rejections.append(str(error))
+            return False
+        return True
+
+    def advance(self, duration_s: float) -> None:
+        """Let simulated time pass: servo tick, physics step, at the scene's timestep."""
+        state, command = self._state, self._command
+        for _ in range(round(duration_s / self.world.model.opt.timestep)):
+            now = self.world.robot_state()
+            joints = len(now.q_rad)
+            state["tick"] += 1
+            state["stamp_ns"] = now.stamp_ns
+            state["q"][0, :joints], state["qd"][0, :joints] = now.q_rad, now.qd_rad_s
+            state["tau"][0, :joints], state["gripper_width"] = now.tau_nm, now.gripper_width_m
+            self.servo.tick(state, self.executor.plan, False, command, self._status)
+            self.world.step(
+                command["tau"][0, :joints], float(command["gripper_width"][0]), float(command["gripper_force"][0])
+            )
+
+    @property
+    def status(self) -> np.ndarray:
+        """STATUS record (1,) of the last tick."""
+        return self._status
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """How one episode went; times in simulated seconds."""
+
+    seed: int
+    family: str
+    instruction: str
+    success: bool
+    duration_s: float
+    reported_success: bool
+    max_contact_n: float
+    ms_per_chunk: tuple[float, ...]
+    rejections: tuple[str, ...]
+
+
+#: Observation → (chunk (T,A), the policy's own estimate that the instruction is carried out, 0..1).
+Act = Callable[[Observation], tuple[Float32, float]]
+
+
+def run_episode(
+    rig: Rig, act: Act, seed: int, split: str, family: str | None = None, replan_s: float = 0.4, settle_s: float = 0.8
+) -> Episode:
+    """Run one task until it has been satisfied for `settle_s`, or its time is up.
+
+    The judge looks after every chunk; a success must last, so that a thing that is about to fall doesn't count.
+    """
+    task = rig.reset(seed, None, split, family)
+    limit = TIME_LIMIT_S.get(task.family, DEFAULT_TIME_LIMIT_S)
+    start, satisfied_s, times, estimate = rig.world.time_ns, 0.0, [], 0.0
+    while (rig.world.time_ns - start) / NS < limit and satisfied_s < settle_s:
+        observation = rig.observation()
+        begin = time.perf_counter()
+        actions, estimate = act(observation)
+        times.append(1e3 * (time.perf_counter() - begin))
+        rig.execute(actions, observation.stamp_ns)
+        rig.advance(replan_s)
+        satisfied_s = satisfied_s + replan_s if succeeded(rig.world) else 0.0
+    return Episode(
+        seed,
+        task.family,
+        task.instruction,
+        satisfied_s >= settle_s,
+        (rig.world.time_ns - start) / NS,
+        estimate > 0.5,
+        rig.world.contact_force_n(),
+        tuple(times),
+        tuple(rig.rejections),
+    )

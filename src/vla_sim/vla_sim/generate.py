@@ -1,0 +1,208 @@
+"""Make demonstrations: scripted experts with noise in the execution and clean labels, in parallel, seeded.
+
+    python -m vla_sim.generate --out data/tabletop --episodes 1200 --workers 2
+
+Each shard holds some episodes' frames as one .npz; `vla_policy.training.dataset` documents the keys.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_core.contract import Contract, load_contract
+from vla_core.types import NS, Float32, Observation
+from vla_sim.core.expert import clean_chunk
+from vla_sim.core.judge import succeeded
+from vla_sim.core.labels import MAX_OBJECTS, label, role_names
+from vla_sim.core.rig import DEFAULT_TIME_LIMIT_S, TIME_LIMIT_S, Rig
+from vla_sim.core.tasks import COLOURS, FAMILIES, SHAPES
+
+FRAME_S = 0.1
+OBJECT_NAMES = (*(f"{c} {s}" for c in COLOURS for s in (*SHAPES, "bowl")), "drawer", "button")
+#: Policy that acts instead of the expert (labels stay the expert's): Observation → chunk (T,A).
+Actor = Callable[[Observation], Float32]
+
+
+class Disturbance:
+    """Noise in what is executed: a slow drift, rare kicks, rare flips of the gripper."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._scale = float(rng.choice([0.0, 0.008, 0.02], p=[0.3, 0.4, 0.3]))
+        self._drift = np.zeros(3)
+
+    def __call__(self, chunk: Float32) -> Float32:
+        """Disturbed copy of a chunk (T,8)."""
+        out = chunk.copy()
+        if self._scale == 0.0:
+            return out
+        self._drift = 0.7 * self._drift + 0.7 * self._rng.normal(0, self._scale, 3)
+        out[:, :3] += self._drift
+        if self._rng.random() < 0.06:
+            out[:, :3] += self._rng.normal(0, 0.035, 3)
+        if self._rng.random() < 0.03:
+            out[:, 7] = 1.0 - out[:, 7]
+        out[:, 2] = np.maximum(out[:, 2], 0.014)
+        return out
+
+
+def run_demonstration(
+    rig: Rig, seed: int, split: str, family: str, actor: Actor | None = None
+) -> dict[str, np.ndarray] | None:
+    """One episode's frames; None when it didn't succeed in time and the expert itself acted."""
+    rng = np.random.default_rng([seed, 23])
+    task = rig.reset(seed, None, split, family)
+    disturb = Disturbance(rng)
+    limit = TIME_LIMIT_S.get(task.family, DEFAULT_TIME_LIMIT_S)
+    frames: dict[str, list[Any]] = defaultdict(list)
+    due, after, start = 0, 0, rig.world.time_ns
+    linger = int(rng.integers(6, 14))
+    roles = role_names(rig.world)
+    while (rig.world.time_ns - start) / NS < limit and after < linger:
+        observation = rig.observation()
+        chunk = clean_chunk(rig.world, rig.contract.horizon, rig.contract.dt_s)
+        done = succeeded(rig.world)
+        _append(frames, rig, observation, chunk, done, roles)
+        if due <= 0:
+            executed = actor(observation) if actor else disturb(chunk)
+            rig.execute(executed, observation.stamp_ns)
+            due = 4 if actor else int(rng.integers(2, 6))
+        due -= 1
+        rig.advance(FRAME_S)
+        after = after + 1 if done else 0
+    out = {key: np.array(values) for key, values in frames.items()}
+    success = out["success"].astype(bool)
+    if not success[-1] and actor is None:
+        return None
+    until = np.flatnonzero(success)[0] if success.any() else len(success)
+    out["progress"] = np.minimum(np.arange(len(success)) / max(until, 1), 1.0).astype(np.float32)
+    if not success.any():
+        out["progress"] *= 0.5  # a learner's failed episode: how far it was is unknown, but surely not done
+    return out
+
+
+def _append(
+    frames: dict[str, list[Any]], rig: Rig, observation: Observation, chunk: Float32, done: bool, roles: tuple[str, ...]
+) -> None:
+    assert rig.cameras is not None
+    labels = label(rig.world, rig.cameras)
+    views, k = len(rig.contract.cameras), len(labels.names)
+    frames["rgb"].append(observation.rgb)
+    frames["state"].append(observation.state)
+    frames["chunk"].append(chunk)
+    frames["success"].append(np.uint8(done))
+    uv, visible = np.zeros((views, MAX_OBJECTS, 2), np.float32), np.zeros((views, MAX_OBJECTS), np.uint8)
+    xyz, name = np.zeros((MAX_OBJECTS, 3), np.float32), np.full(MAX_OBJECTS, -1, np.int32)
+    uv[:, :k], visible[:, :k], xyz[:k] = labels.uv, labels.visible, labels.xyz
+    name[:k] = [OBJECT_NAMES.index(n) for n in labels.names]
+    for key, value in (("obj_uv", uv), ("obj_visible", visible), ("obj_xyz", xyz), ("obj_name", name)):
+        frames[key].append(value)
+    used = np.array([bool(r) for r in roles], np.uint8)
+    where = [labels.names.index(r) if r else 0 for r in roles]
+    frames["role_used"].append(used)
+    frames["role_uv"].append(uv[:, where] * used[:, None])
+    frames["role_visible"].append(visible[:, where] * used)
+    frames["role_xyz"].append(xyz[where] * used[:, None])
+
+
+def _work(job: tuple[int, list[int], str, str, Path, bool]) -> tuple[int, int, int]:
+    shard, seeds, contract_name, split, out, compress = job
+    rig = _rig(contract_name)
+    instructions: list[str] = []
+    columns: dict[str, list[np.ndarray]] = defaultdict(list)
+    kept = 0
+    for seed in seeds:
+        family = FAMILIES[seed % len(FAMILIES)]
+        episode = run_demonstration(rig, seed, split, family)
+        if episode is None:
+            continue
+        add_episode(columns, instructions, episode, rig.instruction, seed, family)
+        kept += 1
+    save_shard(out / f"shard_{shard:05d}.npz", columns, instructions, compress)
+    return len(seeds), kept, sum(len(a) for a in columns["step"])
+
+
+def add_episode(
+    columns: dict[str, list[np.ndarray]], instructions: list[str], episode: dict[str, np.ndarray], text: str,
+    seed: int, family: str,
+) -> None:  # fmt: skip
+    """Append one episode's frames to a shard's columns."""
+    length = len(episode["step" if "step" in episode else "success"])
+    if text not in instructions:
+        instructions.append(text)
+    episode["instruction"] = np.full(length, instructions.index(text), np.int32)
+    episode["episode"] = np.full(length, seed, np.int32)
+    episode["step"] = np.arange(length, dtype=np.int32)
+    episode["family"] = np.full(length, FAMILIES.index(family), np.int32)
+    for key, values in episode.items():
+        columns[key].append(values)
+
+
+def save_shard(path: Path, columns: dict[str, list[np.ndarray]], instructions: list[str], compress: bool) -> None:
+    """Write one .npz, whole or not at all."""
+    if not columns:
+        return
+    arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
+    names = {"instructions": np.array(instructions), "object_names": np.array(OBJECT_NAMES), "families": np.array(FAMILIES)}
+    temporary = path.with_suffix(".tmp.npz")
+    (np.savez_compressed if compress else np.savez)(temporary, **arrays, **names)
+    temporary.rename(path)
+
+
+_RIGS: dict[str, Rig] = {}
+
+
+def _rig(contract_name: str) -> Rig:
+    if contract_name not in _RIGS:
+        contract: Contract = load_contract(contract_name)
+        _RIGS[contract_name] = Rig(contract)
+    return _RIGS[contract_name]
+
+
+def generate(
+    out: Path, episodes: int, contract: str = "tabletop_panda", split: str = "train", seed0: int = 0,
+    workers: int = 2, per_shard: int = 16, compress: bool = False,
+) -> dict[str, float]:  # fmt: skip
+    """Generate `episodes` demonstrations with seeds seed0, seed0 + 1, … into shards; families take turns.
+
+    Returns:
+        Counts: episodes tried and kept, frames, seconds.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    seeds = list(range(seed0, seed0 + episodes))
+    jobs = [
+        (seed0 // per_shard + i, seeds[k : k + per_shard], contract, split, out, compress)
+        for i, k in enumerate(range(0, episodes, per_shard))
+    ]
+    begin, tried, kept, frames = time.monotonic(), 0, 0, 0
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for a, b, c in pool.imap_unordered(_work, jobs):
+            tried, kept, frames = tried + a, kept + b, frames + c
+            spent = time.monotonic() - begin
+            print(f"\r{tried}/{episodes} episodes, {kept} kept, {frames} frames, {frames / spent:.0f} frames/s", end="")
+    print()
+    return {"episodes": tried, "kept": kept, "frames": frames, "seconds": time.monotonic() - begin}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--episodes", type=int, default=1200)
+    parser.add_argument("--contract", default="tabletop_panda")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--seed", type=int, default=0, help="first seed")
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    generate(args.out, args.episodes, args.contract, args.split, args.seed, args.workers)
+
+
+if __name__ == "__main__":
+    main()
