@@ -23,7 +23,7 @@ setup(
     maintainer="VLA stack maintainers",
     maintainer_email="maintainers@vla-stack.org",
     packages=find_packages(include=[PACKAGE, PACKAGE + ".*"]),
-    package_data={"": ["py.typed", "parameters/*.yaml"]},
+    package_data={"": ["py.typed", "parameters/*.yaml", "bench/*.c"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),

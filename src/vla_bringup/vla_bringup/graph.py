@@ -137,6 +137,8 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     link = {"link": options.link}
     robot = {"robot": options.robot}
     contract = {"contract": options.contract}
+    # On a busy machine a heartbeat may come late by the wall clock; in lockstep the robot waits for everybody anyway.
+    patience = {"safety_timeout_s": 10.0} if options.lockstep else {}
     world: dict[str, Scalar] = {"scene": options.scene} | link
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
@@ -145,8 +147,8 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         ("perception", "vla_perception", "observation_node", {**contract}),
         ("policy", "vla_policy", "policy_node", {**contract, "policy": options.policy, "seed": options.seed}),
         ("control", "vla_control", "executor_node", {**robot, **contract, **link}),
-        ("control", "vla_control", "servo_node", {**robot, **link}),
-        ("control", "vla_control", "safety_monitor_node", {**robot, **link}),
+        ("control", "vla_control", "servo_node", {**robot, **link, **patience}),
+        ("control", "vla_control", "safety_monitor_node", {**link}),
         ("navigation", "vla_navigation", "mission_node", {}),
     )
     nodes = tuple(

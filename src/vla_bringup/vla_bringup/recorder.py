@@ -26,7 +26,7 @@ class Recorder:
 
     Args:
         node: Its subscriptions are made on this node.
-        cameras: Cameras to record, in the order of the video.
+        cameras: Cameras to record, in the order of the video; none: no pictures are kept.
         base_frame: Frame that chunks and tool poses are given in.
         spool: Takes the images.
     """
@@ -40,7 +40,8 @@ class Recorder:
         self._node = node
         for camera in cameras:
             self._listen(f"{camera}/image_raw", Image, self._image_taker(camera))
-        self._listen(f"{cameras[0]}/camera_info", CameraInfo, self._on_info)
+        for camera in cameras[:1]:
+            self._listen(f"{camera}/camera_info", CameraInfo, self._on_info)
         self._listen("/tf_static", TFMessage, self._on_mounts)
         self._listen("/clock", Clock, self._on_clock)
         self._listen("observation", Observation, self._on_observation)

@@ -15,7 +15,7 @@ from vla_bringup.core.latency import LatencyWatch
 from vla_bringup.core.recording import ImageSpool, Recording, StageTrace
 from vla_bringup.core.summary import Span, summarise
 from vla_bringup.graph import Graph
-from vla_bringup.jobs import jobs
+from vla_bringup.jobs import Job, jobs
 from vla_bringup.recorder import Recorder
 from vla_bringup.runner import Runner
 from vla_bringup.session import MissionResult, Session
@@ -59,14 +59,23 @@ class WatchedGraph:
         graph: What to run.
         out: Folder for logs and scratch files.
         say: Takes progress lines.
+        images: Whether to record the cameras.
+        make_jobs: How the graph becomes processes.
     """
 
-    def __init__(self, graph: Graph, out: Path, say: Callable[[str], None]) -> None:
-        self._graph, self._out, self._say = graph, out, say
+    def __init__(
+        self,
+        graph: Graph,
+        out: Path,
+        say: Callable[[str], None],
+        images: bool = True,
+        make_jobs: Callable[[Graph], list[Job]] = jobs,
+    ) -> None:
+        self._graph, self._out, self._say, self._images = graph, out, say, images
         self._stack = ExitStack()
         self._moved = (0, 0.0)
         out.mkdir(parents=True, exist_ok=True)
-        self.runner = Runner(jobs(graph), graph.options.link, out / "logs")
+        self.runner = Runner(make_jobs(graph), graph.options.link, out / "logs")
 
     def __enter__(self) -> WatchedGraph:
         self._say(f"starting {len(self._graph.nodes)} nodes, logs in {self.runner.log('*').parent}")
@@ -80,7 +89,8 @@ class WatchedGraph:
             self._stack.callback(self.latency.close)
             self.session = Session(f"watch_{os.getpid()}", self._check, options.namespace)
             contract, robot = load_contract(options.contract), load_yaml(config_path("robots", options.robot))
-            self.recorder = Recorder(self.session.node, contract.view_names, str(robot["base_frame"]), self._spool)
+            cameras = contract.view_names if self._images else ()
+            self.recorder = Recorder(self.session.node, cameras, str(robot["base_frame"]), self._spool)
             self._stack.enter_context(self.session)
             self.session.wait_until(lambda: self.recording.clock_ns > 0, "/clock")
         except BaseException:

@@ -76,15 +76,18 @@ class ServoLoop:
         core: The controller, fresh.
         link: Name of the link that `plan`, `safety` and `status` lie on.
         params: Tuning.
+        timing: Takes the times of every tick; None: a fresh LoopTiming.
     """
 
-    def __init__(self, hardware: Hardware, core: ServoCore, link: str, params: LoopParameters) -> None:
+    def __init__(
+        self, hardware: Hardware, core: ServoCore, link: str, params: LoopParameters, timing: LoopTiming | None = None
+    ) -> None:
         self._hardware, self._core, self._params = hardware, core, params
         self._lockstep = hardware.mode == "lockstep"
         self._plan, self._safety = Peer(link, "plan", PLAN), Peer(link, "safety", SAFETY)
         self._status_box = Mailbox(link_path(link, "status"), STATUS, create=True)
         self._command, self._status, self._no_plan = np.zeros(1, COMMAND), np.zeros(1, STATUS), np.zeros(1, PLAN)
-        self._timing = LoopTiming(round(1.0 / params.period_s))
+        self._timing = timing or LoopTiming(round(1.0 / params.period_s))
         self._period_ns = round(params.period_s * 1e9)
         self._safety_timeout_ns = round(params.safety_timeout_s * 1e9)
         self._state_timeout_ns = round(params.state_timeout_s * 1e9)
@@ -150,7 +153,7 @@ class ServoLoop:
         self._deadline_ns += self._period_ns
         realtime.sleep_until(self._deadline_ns)
         woke_ns = time.monotonic_ns()
-        fresh = self._hardware.read()
+        fresh = self._hardware.read() and self._seen() != self._last
         if fresh:
             self._fresh_ns = woke_ns
         stale = woke_ns - self._fresh_ns > self._state_timeout_ns

@@ -78,7 +78,8 @@ class Contract:
             if block.key == key:
                 return slice(start, start + len(block.names))
             start += len(block.names)
-        raise ContractError(f"state key '{key}'", f"one of {[s.key for s in self.state]}", f"add it to {self.name}.yaml")
+        known = [block.key for block in self.state]
+        raise ContractError(f"state key '{key}'", f"one of {known}", f"add it to {self.name}.yaml")
 
 
 def load_contract(name: str) -> Contract:

@@ -17,7 +17,7 @@ STATE = np.dtype(
     [
         ("tick", np.int64),
         ("stamp_ns", np.int64),
-        ("epoch_ns", np.int64),  # stamp of the last reset (the robot may have jumped): plans that start before it are void
+        ("epoch_ns", np.int64),  # stamp of the last reset (the robot may have jumped): older plans are void
         ("q", *JOINTS),
         ("qd", *JOINTS),
         ("tau", *JOINTS),

@@ -7,6 +7,7 @@ then the record.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -121,7 +122,8 @@ class Mailbox:
                     return before >> 1
             if attempt > 50:
                 time.sleep(50e-6)
-        raise LinkError(f"mailbox {self.path.name} locked for 0.1 s", "a live writer", "restart the process that owns it")
+        got = f"mailbox {self.path.name} locked for 0.1 s"
+        raise LinkError(got, "a live writer", "restart the process that owns it")
 
     def wait(self, version: int, timeout_s: float) -> bool:
         """Sleep until the record is newer than `version`; False after `timeout_s`."""
@@ -145,7 +147,5 @@ class Mailbox:
         self._counter.release()
         self._word.release()
         del self._record
-        try:
+        with contextlib.suppress(BufferError):  # a caller still holds a view; the mapping goes with it
             self._map.close()
-        except BufferError:  # a caller still holds a view; the mapping goes with it
-            pass

@@ -41,6 +41,7 @@ TOPICS: dict[str, Topic] = {
     "action_chunk": Topic("vla_msgs/msg/ActionChunk", "policy_node", 5, True, 4, max_age_s=1.0),
     "executor_state": Topic("vla_msgs/msg/ExecutorState", "executor_node", 20, False, 2, max_age_s=0.5),
     "joint_target": Topic("vla_msgs/msg/JointTarget", "executor_node", 50, False, 2),
+    "executor_node/markers": Topic("visualization_msgs/msg/MarkerArray", "executor_node", 5, True, 1),
     "control_state": Topic("vla_msgs/msg/ControlState", "servo_node", 50, False, 2, max_age_s=0.2),
     "safety_state": Topic("vla_msgs/msg/SafetyState", "safety_monitor_node", 10, True, 1, latched=True, max_age_s=0.5),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray", "all", 1, True, 10),

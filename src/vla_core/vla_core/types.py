@@ -1,4 +1,4 @@
-"""What travels along the straight line, ROS-free. Arrays are read-only by convention; nobody writes into a received one."""
+"""What travels along the straight line, ROS-free. Arrays are read-only by convention: nobody writes into one."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def main(source: Path) -> None:
             ET.SubElement(body, "geom", {"mesh": stem, "material": material, "class": "visual"})
         _collision(body, name)
         if name.startswith("link") or name == "hand" or name.endswith("finger"):
-            body.set("name", f"panda_{name}".replace("left_finger", "leftfinger").replace("right_finger", "rightfinger"))
+            body.set("name", f"panda_{name.replace('_finger', 'finger')}")
         for joint in body.findall("joint"):
             joint.set("name", f"panda_{joint.get('name')}")
         if name == "hand":

@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import MS, flat, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from perception_samples import MS, flat, sample
 
 from vla_control.core.robot import RobotModel
 from vla_core.contract import Contract

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from helpers import MS, joint_names
+from perception_samples import MS, joint_names
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
@@ -27,7 +28,7 @@ from vla_ros import qos, stamps
 
 
 class Bench:
-    """A robot's drivers and a policy's ear around the node under test."""
+    """A robot's drivers, a simulated clock and a policy's ear around the node under test."""
 
     def __init__(self, robot: RobotModel) -> None:
         self.robot, self.names = robot, joint_names(robot)
@@ -37,6 +38,8 @@ class Bench:
         self.images = {name: qos.publisher(self.probe, f"{name}/image_raw", Image) for name in ("front", "wrist")}
         self.joints = qos.publisher(self.probe, "joint_states", JointState)
         self.instruction = qos.publisher(self.probe, "instruction", String)
+        self.clock = qos.publisher(self.probe, "/clock", Clock)
+        self.now_ns = 100 * NS
         qos.subscription(
             self.probe, "observation", ObservationMsg, lambda m: self.heard.append(conversions.observation(m))
         )
@@ -50,18 +53,26 @@ class Bench:
             values = {pair.key: pair.value for pair in status.values}
             self.diagnostics[status.name] = values | {"message": status.message}
 
-    def until(self, done: Callable[[], bool], limit_s: float = 10.0) -> bool:
+    def until(self, done: Callable[[], bool], limit_s: float = 30.0) -> bool:
         deadline = time.monotonic() + limit_s
         while not done() and time.monotonic() < deadline:
             self.executor.spin_once(timeout_sec=0.02)
         return done()
 
     def connect(self) -> None:
-        publishers = [*self.images.values(), self.joints, self.instruction]
+        publishers = [*self.images.values(), self.joints, self.instruction, self.clock]
         assert self.until(lambda: all(p.get_subscription_count() for p in publishers))
         assert self.until(lambda: self.probe.count_publishers("observation") == 1)
         self.instruction.publish(String(data="pick up the red cube"))
         assert self.until(lambda: self.node.observer.instruction != "")
+        self.advance(0)
+
+    def advance(self, ms: int) -> int:
+        """Let simulated time pass; returns the new time [ns]."""
+        self.now_ns += ms * MS
+        self.clock.publish(Clock(clock=stamps.to_msg(self.now_ns)))
+        assert self.until(lambda: stamps.now_ns(self.node) == self.now_ns)
+        return self.now_ns
 
     def image(self, camera: str, stamp_ns: int, colour: tuple[int, int, int] = (9, 8, 7)) -> Image:
         pixels = np.empty((480, 640, 3), np.uint8)
@@ -75,13 +86,9 @@ class Bench:
         names = tuple(self.names[i] for i in order)
         return conversions.joint_state_msg(names, position, np.zeros(9), np.zeros(9), stamp_ns)
 
-    def take(self, source: str) -> int:
-        """How many messages of a source the node has taken, good or bad."""
-        return self.node.observer.statistics(source).count + self.node.rejections[source].count
-
-    def send_set(self, stamp_ns: int) -> None:
-        """A good set; waits for its observation."""
-        before = len(self.heard)
+    def send_set(self) -> None:
+        """A good set 50 ms later; waits for its observation."""
+        before, stamp_ns = len(self.heard), self.advance(50)
         self.images["front"].publish(self.image("front", stamp_ns, (200, 100, 50)))
         self.images["wrist"].publish(self.image("wrist", stamp_ns + 2 * MS))
         self.joints.publish(self.joint_state(stamp_ns + 3 * MS))
@@ -97,7 +104,8 @@ class Bench:
 def bench(robot: RobotModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setenv("ROS_DOMAIN_ID", str(random.randint(1, 100)))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rclpy.init(args=["--ros-args", "--params-file", str(workspace_root() / "config" / "perception.yaml")])
+    values = str(workspace_root() / "config" / "perception.yaml")
+    rclpy.init(args=["--ros-args", "--params-file", values, "-p", "use_sim_time:=true"])
     bench = Bench(robot)
     bench.connect()
     yield bench
@@ -107,7 +115,7 @@ def bench(robot: RobotModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]
 
 def test_observations_by_contract(bench: Bench, contract: Contract) -> None:
     for _ in range(3):
-        bench.send_set(stamps.now_ns(bench.probe))
+        bench.send_set()
     observation = bench.heard[-1]
     assert observation.instruction == "pick up the red cube"
     assert observation.contract_hash == contract.hash
@@ -117,11 +125,11 @@ def test_observations_by_contract(bench: Bench, contract: Contract) -> None:
     assert observation.state[7] == pytest.approx(0.04)
     position, quaternion = bench.robot.tool_pose(bench.robot.config.home_rad)
     assert observation.state[8:] == pytest.approx(np.concatenate([position, quaternion]), abs=1e-6)
-    assert [h.stamp_ns for h in bench.heard] == sorted({h.stamp_ns for h in bench.heard})
+    assert [h.stamp_ns for h in bench.heard] == [100 * NS + ms * MS for ms in (50, 100, 150)]
 
 
 def test_bad_messages_are_refused_counted_and_survived(bench: Bench) -> None:
-    now = stamps.now_ns(bench.probe)
+    now = bench.now_ns
     mono = bench.image("front", now)
     mono.encoding, mono.step, mono.data = "mono8", 640, mono.data[: 640 * 480]
     short = bench.image("front", now)
@@ -144,15 +152,14 @@ def test_bad_messages_are_refused_counted_and_survived(bench: Bench) -> None:
     key = "observation_node: joint_states"
     assert bench.until(lambda: bench.diagnostics.get(key, {}).get("rejected") == "3")
     assert "twice" in bench.diagnostics[key]["last_error"]
-    bench.send_set(stamps.now_ns(bench.probe))
+    bench.send_set()
     assert bench.node.rejections["front"].count == 3
 
 
 def test_lockstep_frames_are_all_answered(bench: Bench) -> None:
     """Equal stamps at the contract's rate, the next frame only after the answer, joint states before and after."""
-    start = stamps.now_ns(bench.probe) // (NS // 20) * (NS // 20) - NS // 5
     for step in range(8):
-        frame_ns = start + step * NS // 20
+        frame_ns = bench.advance(50)
         for ns in range(frame_ns - 40 * MS, frame_ns, 10 * MS):
             bench.joints.publish(bench.joint_state(ns))
         senders = [
@@ -162,5 +169,5 @@ def test_lockstep_frames_are_all_answered(bench: Bench) -> None:
         ]
         for index in np.random.default_rng(step).permutation(3):
             senders[index]()
-        assert bench.until(lambda s=step: len(bench.heard) == s + 1, limit_s=5.0)
+        assert bench.until(lambda s=step: len(bench.heard) == s + 1)
         assert bench.heard[-1].stamp_ns == frame_ns

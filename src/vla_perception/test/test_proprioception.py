@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from perception_samples import sample
 
 from vla_control.core.robot import RobotModel
 from vla_core.contract import Contract, StateSpec

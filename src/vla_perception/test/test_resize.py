@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from perception_samples import raw
 
 from vla_core.contract import CameraSpec
 from vla_core.errors import ObservationError
@@ -62,8 +62,8 @@ def test_padded_rows_are_understood() -> None:
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 500), st.integers(1, 500))
 def test_crop_lies_inside_and_is_centred(width: int, height: int, target_width: int, target_height: int) -> None:
     crop = centre_crop(width, height, target_width, target_height)
-    assert 0 <= crop.left and crop.left + crop.width <= width
-    assert 0 <= crop.top and crop.top + crop.height <= height
+    assert crop.left >= 0 and crop.left + crop.width <= width
+    assert crop.top >= 0 and crop.top + crop.height <= height
     assert abs(width - crop.width - 2 * crop.left) <= 1
     assert abs(height - crop.height - 2 * crop.top) <= 1
     assert crop.width == width or crop.height == height

@@ -42,18 +42,18 @@ SCHEMA = "mode: {type: string, one_of: [spin, refuse, crash], description: What 
 VALUES = "/**/probe:\n  ros__parameters:\n    mode: %s\n"
 
 
-def start(tmp_path: Path, mode: str, *ros_args: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, mode: str, *ros_args: str, script: str = NODE) -> subprocess.Popen[str]:
     schema = tmp_path / "vla_probe" / "parameters" / "probe.yaml"
     schema.parent.mkdir(parents=True)
     schema.write_text(SCHEMA, encoding="utf-8")
-    script, values = tmp_path / "node.py", tmp_path / "probe.yaml"
-    script.write_text(NODE, encoding="utf-8")
+    program, values = tmp_path / "node.py", tmp_path / "probe.yaml"
+    program.write_text(script, encoding="utf-8")
     values.write_text(VALUES % mode, encoding="utf-8")
     environment = os.environ | {
         "ROS_DOMAIN_ID": str(random.randint(1, 100)),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
-    command = [sys.executable, str(script), str(schema), "--ros-args", "--params-file", str(values), *ros_args]
+    command = [sys.executable, str(program), str(schema), "--ros-args", "--params-file", str(values), *ros_args]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -65,30 +65,40 @@ def test_signal_ends_a_namespaced_node_cleanly(tmp_path: Path, number: signal.Si
     assert process.stdout is not None
     assert process.stdout.readline() == "READY probe\n"
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "EXIT\n", "")
 
 
 def test_refusal_is_one_line(tmp_path: Path) -> None:
-    out, err = (process := start(tmp_path, "refuse")).communicate(timeout=20)
+    out, err = (process := start(tmp_path, "refuse")).communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert err == "ERROR policy: got no weights; expected a file; fix: train first\n"
 
 
 def test_bad_parameter_is_one_line(tmp_path: Path) -> None:
-    out, err = (process := start(tmp_path, "dance")).communicate(timeout=20)
+    out, err = (process := start(tmp_path, "dance")).communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert err.startswith("ERROR config: ") and "'mode'" in err and err.count("\n") == 1
 
 
 def test_bad_ros_arguments_are_one_line(tmp_path: Path) -> None:
-    _, err = (process := start(tmp_path, "spin", "--params-file", "/nowhere.yaml")).communicate(timeout=20)
+    _, err = (process := start(tmp_path, "spin", "--params-file", "/nowhere.yaml")).communicate(timeout=60)
     assert process.returncode == 2
     assert err.splitlines()[-1].startswith("ERROR config: ")  # rcl logs a line of its own before it
     assert "Traceback" not in err
 
 
 def test_exception_in_a_callback_ends_the_process_after_cleaning_up(tmp_path: Path) -> None:
-    out, err = (process := start(tmp_path, "crash")).communicate(timeout=20)
+    out, err = (process := start(tmp_path, "crash")).communicate(timeout=60)
     assert (process.returncode, out) == (1, "READY probe\nEXIT\n")
     assert "ZeroDivisionError: bug" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_around_ready_is_no_crash(tmp_path: Path, number: signal.Signals) -> None:
+    """Regression: the executor was made after READY, and failed with a traceback when the signal was faster."""
+    hook = "    def on_exit(self):"
+    early = f"    def start(self):\n        import os\n        os.kill(os.getpid(), {int(number)})\n\n"
+    process = start(tmp_path, "spin", script=NODE.replace(hook, early + hook))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out.splitlines()[-1], err) == (0, "EXIT", "")

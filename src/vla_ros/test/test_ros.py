@@ -57,7 +57,7 @@ def schema(tmp_path: Path) -> Path:
 
 
 def spin_until(node: Node, done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not done() and time.monotonic() < deadline:
         rclpy.spin_once(node, timeout_sec=0.05)
     assert done()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import traceback
@@ -38,13 +39,13 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
     code = OK
     try:
         _init(args)
+        # One thread: rclpy's multi-threaded executor loses high-rate messages and its events executor hangs on exit.
+        executor = SingleThreadedExecutor()  # before READY: it can't be made any more once a signal has come
         node = factory()
         if hasattr(node, "start"):
             node.start()
-        print(f"READY {node.get_name()}", flush=True)
-        # One thread: rclpy's multi-threaded executor loses high-rate messages and its events executor hangs on exit.
-        executor = SingleThreadedExecutor()
         executor.add_node(node)
+        print(f"READY {node.get_name()}", flush=True)
         getattr(node, "loop", SingleThreadedExecutor.spin)(executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -83,9 +84,7 @@ def _close(node: Node | None) -> int:
         except Exception:
             traceback.print_exc()
             code = CRASHED
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             node.destroy_node()
-        except KeyboardInterrupt:
-            pass
     try_shutdown()
     return code

@@ -38,7 +38,7 @@ def test_tool_follows_the_joints(world: World) -> None:
     frames = RobotFrames(world.model, world.robot, world.scene["cameras"])
     rng = np.random.default_rng(4)
     for _ in range(5):
-        world.data.qpos[world._q] = rng.uniform(-1.0, 1.0, 7) + [0, 0, 0, -1.5, 0, 1.5, 0]
+        world.data.qpos[world.arm_q] = rng.uniform(-1.0, 1.0, 7) + [0, 0, 0, -1.5, 0, 1.5, 0]
         mujoco.mj_forward(world.model, world.data)
         T = chain(frames.links(world.data) + frames.mounts(), "tool", "panda_link0")
         position, rotation = world.tool_pose()

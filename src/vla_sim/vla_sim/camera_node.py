@@ -25,6 +25,7 @@ from vla_ros.qos import publisher
 from vla_ros.stamps import to_msg
 from vla_sim import conversions
 from vla_sim.core.cameras import Cameras
+from vla_sim.core.late_joiners import LateJoiners
 from vla_sim.core.link import Peer
 from vla_sim.core.records import RENDERED, SNAPSHOT, Start
 from vla_sim.core.world import World
@@ -55,6 +56,7 @@ class CameraNode(Node):
         self._cameras = Cameras(self._world)
         self._outputs = {name: _Output(self, name, self._cameras) for name in self._cameras.sizes}
         self._snapshots = Peer(self._p.link, "snapshot", SNAPSHOT)
+        self._joiners = LateJoiners()
         self._generation = -1
         self._captures = np.zeros(1, CAPTURES)
         self._rendered = np.zeros(1, RENDERED)
@@ -70,6 +72,8 @@ class CameraNode(Node):
         while self.context.ok():
             if self._snapshots.wait(_WAIT_S):
                 self._draw()
+            elif self._frames > 0 and self._joiners.waiting(self._listeners(), time.monotonic()):
+                self._repeat()
             elif self._snapshots.missing and time.monotonic() > deadline:
                 got = f"no snapshot mailbox within {self._p.link_timeout_s:g} s"
                 raise LinkError(got, f"a sim_node on link '{self._p.link}'", "start sim_node with the same link")
@@ -101,7 +105,20 @@ class CameraNode(Node):
         self._rendered["stamp_ns"] = stamp_ns
         self._rendered_box.write(self._rendered)
         self._frames += 1
+        self._joiners.published(time.monotonic())
         self._render_ms.append((time.perf_counter() - begin) * 1e3)
+
+    def _repeat(self) -> None:
+        """Publish the newest frame again: the world stands still and somebody has just come."""
+        self._joiners.published(time.monotonic())
+        for output in self._outputs.values():
+            output.rgb_out.publish(output.rgb.message)
+            output.info_out.publish(output.info)
+
+    def _listeners(self) -> int:
+        return sum(
+            o.rgb_out.get_subscription_count() + o.info_out.get_subscription_count() for o in self._outputs.values()
+        )
 
     def _take(self, record: np.ndarray) -> None:
         """Bring our world to the snapshot; after a reset, fill it anew first."""

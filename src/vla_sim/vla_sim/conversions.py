@@ -62,22 +62,25 @@ class ImageBuffer:
         width, height: [pixel].
         encoding: 'rgb8' or '32FC1'.
         frame_id: Optical frame.
+
+    Attributes:
+        message: What was filled last.
     """
 
     def __init__(self, width: int, height: int, encoding: str, frame_id: str) -> None:
         dtype, channels = _PIXEL[encoding]
         step = width * channels * np.dtype(dtype).itemsize
-        self._message = Image(height=height, width=width, encoding=encoding, is_bigendian=0, step=step)
-        self._message.header.frame_id = frame_id
-        self._message.data = array.array("B", bytes(height * step))
+        self.message = Image(height=height, width=width, encoding=encoding, is_bigendian=0, step=step)
+        self.message.header.frame_id = frame_id
+        self.message.data = array.array("B", bytes(height * step))
         shape = (height, width, channels) if channels > 1 else (height, width)
-        self._pixels: np.ndarray = np.frombuffer(self._message.data, dtype).reshape(shape)
+        self._pixels: np.ndarray = np.frombuffer(self.message.data, dtype).reshape(shape)
 
     def fill(self, stamp_ns: int, image: UInt8 | Float32) -> Image:
         """Copy `image` in, uint8 (H,W,3) or float32 (H,W) [m], and return the message, valid until the next call."""
-        self._message.header.stamp = to_msg(stamp_ns)
+        self.message.header.stamp = to_msg(stamp_ns)
         self._pixels[...] = image
-        return self._message
+        return self.message
 
 
 def camera_info(width: int, height: int, intrinsics: Float64, frame_id: str) -> CameraInfo:

@@ -12,17 +12,19 @@ import multiprocessing
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vla_core.contract import Contract, load_contract
+from vla_core.contract import load_contract
 from vla_core.types import NS, Float32, Observation
 from vla_sim.core.expert import clean_chunk
 from vla_sim.core.judge import succeeded
 from vla_sim.core.labels import MAX_OBJECTS, label, role_names
 from vla_sim.core.rig import DEFAULT_TIME_LIMIT_S, TIME_LIMIT_S, Rig
+from vla_sim.core.stills import pose_still
 from vla_sim.core.tasks import COLOURS, FAMILIES, SHAPES
 
 FRAME_S = 0.1
@@ -89,6 +91,22 @@ def run_demonstration(
     return out
 
 
+def take_stills(rig: Rig, seed: int, split: str, family: str, count: int) -> dict[str, np.ndarray] | None:
+    """`count` labelled single states of one table; None when no pose could be found."""
+    rng = np.random.default_rng([seed, 29])
+    frames: dict[str, list[Any]] = defaultdict(list)
+    for _ in range(count):
+        rig.reset(seed, None, split, family)
+        if pose_still(rig, rng):
+            chunk = clean_chunk(rig.world, rig.contract.horizon, rig.contract.dt_s)
+            _append(frames, rig, rig.observation(), chunk, succeeded(rig.world), role_names(rig.world))
+    if not frames:
+        return None
+    out = {key: np.array(values) for key, values in frames.items()}
+    out["progress"] = np.full(len(out["success"]), np.nan, np.float32)  # a still has no past
+    return out
+
+
 def _append(
     frames: dict[str, list[Any]], rig: Rig, observation: Observation, chunk: Float32, done: bool, roles: tuple[str, ...]
 ) -> None:
@@ -113,21 +131,37 @@ def _append(
     frames["role_xyz"].append(xyz[where] * used[:, None])
 
 
-def _work(job: tuple[int, list[int], str, str, Path, bool]) -> tuple[int, int, int]:
-    shard, seeds, contract_name, split, out, compress = job
-    rig = _rig(contract_name)
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One shard: its number and seeds, and how its frames come about."""
+
+    shard: int
+    seeds: tuple[int, ...]
+    contract: str
+    split: str
+    out: Path
+    stills: int
+    policy: str
+    weights: str
+
+
+def _work(job: Job) -> tuple[int, int, int]:
+    rig, actor = _worker(job.contract, job.policy, job.weights)
     instructions: list[str] = []
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
     kept = 0
-    for seed in seeds:
+    for seed in job.seeds:
         family = FAMILIES[seed % len(FAMILIES)]
-        episode = run_demonstration(rig, seed, split, family)
+        if job.stills:
+            episode = take_stills(rig, seed, job.split, family, job.stills)
+        else:
+            episode = run_demonstration(rig, seed, job.split, family, actor)
         if episode is None:
             continue
         add_episode(columns, instructions, episode, rig.instruction, seed, family)
         kept += 1
-    save_shard(out / f"shard_{shard:05d}.npz", columns, instructions, compress)
-    return len(seeds), kept, sum(len(a) for a in columns["step"])
+    save_shard(job.out / f"shard_{job.shard:05d}.npz", columns, instructions)
+    return len(job.seeds), kept, sum(len(a) for a in columns["step"])
 
 
 def add_episode(
@@ -146,42 +180,58 @@ def add_episode(
         columns[key].append(values)
 
 
-def save_shard(path: Path, columns: dict[str, list[np.ndarray]], instructions: list[str], compress: bool) -> None:
+def save_shard(path: Path, columns: dict[str, list[np.ndarray]], instructions: list[str]) -> None:
     """Write one .npz, whole or not at all."""
     if not columns:
         return
     arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
-    names = {"instructions": np.array(instructions), "object_names": np.array(OBJECT_NAMES), "families": np.array(FAMILIES)}
+    lists = {"instructions": instructions, "object_names": OBJECT_NAMES, "families": FAMILIES}
+    names = {key: np.array(values) for key, values in lists.items()}
     temporary = path.with_suffix(".tmp.npz")
-    (np.savez_compressed if compress else np.savez)(temporary, **arrays, **names)
+    np.savez(temporary, **arrays, **names)
     temporary.rename(path)
 
 
-_RIGS: dict[str, Rig] = {}
+_WORKER: list[tuple[Rig, Actor | None]] = []
 
 
-def _rig(contract_name: str) -> Rig:
-    if contract_name not in _RIGS:
-        contract: Contract = load_contract(contract_name)
-        _RIGS[contract_name] = Rig(contract)
-    return _RIGS[contract_name]
+def _worker(contract: str, policy: str, weights: str) -> tuple[Rig, Actor | None]:
+    """This process's rig and, when a policy is to act, that policy."""
+    if not _WORKER:
+        _WORKER.append((Rig(load_contract(contract)), _actor(contract, policy, weights) if policy else None))
+    return _WORKER[0]
+
+
+def _actor(contract: str, policy: str, weights: str) -> Actor:
+    from vla_policy.core.policy import load_policy  # only where a policy acts: it brings torch and OpenVINO
+
+    model = load_policy(policy, load_contract(contract), weights=weights or None)
+    return lambda observation: model.predict(observation, observation.stamp_ns % 2**31).actions
 
 
 def generate(
     out: Path, episodes: int, contract: str = "tabletop_panda", split: str = "train", seed0: int = 0,
-    workers: int = 2, per_shard: int = 16, compress: bool = False,
+    workers: int = 2, stills: int = 0, policy: str = "", weights: str = "",
 ) -> dict[str, float]:  # fmt: skip
     """Generate `episodes` demonstrations with seeds seed0, seed0 + 1, … into shards; families take turns.
+
+    Args:
+        stills: Greater than 0: each seed gives that many labelled single states instead of an episode.
+        policy: Name of a preset that acts instead of the expert, who only labels.
+        weights: Weight file for it, instead of the preset's.
 
     Returns:
         Counts: episodes tried and kept, frames, seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
-    seeds = list(range(seed0, seed0 + episodes))
+    per_shard = 512 if stills else 16
     jobs = [
-        (seed0 // per_shard + i, seeds[k : k + per_shard], contract, split, out, compress)
-        for i, k in enumerate(range(0, episodes, per_shard))
-    ]
+        Job(
+            seed0 // per_shard + i, tuple(range(k, min(k + per_shard, seed0 + episodes))), contract, split, out,
+            stills, policy, weights,
+        )
+        for i, k in enumerate(range(seed0, seed0 + episodes, per_shard))
+    ]  # fmt: skip
     begin, tried, kept, frames = time.monotonic(), 0, 0, 0
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for a, b, c in pool.imap_unordered(_work, jobs):
@@ -200,8 +250,11 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--workers", type=int, default=2)
-    args = parser.parse_args()
-    generate(args.out, args.episodes, args.contract, args.split, args.seed, args.workers)
+    parser.add_argument("--stills", type=int, default=0, help="instead of episodes: this many single states per seed")
+    parser.add_argument("--policy", default="", help="this preset acts, the expert only labels")
+    parser.add_argument("--weights", default="", help="weight file for --policy")
+    a = parser.parse_args()
+    generate(a.out, a.episodes, a.contract, a.split, a.seed, a.workers, a.stills, a.policy, a.weights)
 
 
 if __name__ == "__main__":

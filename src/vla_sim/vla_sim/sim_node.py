@@ -28,6 +28,7 @@ from vla_ros.qos import publisher, subscription
 from vla_ros.tf import StaticTransformBroadcaster, TransformBroadcaster
 from vla_sim import conversions
 from vla_sim.core.frames import RobotFrames
+from vla_sim.core.late_joiners import LateJoiners
 from vla_sim.core.lockstep import Lockstep, LockstepParameters
 from vla_sim.core.real_time import RealTime, RealTimeParameters
 from vla_sim.core.records import Start
@@ -56,6 +57,7 @@ class SimNode(Node):
         self._frames = RobotFrames(world.model, robot, world.scene["cameras"])
         self._executor: Executor | None = None
         self._clock_wall_s = 0.0
+        self._joiners = LateJoiners()
         self._report_wall_s, self._report_ns = time.monotonic(), self._sim.stamp_ns
         self._clock_out = publisher(self, "/clock", Clock)
         self._joint_out = publisher(self, "joint_states", JointState)
@@ -89,7 +91,7 @@ class SimNode(Node):
         tick, stamp_ns = self._sim.tick, self._sim.stamp_ns
         if tick % _STATE_TICKS == 0:
             self._publish_clock()
-            self._joint_out.publish(self._joint_states(stamp_ns, self._sim.robot_state, self._finger_state()))
+            self._publish_joints()
         if tick % _TF_TICKS == 0:
             self._tf_out.send(conversions.transforms(stamp_ns, self._frames.links(self._sim.world.data)))
         if tick % _TRUTH_TICKS == 0 and self._truth_out.get_subscription_count() > 0:
@@ -99,8 +101,15 @@ class SimNode(Node):
         """Serve at most one ROS callback; also called while the world waits."""
         assert self._executor is not None
         self._executor.spin_once(timeout_sec=0.0)
-        if time.monotonic() - self._clock_wall_s > _IDLE_CLOCK_S:
+        now_s = time.monotonic()
+        if now_s - self._clock_wall_s > _IDLE_CLOCK_S:
             self._publish_clock()
+        if self._joiners.waiting(self._joint_out.get_subscription_count(), now_s):
+            self._publish_joints()
+
+    def _publish_joints(self) -> None:
+        self._joiners.published(time.monotonic())
+        self._joint_out.publish(self._joint_states(self._sim.stamp_ns, self._sim.robot_state, self._finger_state()))
 
     def _publish_clock(self) -> None:
         self._clock_wall_s = time.monotonic()

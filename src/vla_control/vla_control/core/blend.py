@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from ruckig import ControlInterface, InputParameter, Result, Ruckig, Trajectory
 
-from vla_core.errors import ChunkError
-from vla_core.types import Float64
-
 from vla_control.core.knots import JERK_SHARE
 from vla_control.core.robot import RobotConfig
+from vla_core.errors import ChunkError
+from vla_core.types import Float64
 
 #: Position, velocity and acceleration [rad, rad/s, rad/s^2], each (J,).
 Motion = tuple[Float64, Float64, Float64]

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_core.contract import Contract
-from vla_core.errors import ChunkError, ConfigError
-from vla_core.records import MAX_KNOTS, PLAN
-from vla_core.types import ActionChunk, Float32, Float64, JointTarget
-
 from vla_control.core.ik import ChunkIk, JointPath
 from vla_control.core.knots import Knots
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.spline import ChunkSpline
 from vla_control.core.trajectory import Trajectory, TrajectoryBuilder
+from vla_core.contract import Contract
+from vla_core.errors import ChunkError, ConfigError
+from vla_core.records import MAX_KNOTS, PLAN
+from vla_core.types import ActionChunk, Float32, Float64, JointTarget
 
 _POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
 _GRIPPER = "gripper"

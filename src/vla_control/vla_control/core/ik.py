@@ -16,11 +16,10 @@ import daqp
 import numpy as np
 import pinocchio as pin
 
-from vla_core.errors import ChunkError
-from vla_core.types import Float64
-
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
+from vla_core.errors import ChunkError
+from vla_core.types import Float64
 
 _WEIGHT = 1e-4
 _STEP_RAD = 0.3
@@ -83,13 +82,14 @@ class ChunkIk:
         robot, data = self._robot, self._data
         last = np.inf
         desired = pull * (robot.config.home_rad - q)
-        for _ in range(_ITERATIONS):
+        for iteration in range(_ITERATIONS):
             pin.computeJointJacobians(robot.model, data, q)
             pose = pin.updateFramePlacement(robot.model, data, robot.tool_id)
             error = pin.log6(pose.actInv(target)).vector
             weighted = error * self._scale[:, 0]
             size = float(weighted @ weighted) ** 0.5
-            if size < _CONVERGED or size > 0.999 * last:
+            met, stuck = size < _CONVERGED, iteration > 1 and size > 0.999 * last
+            if iteration and (met or stuck):  # the first iteration always runs: it moves the null space
                 break
             last = size
             jacobian = self._scale * pin.getFrameJacobian(robot.model, data, robot.tool_id, pin.LOCAL)
@@ -102,5 +102,5 @@ class ChunkIk:
             if flag < 0:  # a box is never infeasible: numerical trouble, keep the best so far
                 break
             q = q + change
-            desired = 0.0 * desired
+            desired = np.zeros_like(q)
         return q, error

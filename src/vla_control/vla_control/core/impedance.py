@@ -19,11 +19,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vla_core.records import LIMITS
-from vla_core.types import Float64
-
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import RobotConfig
+from vla_core.records import LIMITS
+from vla_core.types import Float64
 
 _POSITION = 1 << LIMITS.index("joint_position")
 _VELOCITY = 1 << LIMITS.index("joint_velocity")

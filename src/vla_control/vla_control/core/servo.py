@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 
-from vla_core.records import COMMAND, LIMITS, MAX_KNOTS, MODES, PLAN, STATE, STATUS
-
 from vla_control.core.blend import Blender, Motion, Segment
 from vla_control.core.impedance import bounds, gains, impedance_torque, quaternion_from_matrix
 from vla_control.core.knots import Knots
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo_status import ServoStatus, largest_change, take_if_finite
+from vla_core.records import COMMAND, LIMITS, MAX_KNOTS, MODES, PLAN, STATE, STATUS
 
 _HOLD, _TRACK, _STOP = (MODES.index(name) for name in ("hold", "track", "stop"))
 _NON_FINITE, _STALE, _STOPPED = (1 << LIMITS.index(n) for n in ("non_finite_input", "stale_state", "safety_stop"))
@@ -61,7 +60,7 @@ class ServoCore:
     def reset(self) -> None:
         """Forget target, plan, observer and counters: the next tick holds where the robot then is."""
         self._started = self._stopped = self._fault = False
-        self._identity: tuple[Any, ...] = ()
+        self._identity: tuple[int, int, int] | None = None
         self._own_use, self._mode = _OWN_NONE, _HOLD
         self._status.reset()
         self._residual[:] = self._gravity[:] = self._tau_previous[:] = 0.0
@@ -98,7 +97,7 @@ class ServoCore:
         jerk = largest_change(self._qdd_t, self._qdd_previous) / max(gap_s, period_s)
         own.set_motion(self._mode, self._error, jerk, self._width_m, self._width_t)
         starved = current.sequence[0] > 0 and stamp_ns > current.fresh_until_ns[0]
-        own.set_supply(starved, period_s, current.answers_ns[0])
+        own.set_supply(starved, period_s, current.answers_ns[0] if current.sequence[0] > 0 else 0)
         own.publish(status, tick, stamp_ns, acting)
         own.measure((time.perf_counter_ns() - begin_ns) * 1e-3)
 
@@ -107,7 +106,8 @@ class ServoCore:
     def _follow(self, stamp_ns: int, stop: bool) -> int:
         """Sample the target at `stamp_ns`; returns the mode."""
         plan = self._plan
-        identity = (int(plan.sequence[0]), int(plan.start_ns[0]))
+        # answers_ns is no part of it: a rejected chunk counts as answered and leaves the motion as it is
+        identity = (int(plan.sequence[0]), int(plan.start_ns[0]), int(plan.fresh_until_ns[0]))
         left_s = self._sample(stamp_ns)
         if stop:
             if not self._stopped:
@@ -131,17 +131,20 @@ class ServoCore:
             self._width_t = self._current.width_at(stamp_ns)
         return source.sample(stamp_ns, self._q_t, self._qd_t, self._qdd_t)
 
-    def _take_over(self, stamp_ns: int, identity: tuple[int, int]) -> None:
+    def _take_over(self, stamp_ns: int, identity: tuple[int, int, int]) -> None:
         """Adopt a new plan: directly where it continues the present target, else through a bridge."""
         plan, new = self._plan, self._new
+        self._identity = identity
         plan.sample(stamp_ns, *new)
-        old = (self._q_t, self._qd_t, self._qdd_t)
+        old, reset = (self._q_t, self._qd_t, self._qdd_t), identity[0] == 0
         same = all(np.max(np.abs(n - o)) <= s for n, o, s in zip(new, old, _SAME, strict=True))
-        if identity[0] == 0:
+        if reset and np.max(np.abs(new[0] - self._q)) > _RESET_RAD and not same:
+            return  # not where the robot is
+        if reset:
             self._qdd_previous[:] = new[2]
         self._current.copy(plan)
         self._own_use = _OWN_NONE
-        if not same and identity[0] != 0:
+        if not same and not reset:
             segment, late_s = self._blender.join(old, self._ahead(stamp_ns), _BRIDGE_MIN_S, _BRIDGE_MAX_S)
             self._current.start_ns[0] += round(late_s * 1e9)
             self._current.fresh_until_ns[0] += round(late_s * 1e9)

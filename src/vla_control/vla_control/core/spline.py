@@ -13,10 +13,9 @@ from functools import lru_cache
 import numpy as np
 from scipy.interpolate import BSpline
 
-from vla_core.types import Float64
-
 from vla_control.core.blend import Motion
 from vla_control.core.robot import RobotConfig
+from vla_core.types import Float64
 
 #: Shares of the limits that the curve itself may use; blends need the rest to meet it from elsewhere.
 VELOCITY_SHARE, ACCELERATION_SHARE = 0.88, 0.6

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_core.errors import ChunkError
-from vla_core.records import MAX_KNOTS
-from vla_core.types import Float64
-
 from vla_control.core.blend import Blender, Motion, Segment
 from vla_control.core.knots import JERK_SHARE, Knots, extremes
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotConfig
 from vla_control.core.spline import ChunkSpline
+from vla_core.errors import ChunkError
+from vla_core.records import MAX_KNOTS
+from vla_core.types import Float64
 
 _SLACK = 1e-3  # relative (positions: rad), for the check of the finished trajectory
 _END_STEP_S = 0.05

@@ -1,10 +1,10 @@
 """Match several sources by capture stamp, the same way whatever the order of arrival.
 
 Each sample of the reference source (the first camera) asks every other source for its sample nearest in time. The
-answer is final once that source has delivered a stamp at or after the reference's, or one so near before it (a third
-of the source's shortest recent interval) that a later sample can't be nearer. Until then the set waits. Sets whose
-members lie further apart than the allowed skew are given up, never filled from elsewhere. Because only stamps decide,
-the same samples give the same sets however the transport interleaves them.
+answer is final once that source has delivered a stamp at or after the reference's, or one so near before it (two
+fifths of the source's shortest recent interval) that a later sample can't be nearer. Until then the set waits. Sets
+whose members lie further apart than the allowed skew are given up, never filled from elsewhere. Because only stamps
+decide, the same samples give the same sets however the transport interleaves them.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class _Source(Generic[T]):
             return False
         if self.newest_ns >= reference_ns:
             return True
-        return len(self._intervals) >= _ENOUGH and 3 * (reference_ns - self.newest_ns) < min(self._intervals)
+        return len(self._intervals) >= _ENOUGH and 5 * (reference_ns - self.newest_ns) < 2 * min(self._intervals)
 
     def take_nearest(self, reference_ns: int) -> tuple[int, T] | None:
         """Sample nearest to the reference, the older of two equally near; earlier ones are dropped."""

@@ -49,7 +49,7 @@ class Dataset:
         state = self.labels["state"]
         self.labels["chunk"] = action_transform(contract).forward(self.labels["chunk"], state)
         self.labels["state"] = state_features(contract).forward(state)
-        bad = [n for n in ("state", "chunk", "progress") if not np.isfinite(self.labels[n]).all()]
+        bad = [n for n in ("state", "chunk") if not np.isfinite(self.labels[n]).all()]
         if bad:
             raise ConfigError(f"NaN or infinity in {bad}", "finite labels", "write the data set again")
         self.train, self.held_out = self._split()

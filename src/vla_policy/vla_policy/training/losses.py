@@ -23,25 +23,19 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def heatmap_loss(logits: Tensor, uv: Tensor, visible: Tensor, cells: Tensor, size: int) -> Tensor:
-    """Cross-entropy of heatmaps (B,V,Q,N) with Gaussians around the places (B,V,Q,P,2) that are visible (B,V,Q,P).
-
-    P places allow a name that several objects bear. Maps with no visible place don't count.
-    """
+    """Cross-entropy of heatmaps (B,V,Q,N) with a Gaussian around each place (B,V,Q,2) that is visible (B,V,Q)."""
     distance = ((cells - uv[..., None, :]) * (size / 2)).square().sum(-1)
-    target = (torch.exp(-0.5 * distance / TARGET_SIGMA_CELLS**2) * visible[..., None]).sum(-2)
-    target = target / target.sum(-1, keepdim=True).clamp(min=1e-9)
-    return masked_mean(-(target * torch.log_softmax(logits, -1)).sum(-1), visible.any(-1))
+    target = torch.softmax(-0.5 * distance / TARGET_SIGMA_CELLS**2, -1)
+    return masked_mean(-(target * torch.log_softmax(logits, -1)).sum(-1), visible)
 
 
 def grounding_losses(located: Located, uv: Tensor, visible: Tensor, model: KeypointFlow) -> dict[str, Tensor]:
-    """Heatmap, presence and position losses for places uv (B,V,Q,P,2), visible bool (B,V,Q,P)."""
+    """Heatmap, presence and position losses for places uv (B,V,Q,2), visible bool (B,V,Q)."""
     grounding = model.grounding
-    error = (located.uv[..., None, :] - uv).abs().sum(-1).masked_fill(~visible, torch.inf).amin(-1)
-    seen = visible.any(-1)
     return {
         "heat": heatmap_loss(located.logits, uv, visible, grounding.cells, grounding.size),
-        "uv": masked_mean(error.masked_fill(~seen, 0.0), seen),
-        "presence": F.binary_cross_entropy_with_logits(located.presence, seen.float()),
+        "uv": masked_mean((located.uv - uv).abs().sum(-1), visible),
+        "presence": F.binary_cross_entropy_with_logits(located.presence, visible.float()),
     }
 
 
@@ -62,7 +56,8 @@ def action_losses(
         "flow": F.mse_loss(predicted, velocity),
         "l1": F.l1_loss(regressed, data),
         "xyz": masked_mean((condition.role_xyz - place.nan_to_num()).abs().sum(-1), known),
-        "progress": F.l1_loss(condition.progress, batch["progress"]),
+        # a single state has no progress (NaN): nothing to learn there
+        "progress": masked_mean((condition.progress - batch["progress"].nan_to_num()).abs(), ~batch["progress"].isnan()),
         "success": F.binary_cross_entropy_with_logits(condition.success, batch["success"].float()),
     }
 

@@ -93,7 +93,7 @@ class JointStage:
         reading = material.instructions.read(model, data["instruction"])
         percept, located = model.perceive(features, reading)
         uv, visible = move_labels(data["role_uv"], data["role_visible"], shift)
-        role = losses.grounding_losses(located, uv[..., None, :], visible[..., None], model)
+        role = losses.grounding_losses(located, uv, visible, model)
         named = self._object_losses(features, data, shift)
         condition = model.fusion(percept.moved(-shift), reading, data["state"], material.mixed)
         action = losses.action_losses(model, condition, data, self.config.flow_samples, material.mixed)
@@ -103,17 +103,18 @@ class JointStage:
     def _object_losses(self, features: Tensor, data: Tensors, shift: Tensor) -> Tensors:
         """Names light up on their objects; one name more per frame, drawn at random, is mostly absent."""
         model, material = self.model, self.material
-        names, slots = data["obj_name"], data["obj_name"].shape[1]
+        names = data["obj_name"]
         order = torch.rand(names.shape, device=names.device).masked_fill(names < 0, 2.0).argsort(1)
         chosen = names.gather(1, order[:, : material.objects_per_frame])
         other = torch.randint(len(material.objects.sentences), (len(names), 1), device=names.device)
         asked = torch.cat([torch.where(chosen < 0, other, chosen), other], 1)
         queries = material.objects.read(model, asked.flatten()).queries[:, 0].unflatten(0, asked.shape)
         uv, visible = move_labels(data["obj_uv"], data["obj_visible"], shift)
-        views, count = uv.shape[1], asked.shape[1]
-        same = (asked[:, None, :, None] == names[:, None, None]) & visible[:, :, None]
-        uv = uv[:, :, None].expand(-1, views, count, slots, 2)
-        return losses.grounding_losses(model.grounding(features, queries), uv, same, model)
+        same, slot = (asked[..., None] == names[:, None]).max(-1)  # which slot bears the name; names are unique
+        slot = slot[:, None].expand(-1, uv.shape[1], -1)
+        uv = uv.gather(2, slot[..., None].expand(-1, -1, -1, 2))
+        visible = visible.gather(2, slot) & same[:, None]
+        return losses.grounding_losses(model.grounding(features, queries), uv, visible, model)
 
 
 class ExpertStage:

@@ -299,4 +299,5 @@ def _rounded(path: Float32) -> Float32:
     half = _SMOOTH // 2
     before = path[0] - np.arange(half, 0, -1)[:, None] * (path[1] - path[0])
     padded = np.concatenate([before, path])
-    return np.mean([padded[k : len(padded) - 2 * half + k] for k in range(_SMOOTH)], axis=0)
+    rounded: Float32 = np.mean([padded[k : len(padded) - 2 * half + k] for k in range(_SMOOTH)], axis=0)
+    return rounded

@@ -76,4 +76,4 @@ def _unobstructed(world: World, camera: str, point: np.ndarray) -> bool:
     geom = np.zeros(1, np.int32)
     groups = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # drawn geoms, not the robot's collision shapes
     met = mujoco.mj_ray(world.model, world.data, origin, way / distance, groups, 1, -1, geom)
-    return met < 0 or met > distance - _HIDDEN_MARGIN_M
+    return bool(met < 0 or met > distance - _HIDDEN_MARGIN_M)

@@ -11,7 +11,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from vla_core.files import asset_path, load_yaml, config_path
+from vla_core.files import asset_path, config_path, load_yaml
 
 CUBE_HALF = 0.02
 CYLINDER = (0.02, 0.024)  # radius, half height
@@ -132,7 +132,8 @@ def _drawer(spec: mujoco.MjSpec) -> None:
 def _button(spec: mujoco.MjSpec) -> None:
     base = spec.worldbody.add_body(name="button_base")
     cylinder = _GEOM.mjGEOM_CYLINDER
-    base.add_geom(name="button_base", type=cylinder, size=[0.036, 0.010, 0], pos=[0, 0, 0.010], rgba=[0.2, 0.2, 0.22, 1])
+    base.add_geom(name="button_base", type=cylinder, size=[0.036, 0.010, 0], pos=[0, 0, 0.010],
+                  rgba=[0.2, 0.2, 0.22, 1])  # fmt: skip
     cap = base.add_body(name="button", pos=[0, 0, 0.028])
     cap.add_joint(name="button", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0, 0, -1], range=[0, BUTTON_TRAVEL],
                   limited=True, stiffness=250.0, damping=3.0, armature=0.02, springref=-0.004)  # fmt: skip

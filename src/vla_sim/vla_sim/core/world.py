@@ -39,6 +39,7 @@ class World:
     Attributes:
         task: What the last reset asks for.
         slots: Item → body name of every thing and bowl on the table.
+        arm_q, arm_v, finger_q: Where the arm's positions and velocities and the fingers' positions lie in MuJoCo's state.
     """
 
     def __init__(self, scene: str = "tabletop") -> None:
@@ -48,9 +49,9 @@ class World:
         self.data = mujoco.MjData(self.model)
         joints = [self.model.joint(n) for n in self.robot["joints"]]
         fingers = [self.model.joint(n) for n in self.robot["gripper"]["joints"]]
-        self._q = np.array([j.qposadr[0] for j in joints])
-        self._v = np.array([j.dofadr[0] for j in joints])
-        self._fingers = np.array([j.qposadr[0] for j in fingers])
+        self.arm_q = np.array([j.qposadr[0] for j in joints])
+        self.arm_v = np.array([j.dofadr[0] for j in joints])
+        self.finger_q = np.array([j.qposadr[0] for j in fingers])
         self._motors = np.array([self.model.actuator(n).id for n in self.robot["joints"]])
         self._gripper = self.model.actuator("panda_gripper").id
         self._tool = self.model.site("tool").id
@@ -89,8 +90,8 @@ class World:
         self._paint(rng)
         self._place(rng, split)
         home = np.array(self.robot["home_rad"])
-        self.data.qpos[self._q] = home + rng.uniform(-0.08, 0.08, home.shape)
-        self.data.qpos[self._fingers] = 0.04
+        self.data.qpos[self.arm_q] = home + rng.uniform(-0.08, 0.08, home.shape)
+        self.data.qpos[self.finger_q] = 0.04
         self.data.ctrl[self._gripper] = 0.04
         mujoco.mj_forward(self.model, self.data)
         self._paint_button()
@@ -121,8 +122,8 @@ class World:
             pool = [Item(c, s) for c in COLOURS for s in SHAPES]
         bowls = [Item(c, "bowl") for c in COLOURS]
         cast = list(named)
-        wishes = ((pool, int(rng.integers(*counts["things"], endpoint=True))),
-                  (bowls, int(rng.integers(*counts["bowls"], endpoint=True))))  # fmt: skip
+        wishes = ((pool, int(rng.integers(counts["things"][0], counts["things"][1] + 1))),
+                  (bowls, int(rng.integers(counts["bowls"][0], counts["bowls"][1] + 1))))  # fmt: skip
         for candidates, wish in wishes:
             for k in rng.permutation(len(candidates)):
                 item = candidates[k]
@@ -261,7 +262,7 @@ class World:
     @property
     def time_ns(self) -> int:
         """Simulated time [ns]; never jumps back, also not over a reset when the owner moves `time_offset_ns`."""
-        return self.time_offset_ns + round(self.data.time * NS)
+        return self.time_offset_ns + round(float(self.data.time) * NS)
 
     def step(self, tau_nm: Float64, gripper_width_m: float, gripper_force_n: float) -> None:
         """Advance by one step of the scene's timestep."""
@@ -280,10 +281,10 @@ class World:
         """Proprioception now."""
         return RobotState(
             self.time_ns,
-            self.data.qpos[self._q].copy(),
-            self.data.qvel[self._v].copy(),
+            self.data.qpos[self.arm_q].copy(),
+            self.data.qvel[self.arm_v].copy(),
             self.data.ctrl[self._motors].copy(),
-            float(self.data.qpos[self._fingers].sum()),
+            float(self.data.qpos[self.finger_q].sum()),
         )
 
     def snapshot(self) -> Float64:
@@ -308,11 +309,11 @@ class World:
 
     def position(self, item: Item) -> Float64:
         """Centre of a thing, or the bottom centre of a bowl, (3,) [m]."""
-        return self.data.xpos[self.model.body(self.slots[item]).id].copy()
+        return np.array(self.data.xpos[self.model.body(self.slots[item]).id])
 
     def handle(self) -> Float64:
         """Centre of the drawer's handle (3,) [m]."""
-        return self.data.geom_xpos[self.model.geom("drawer_handle").id].copy()
+        return np.array(self.data.geom_xpos[self.model.geom("drawer_handle").id])
 
     def drawer_m(self) -> float:
         """How far the drawer is open [m]."""
@@ -320,7 +321,7 @@ class World:
 
     def button(self) -> Float64:
         """Top centre of the button's cap at rest (3,) [m]."""
-        return self.data.xpos[self.model.body("button_base").id] + np.array([0.0, 0.0, 0.036])
+        return np.array(self.data.xpos[self.model.body("button_base").id]) + np.array([0.0, 0.0, 0.036])
 
     def button_m(self) -> float:
         """How far the button is pressed in [m]."""

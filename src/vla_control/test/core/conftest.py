@@ -74,7 +74,7 @@ class Rig:
     def run(self, ticks: int) -> None:
         """Advance by `ticks` milliseconds."""
         j = self.servo.robot.joint_count
-        hand = self.model.body("hand").id
+        hand = self.model.site(self.servo.robot.config.tool_frame).bodyid[0]
         for _ in range(ticks):
             status = np.zeros(1, STATUS)
             self.state["tick"], self.state["stamp_ns"] = len(self.log), self.now_ns

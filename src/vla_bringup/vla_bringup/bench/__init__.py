@@ -1,0 +1,1 @@
+"""What `vla bench` measures: real processes, on the machine at hand."""

@@ -1,0 +1,186 @@
+"""The watch: what stops, what warns, and what must not stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vla_control.core.monitor import SOURCES, Monitor, MonitorParameters
+from vla_core.errors import ConfigError
+
+S = 1_000_000_000
+PARAMS = MonitorParameters(
+    max_age_s=dict(zip(SOURCES, (0.1, 0.3, 1.0, 0.5, 0.2), strict=True)),
+    stop_on_stale=("joint_states", "control_state"),
+    confirm_s=0.1,
+    tracking_error_m=0.1,
+    tracking_time_s=0.5,
+    contact_force_n=60.0,
+    contact_time_s=0.2,
+)
+
+
+def seen(monitor: Monitor, at_s: float, *names: str) -> None:
+    for name in names or SOURCES:
+        monitor.seen(name, round(at_s * S))
+
+
+def judge(monitor: Monitor, ros_s: float, wall_s: float):
+    return monitor.evaluate(round(ros_s * S), round(wall_s * S))
+
+
+def test_all_is_well() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    verdict = judge(monitor, 10.05, 0.0)
+    assert not verdict.stopped and verdict.warnings == ()
+    assert verdict.age_s == pytest.approx((0.05, 0.05, 0.0, 0.05, 0.05))
+
+
+def test_silent_joints_stop_the_robot_and_a_silent_camera_is_said() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    seen(monitor, 10.4, "control_state", "executor_state")
+    judge(monitor, 10.4, 0.0)
+    verdict = judge(monitor, 10.4, 0.11)
+    assert verdict.stopped and verdict.cause == "joint_states is older than 0.1 s"
+    assert verdict.warnings == ("observation is older than 0.3 s",)
+
+
+def test_a_stall_of_the_simulation_stops_nobody() -> None:
+    """The simulated clock stands still while the policy thinks for a minute."""
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    for wall_s in range(60):
+        assert not judge(monitor, 10.05, wall_s).stopped
+
+
+def test_a_jump_of_the_simulated_clock_before_its_messages_stops_nobody() -> None:
+    """/clock of a step may come before the joint states of the same step."""
+    monitor = Monitor(PARAMS)
+    for k in range(100):
+        assert not judge(monitor, 10.0 + k, 0.05 * k).stopped  # clock first: everything looks a second old
+        seen(monitor, 10.0 + k)
+        assert not judge(monitor, 10.0 + k, 0.05 * k + 0.01).stopped
+
+
+def test_never_seen_is_a_warning() -> None:
+    monitor = Monitor(PARAMS)
+    verdict = judge(monitor, 100.0, 100.0)
+    assert not verdict.stopped
+    assert set(verdict.age_s) == {-1.0}
+    assert len(verdict.warnings) == len(SOURCES) - 1  # no task: no chunk is missed
+
+
+def test_chunks_are_missed_only_while_there_is_a_task() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+
+    def warned(at_s: float, wall_s: float) -> bool:
+        seen(monitor, at_s, *[name for name in SOURCES if name != "action_chunk"])
+        judge(monitor, at_s, wall_s)
+        return "action_chunk is older than 1 s" in judge(monitor, at_s, wall_s + 0.2).warnings
+
+    assert not warned(20.0, 0.0)
+    monitor.instruction("pick up the mug", 20 * S)
+    assert not warned(20.9, 1.0)
+    assert warned(21.1, 2.0)
+    seen(monitor, 21.0, "action_chunk")
+    assert not warned(21.2, 3.0)
+    monitor.instruction("", 22 * S)
+    assert not warned(30.0, 4.0)
+
+
+@pytest.mark.parametrize("name", ["tracking", "contact"])
+def test_divergence_and_contact_must_last(name: str) -> None:
+    monitor = Monitor(PARAMS)
+    report, over, limit_s = (
+        (monitor.tracking, 0.11, PARAMS.tracking_time_s)
+        if name == "tracking"
+        else (monitor.contact, 61.0, PARAMS.contact_time_s)
+    )
+    report(10 * S, over)
+    report(round((10 + 0.9 * limit_s) * S), over)
+    judge(monitor, 10.0, 0.0)
+    assert not judge(monitor, 10.0, 1.0).stopped
+    report(round((10 + 0.95 * limit_s) * S), 0.0)  # an impact is over before that
+    report(round((10 + 1.1 * limit_s) * S), over)
+    judge(monitor, 10.0, 2.0)
+    assert not judge(monitor, 10.0, 3.0).stopped
+    report(round((10 + 2.2 * limit_s) * S), over)
+    judge(monitor, 10.0, 4.0)
+    assert name in judge(monitor, 10.0, 5.0).cause
+
+
+def test_numbers_that_are_not_finite_stop_at_once() -> None:
+    monitor = Monitor(PARAMS)
+    monitor.numbers("joint_states", finite=True)
+    assert not judge(monitor, 10.0, 0.0).stopped
+    monitor.numbers("joint_states", finite=False)
+    monitor.numbers("joint_states", finite=True)
+    assert judge(monitor, 10.0, 0.0).cause == "joint_states holds numbers that aren't finite"
+
+
+def test_release_is_refused_while_the_cause_stands() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    judge(monitor, 11.0, 0.0)
+    assert judge(monitor, 11.0, 0.2).stopped
+    assert "joint_states" in monitor.release()
+    assert judge(monitor, 11.0, 0.3).stopped
+    seen(monitor, 11.0)
+    assert monitor.release() == ""
+    assert not judge(monitor, 11.0, 0.4).stopped
+
+
+def test_a_stop_stays_until_it_is_released() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    monitor.stop("stop service")
+    monitor.stop("another")
+    for k in range(10):
+        seen(monitor, 10.0 + k)
+        assert judge(monitor, 10.0 + k, k).cause == "stop service"
+
+
+def test_begins_stopped_after_a_killed_predecessor() -> None:
+    monitor = Monitor(PARAMS, "killed")
+    assert judge(monitor, 10.0, 0.0).stopped
+    assert monitor.release() == ""
+    assert not judge(monitor, 10.0, 0.0).stopped
+
+
+def test_a_clock_set_back_is_a_new_simulation() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 100.0)
+    judge(monitor, 100.0, 0.0)
+    seen(monitor, 1.0)
+    judge(monitor, 1.0, 1.0)
+    seen(monitor, 1.0)
+    assert not judge(monitor, 1.05, 2.0).stopped
+    judge(monitor, 2.0, 3.0)
+    assert judge(monitor, 2.0, 4.0).stopped
+
+
+def test_unknown_source_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="joint_state'"):
+        replace(PARAMS, stop_on_stale=("joint_state",))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["stop", "stale", "fresh", "force"]), st.integers(1, 400)), max_size=30))
+def test_nothing_but_release_ends_a_stop(events: list[tuple[str, int]]) -> None:
+    monitor, now_ns, stopped = Monitor(PARAMS), 10 * S, False
+    for kind, step_ms in events:
+        now_ns += step_ms * 1_000_000
+        if kind == "stop":
+            monitor.stop("test")
+        elif kind == "fresh":
+            seen(monitor, now_ns / S)
+        elif kind == "force":
+            monitor.contact(now_ns, 100.0)
+        verdict = monitor.evaluate(now_ns, now_ns)
+        assert verdict.stopped or not stopped
+        stopped = verdict.stopped

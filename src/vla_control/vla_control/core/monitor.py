@@ -1,0 +1,167 @@
+"""The watch: what is stale, diverges, pushes or isn't a number; what of it stops the robot, and what is only said.
+
+Ages are on the ROS clock, so a simulation that stands still ages nobody. A finding acts only after it has lasted
+`confirm_s` of real time: simulated clocks move in steps, and messages of one step arrive one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vla_core.errors import ConfigError
+
+#: What is watched by age.
+SOURCES = ("joint_states", "observation", "action_chunk", "executor_state", "control_state")
+_ONLY_WITH_A_TASK = "action_chunk"
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorParameters:
+    """Limits of the watch.
+
+    Attributes:
+        max_age_s: Source -> age above which it is stale [s, ROS clock]; one for each of SOURCES.
+        stop_on_stale: Sources whose staleness stops the robot; the others are warned about.
+        confirm_s: How long a finding must last before it acts [s, monotonic clock].
+        tracking_error_m: Largest distance of the tool from its target [m].
+        tracking_time_s: ... that may last this long [s, ROS clock].
+        contact_force_n: Largest external force at the tool [N].
+        contact_time_s: ... that may last this long [s, ROS clock].
+    """
+
+    max_age_s: Mapping[str, float]
+    stop_on_stale: tuple[str, ...]
+    confirm_s: float
+    tracking_error_m: float
+    tracking_time_s: float
+    contact_force_n: float
+    contact_time_s: float
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.stop_on_stale) - set(SOURCES))
+        if unknown:
+            raise ConfigError(f"stop_on_stale {unknown}", f"of {', '.join(SOURCES)}", "correct config/control.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Fields of SafetyState; ages in the order of SOURCES, -1: never seen."""
+
+    stopped: bool
+    cause: str
+    warnings: tuple[str, ...]
+    age_s: tuple[float, ...]
+
+
+class Monitor:
+    """Latches stops. Times are [ns]: `now_ns` and stamps on the ROS clock, `wall_ns` on the monotonic clock.
+
+    Args:
+        params: Limits.
+        stopped_cause: Not empty: begin with a latched stop.
+    """
+
+    def __init__(self, params: MonitorParameters, stopped_cause: str = "") -> None:
+        self._params = params
+        self._cause = stopped_cause
+        self._stamps: dict[str, int] = {}
+        self._task_since_ns: int | None = None
+        self._now_ns = 0
+        self._over_ns: dict[str, int] = {}  # since when a limit has been exceeded, on the ROS clock
+        self._lasting: dict[str, str] = {}  # limits exceeded for too long
+        self._since_wall_ns: dict[str, int] = {}  # since when a finding has stood, on the monotonic clock
+
+    def seen(self, source: str, stamp_ns: int) -> None:
+        """A message of `source` with this stamp has come."""
+        self._stamps[source] = max(stamp_ns, self._stamps.get(source, stamp_ns))
+
+    def numbers(self, source: str, finite: bool) -> None:
+        """Whether the newest message of `source` holds only finite numbers; if not, the robot stops at once."""
+        if not finite:
+            self.stop(f"{source} holds numbers that aren't finite")
+
+    def tracking(self, stamp_ns: int, error_m: float) -> None:
+        """Distance of the tool from its target [m]."""
+        p = self._params
+        text = f"tracking error above {p.tracking_error_m:g} m for {p.tracking_time_s:g} s"
+        self._limit("tracking", text, stamp_ns, error_m > p.tracking_error_m, p.tracking_time_s)
+
+    def contact(self, stamp_ns: int, force_n: float) -> None:
+        """External force at the tool [N]."""
+        p = self._params
+        text = f"contact force above {p.contact_force_n:g} N for {p.contact_time_s:g} s"
+        self._limit("contact", text, stamp_ns, force_n > p.contact_force_n, p.contact_time_s)
+
+    def instruction(self, text: str, now_ns: int) -> None:
+        """A task begins, or ends with an empty text."""
+        self._task_since_ns = now_ns if text else None
+
+    def stop(self, cause: str) -> None:
+        """Latch a stop; the first cause is kept."""
+        self._cause = self._cause or cause
+
+    def release(self) -> str:
+        """Let go of a latched stop.
+
+        Returns:
+            Empty when released, else the reason why it stays: what stopped the robot still stands.
+        """
+        standing = "; ".join([*self._lasting.values(), *self._stale(self._params.stop_on_stale).values()])
+        if not standing:
+            self._cause = ""
+        return standing
+
+    def evaluate(self, now_ns: int, wall_ns: int) -> Verdict:
+        """Judge everything at `now_ns`; call it often."""
+        if now_ns < self._now_ns:  # the clock was set back: a new simulation
+            self._stamps.clear()
+            self._over_ns.clear()
+            self._lasting.clear()
+            self._task_since_ns = None if self._task_since_ns is None else now_ns
+        self._now_ns = now_ns
+        stale = self._stale(SOURCES)
+        findings = {**stale, **self._lasting}
+        self._since_wall_ns = {name: self._since_wall_ns.get(name, wall_ns) for name in findings}
+        warnings = []
+        for name, text in findings.items():
+            if (wall_ns - self._since_wall_ns[name]) * 1e-9 < self._params.confirm_s:
+                continue
+            if name in stale and name not in self._params.stop_on_stale:
+                warnings.append(text)
+            else:
+                self.stop(text)
+        warnings += [f"{name} was never seen" for name in SOURCES if self._missing(name)]
+        ages = tuple(self._age_s(name) if name in self._stamps else -1.0 for name in SOURCES)
+        return Verdict(bool(self._cause), self._cause, tuple(warnings), ages)
+
+    def _limit(self, name: str, text: str, stamp_ns: int, over: bool, time_s: float) -> None:
+        if not over:
+            self._over_ns.pop(name, None)
+            self._lasting.pop(name, None)
+        elif (stamp_ns - self._over_ns.setdefault(name, stamp_ns)) * 1e-9 >= time_s:
+            self._lasting[name] = text
+
+    def _missing(self, name: str) -> bool:
+        return name not in self._stamps and (name != _ONLY_WITH_A_TASK or self._task_since_ns is not None)
+
+    def _stale(self, names: tuple[str, ...]) -> dict[str, str]:
+        """Sources that were seen and have fallen silent, or haven't answered a task, each with its sentence."""
+        found = {}
+        for name in names:
+            limit_s, age_s = self._params.max_age_s[name], self._age_s(name)
+            if age_s > limit_s:
+                found[name] = f"{name} is older than {limit_s:g} s"
+        return found
+
+    def _age_s(self, name: str) -> float:
+        """Age [s], 0 for stamps ahead of now; chunks are due from the task's beginning on. -inf: nothing to judge."""
+        stamp_ns = self._stamps.get(name)
+        if name == _ONLY_WITH_A_TASK:
+            if self._task_since_ns is None:
+                return -math.inf if stamp_ns is None else 0.0
+            stamp_ns = max(self._task_since_ns, stamp_ns or 0)
+        if stamp_ns is None:
+            return -math.inf
+        return max(0.0, (self._now_ns - stamp_ns) * 1e-9)

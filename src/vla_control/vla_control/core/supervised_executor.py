@@ -1,0 +1,158 @@
+"""A ChunkExecutor that follows what happens around it: stops of the servo, resets of the world, instructions.
+
+Motion is only planned from where the servo's target rests. After a stop, or when the instruction has been taken back,
+the executor brakes, waits until the servo has come to rest too, and begins anew from the servo's target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vla_control.core.chunk_executor import ChunkExecutor, ExecutorStatus
+from vla_core.errors import ChunkError
+from vla_core.records import MODES, PLAN
+from vla_core.types import ActionChunk, Float64, JointTarget
+
+_TRACK, _STOP = MODES.index("track"), MODES.index("stop")
+_READY, _STOPPED, _FINISHING = range(3)
+_AHEAD_NS = 50_000_000  # a stamp may lie this far in the future: clocks arrive as messages
+_MOVED_RAD = 1e-4
+
+
+class SupervisedExecutor:
+    """Stage 3 without I/O. Call `follow` with the newest records before anything else.
+
+    Attributes:
+        now_ns: Stamp of the newest state: the executor's clock.
+    """
+
+    def __init__(self, executor: ChunkExecutor) -> None:
+        self._executor = executor
+        self._joints = executor.robot.joint_count
+        self._record = np.zeros(1, PLAN)
+        self._phase = _READY
+        self._instructed: bool | None = None  # None: nobody gives instructions here, chunks are taken as they come
+        self._epoch_ns, self.now_ns, self._answered_ns = -1, 0, 0
+        self._rejected, self._last_error = 0, ""
+        self._begun = False
+
+    @property
+    def record(self) -> np.ndarray:
+        """PLAN record (1,) to be written: the running plan, and in `answers_ns` the newest observation that got an
+        answer, executed or rejected, so that a world that waits for answers goes on. Without knots (the servo then
+        keeps what it has) while the plan of a predecessor is still running."""
+        self._record[:] = self._executor.plan
+        if not self._begun:
+            self._record["count"] = 0
+        self._record["answers_ns"] = self._answered_ns
+        return self._record
+
+    def follow(self, state: np.ndarray, status: np.ndarray) -> bool:
+        """Take note of the robot and the servo.
+
+        Args:
+            state: Newest STATE record (1,).
+            status: Newest STATUS record (1,), zeros until there is a servo.
+
+        Returns:
+            Whether the plan has changed and must be written.
+        """
+        stamp_ns, epoch_ns = int(state["stamp_ns"][0]), int(state["epoch_ns"][0])
+        servo_seen = epoch_ns <= int(status["stamp_ns"][0]) <= stamp_ns
+        if epoch_ns != self._epoch_ns or stamp_ns < self.now_ns:
+            first = self._epoch_ns < 0
+            self._epoch_ns, self.now_ns, self._answered_ns = epoch_ns, stamp_ns, 0
+            self._begin(state["q"], state["gripper_width"])
+            if first and servo_seen:  # the plan of a predecessor may be running: let it end
+                self._phase, self._begun = _FINISHING, False
+            else:
+                return True
+        self.now_ns = stamp_ns
+        if not servo_seen:  # hold where the arm is
+            return self._idle and self._moved(state["q"]) and self._begin(state["q"], state["gripper_width"])
+        mode = int(status["mode"][0])
+        if mode == _STOP:
+            if self._phase == _STOPPED:
+                return False
+            self._executor.stop(stamp_ns)
+            self._phase = _STOPPED
+            return True
+        over = self._phase == _STOPPED or (self._phase == _FINISHING and stamp_ns >= self._end_ns)
+        if over and mode != _TRACK:
+            return self._begin(status["q_target"], status["gripper_target"])
+        return False
+
+    def instruct(self, text: str) -> bool:
+        """Take the newest instruction; an empty one ends the task: brake, then hold. True if the plan has changed."""
+        self._instructed = bool(text)
+        if text or self._phase != _READY or self._idle:
+            return False
+        self._executor.stop(self.now_ns)
+        self._phase = _FINISHING
+        return True
+
+    def accept(self, chunk: ActionChunk) -> None:
+        """Execute a chunk from now on.
+
+        Raises:
+            ChunkError: the chunk can't be executed; the running plan is unchanged, the answer counts as given.
+        """
+        try:
+            if chunk.stamp_ns < self._epoch_ns:
+                behind_s = (self._epoch_ns - chunk.stamp_ns) * 1e-9
+                got = f"a chunk that answers an observation from {behind_s:.2f} s before the reset"
+                raise ChunkError(got, "answers to what is there now", "drop what was under way")
+            if self._phase == _STOPPED:
+                raise ChunkError("a chunk while the robot is stopped", "none", "release the stop (safety_monitor_node)")
+            if self._instructed is False:
+                raise ChunkError("a chunk without an instruction", "chunks while there is a task", "publish one")
+            if self._phase == _FINISHING:
+                raise ChunkError("a chunk while the last motion comes to rest", "none", "send the next one")
+            self._executor.accept(chunk, self.now_ns)
+        except ChunkError as error:
+            self.refuse(error, chunk.stamp_ns)
+            raise
+        self._last_error = ""
+        self._answered_ns = max(self._answered_ns, chunk.stamp_ns)
+
+    def refuse(self, error: ChunkError, stamp_ns: int) -> None:
+        """Count a chunk that can't be executed; its stamp counts as answered unless it is void itself.
+
+        Args:
+            error: Why.
+            stamp_ns: Observation that the chunk claims to answer.
+        """
+        self._rejected += 1
+        self._last_error = str(error)
+        if self._epoch_ns <= stamp_ns <= self.now_ns + _AHEAD_NS:
+            self._answered_ns = max(self._answered_ns, stamp_ns)
+
+    def sample(self) -> JointTarget:
+        """Where the plan wants the joints now."""
+        return self._executor.sample(self.now_ns)
+
+    def state(self) -> ExecutorStatus:
+        """What is committed and what is left."""
+        status = self._executor.state(self.now_ns)
+        mode = {_READY: status.mode, _STOPPED: "stopped", _FINISHING: "finishing"}[self._phase]
+        return replace(status, mode=mode, chunks_rejected=self._rejected, last_error=self._last_error)
+
+    @property
+    def _idle(self) -> bool:
+        return int(self._executor.plan["sequence"][0]) == 0
+
+    @property
+    def _end_ns(self) -> int:
+        plan = self._executor.plan
+        return int(plan["start_ns"][0]) + round((int(plan["count"][0]) - 1) * float(plan["knot_dt_s"][0]) * 1e9)
+
+    def _moved(self, q: Float64) -> bool:
+        return bool(np.abs(self.sample().q_rad - q[0, : self._joints]).max() > _MOVED_RAD)
+
+    def _begin(self, q: Float64, gripper_width_m: Float64) -> bool:
+        """Hold at q, ready for chunks."""
+        self._executor.reset(q[0, : self._joints], float(gripper_width_m[0]), self.now_ns)
+        self._phase, self._begun = _READY, True
+        return True

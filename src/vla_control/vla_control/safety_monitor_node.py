@@ -1,0 +1,146 @@
+"""The watch, a process of its own. In: joint_states, observation, action_chunk, executor_state, control_state,
+instruction. Out: safety (shared memory, to the servo, with a heartbeat), safety_state (10 Hz and on change).
+
+Services ~/stop and ~/release. A stop is latched until it is released; a watch that finds the mailbox of one that was
+killed begins with a latched stop, because nobody knows what that one saw.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from vla_control import conversions
+from vla_control.core.monitor import SOURCES, Monitor, MonitorParameters, Verdict
+from vla_core.records import SAFETY
+from vla_core.shared_memory import Mailbox, link_path
+from vla_core.topics import topic
+from vla_msgs.msg import ActionChunk, ControlState, ExecutorState, Observation, SafetyState
+from vla_ros import parameters, qos, stamps
+from vla_ros.diagnostics import Diagnostics, Level, Status
+from vla_ros.node import run
+
+_SCHEMA = Path(__file__).parent / "parameters" / "safety_monitor_node.yaml"
+_KILLED = "the safety monitor was killed and has been restarted"
+
+
+class SafetyMonitorNode(Node):
+    """Takes everything, writes a heartbeat and whether to stop."""
+
+    def __init__(self) -> None:
+        super().__init__("safety_monitor_node")
+        self._p = parameters.declare(self, _SCHEMA)
+        path = link_path(self._p.link, "safety")
+        self._monitor = Monitor(_monitor_parameters(self._p), _KILLED if path.exists() else "")
+        self._box, self._record = Mailbox(path, SAFETY, create=True), np.zeros(1, SAFETY)
+        self._verdict: Verdict = self._judge()
+        self._states = qos.publisher(self, "safety_state", SafetyState)
+        qos.subscription(self, "joint_states", JointState, self._on_joints)
+        qos.subscription(self, "observation", Observation, self._on_observation, raw=True)
+        qos.subscription(self, "action_chunk", ActionChunk, self._on_chunk)
+        qos.subscription(self, "executor_state", ExecutorState, self._on_executor)
+        qos.subscription(self, "control_state", ControlState, self._on_control)
+        qos.subscription(self, "instruction", String, self._on_instruction)
+        self.create_service(Trigger, "~/stop", self._on_stop)
+        self.create_service(Trigger, "~/release", self._on_release)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0 / self._p.beat_rate_hz, self._on_beat, clock=steady)
+        self.create_timer(1.0 / topic("safety_state").rate_hz, self._publish, clock=steady)
+        Diagnostics(self, self._status)
+
+    def on_exit(self) -> None:
+        """Remove the mailbox; without a heartbeat the servo stops."""
+        self._box.close(unlink=True)
+
+    def _on_beat(self) -> None:
+        before, self._verdict = self._verdict, self._judge()
+        if (before.stopped, before.cause, before.warnings) != (
+            self._verdict.stopped, self._verdict.cause, self._verdict.warnings,
+        ):  # fmt: skip
+            if self._verdict.stopped and not before.stopped:
+                self.get_logger().error(f"stop: {self._verdict.cause}")
+            self._publish()
+
+    def _judge(self) -> Verdict:
+        """Judge, and tell the servo."""
+        verdict = self._monitor.evaluate(stamps.now_ns(self), time.monotonic_ns())
+        self._record["stop"] = int(verdict.stopped)
+        self._record["beat"] += 1
+        self._record["monotonic_ns"] = time.monotonic_ns()
+        self._box.write(self._record)
+        return verdict
+
+    def _publish(self) -> None:
+        self._states.publish(conversions.safety_state(self._verdict, stamps.now_ns(self)))
+
+    def _on_joints(self, message: JointState) -> None:
+        self._monitor.seen("joint_states", stamps.to_ns(message.header.stamp))
+        self._monitor.numbers("joint_states", conversions.joints_finite(message))
+
+    def _on_observation(self, message: bytes) -> None:
+        self._monitor.seen("observation", conversions.stamp_of_serialized(message))
+
+    def _on_chunk(self, message: ActionChunk) -> None:
+        """Whether the numbers can be executed is the executor's business; it rejects what can't."""
+        self._monitor.seen("action_chunk", stamps.to_ns(message.header.stamp))
+
+    def _on_executor(self, message: ExecutorState) -> None:
+        self._monitor.seen("executor_state", stamps.to_ns(message.header.stamp))
+
+    def _on_control(self, message: ControlState) -> None:
+        stamp_ns = stamps.to_ns(message.header.stamp)
+        self._monitor.seen("control_state", stamp_ns)
+        self._monitor.numbers("control_state", conversions.control_finite(message))
+        self._monitor.tracking(stamp_ns, message.tracking_error_m)
+        self._monitor.contact(stamp_ns, conversions.force_n(message))
+
+    def _on_instruction(self, message: String) -> None:
+        self._monitor.instruction(message.data, stamps.now_ns(self))
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._monitor.stop("stop service")
+        self._on_beat()
+        response.success, response.message = True, f"stopped: {self._verdict.cause}"
+        return response
+
+    def _on_release(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        standing = self._monitor.release()
+        self._on_beat()
+        response.success, response.message = not standing, f"still standing: {standing}" if standing else "released"
+        return response
+
+    def _status(self) -> list[Status]:
+        verdict = self._verdict
+        level = Level.ERROR if verdict.stopped else Level.WARN if verdict.warnings else Level.OK
+        text = f"stopped: {verdict.cause}" if verdict.stopped else "; ".join(verdict.warnings) or "watching"
+        ages = {f"{name}_age_s": age for name, age in zip(SOURCES, verdict.age_s, strict=True)}
+        return [Status(level, text, ages)]
+
+
+def _monitor_parameters(p: parameters.Parameters) -> MonitorParameters:
+    return MonitorParameters(
+        max_age_s={name: topic(name).max_age_s for name in SOURCES},
+        stop_on_stale=p.stop_on_stale,
+        confirm_s=p.confirm_s,
+        tracking_error_m=p.tracking_error_m,
+        tracking_time_s=p.tracking_time_s,
+        contact_force_n=p.contact_force_n,
+        contact_time_s=p.contact_time_s,
+    )
+
+
+def main() -> None:
+    """Entry point of the process."""
+    sys.exit(run(SafetyMonitorNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Stage 4/4, the ROS side. In: nothing; the servo loop, a child process, has its own shared memory. Out: control_state
+(50 Hz), /diagnostics.
+
+Lifecycle node: activating starts the loop and waits until it is ready, deactivating lets it brake and ends it. Should
+the loop die, this node ends with an error.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rclpy.clock import Clock, ClockType
+
+from vla_control import conversions
+from vla_control.core.parameters import ServoParameters
+from vla_control.core.robot import load_robot_config
+from vla_control.servo_loop import LoopParameters
+from vla_control.servo_process import ServoProcess
+from vla_core.peer import Peer
+from vla_core.records import LIMITS, MODES, STATUS
+from vla_core.topics import topic
+from vla_msgs.msg import ControlState
+from vla_ros import parameters, qos
+from vla_ros.diagnostics import Diagnostics, Level, Status
+from vla_ros.lifecycle import LifecycleNode
+from vla_ros.node import run
+
+_SCHEMA = Path(__file__).parent / "parameters" / "servo_node.yaml"
+_WATCH_S = 0.1
+
+
+class ServoNode(LifecycleNode):
+    """Keeps the servo loop and tells what it does."""
+
+    def __init__(self) -> None:
+        super().__init__("servo_node")
+        self._p = parameters.declare(self, _SCHEMA)
+        self._states = qos.publisher(self, "control_state", ControlState)
+        self.create_timer(1.0 / topic("control_state").rate_hz, self._on_state_timer)
+        # on real time: a loop that dies in lockstep stops the simulated clock too
+        self.create_timer(_WATCH_S, self._on_watch_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        Diagnostics(self, self._status, hardware_id=self._p.robot)
+
+    def configure(self) -> None:
+        """Check what the loop will be given."""
+        self._values = {name: getattr(self._p, name) for name in self._p}
+        ServoParameters.from_mapping(self._values)
+        LoopParameters.from_mapping(self._values)
+        self._config = load_robot_config(self._p.robot)
+
+    def activate(self) -> None:
+        self._loop = ServoProcess(self._values, self._p.start_timeout_s)
+        self._servo = Peer(self._p.link, "status", STATUS)
+        self._servo.refresh()
+        self.get_logger().info(f"servo loop ready: {self._loop.granted}")
+
+    def deactivate(self) -> None:
+        """Brake and end the loop."""
+        self._loop.close()
+        self._servo.close()
+
+    def _on_state_timer(self) -> None:
+        if self.active and self._servo.poll():
+            config = self._config
+            self._states.publish(conversions.control_state(self._servo.record, config.joints, config.base_frame))
+
+    def _on_watch_timer(self) -> None:
+        """Raises LinkError, which ends the process, when the loop has died."""
+        if self.active:
+            self._loop.check()
+
+    def _status(self) -> list[Status]:
+        if not self.active:
+            return [Status(Level.OK, "inactive")]
+        row, granted = self._servo.record[0], self._loop.granted
+        mode = MODES[int(row["mode"])]
+        acting = [name for bit, name in enumerate(LIMITS) if int(row["limits_acting"]) >> bit & 1]
+        values = {
+            "pacing": granted["mode"], "fifo_priority": granted["fifo_priority"],
+            "memory_locked": granted["memory_locked"], "tick_us_p50": float(row["tick_us_p50"]),
+            "tick_us_p99": float(row["tick_us_p99"]), "wake_us_p99": float(row["wake_us_p99"]),
+            "overruns": int(row["overruns"]), "limits_acting": ", ".join(acting),
+        }  # fmt: skip
+        return [Status(Level.WARN if mode == "stop" else Level.OK, mode, values)]
+
+
+def main() -> None:
+    """Entry point of the process."""
+    sys.exit(run(ServoNode))
+
+
+if __name__ == "__main__":
+    main()
