@@ -10,7 +10,7 @@ from types import FrameType
 import hypothesis
 import pytest
 
-FAST_S, SLOW_S = 120.0, 800.0
+FAST_S, SLOW_S = 300.0, 3000.0
 
 hypothesis.settings.register_profile("vla", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vla"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from vla_bringup.setup.interpreter import Interpreter, candidates, choose
+
 from vla_bringup.setup.interfaces import colcon_arguments, message_packages
+from vla_bringup.setup.interpreter import Interpreter, candidates, choose
 from vla_bringup.setup.ros import RosInstallation, find_installation
 from vla_bringup.setup.system import missing_drawing, missing_tools, require_tools
 from vla_core.errors import SetupError

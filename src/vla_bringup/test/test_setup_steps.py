@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from vla_bringup import cli
 from vla_bringup.setup import environment, lock, wheels
 from vla_bringup.setup.prepare import Checkout, child_environment, usable_venv
 from vla_bringup.setup.progress import Progress, telling_line
@@ -120,10 +122,10 @@ def test_repair_points_baked_paths_here_and_is_idempotent(tmp_path: Path) -> Non
     assert wheels.repair(tmp_path, "/py/include", "/np/include") == 0
 
 
-@pytest.mark.parametrize(("line", "cuda"), [("cuda: Optional[str] = None", False), ("cuda: Optional[str] = '13.0'", True)])
-def test_cuda_build_of_torch_is_recognised(tmp_path: Path, line: str, cuda: bool) -> None:
+@pytest.mark.parametrize(("value", "cuda"), [("None", False), ("'13.0'", True)])
+def test_cuda_build_of_torch_is_recognised(tmp_path: Path, value: str, cuda: bool) -> None:
     (tmp_path / "torch").mkdir()
-    (tmp_path / "torch/version.py").write_text(f"__version__ = '2.13.0'\n{line}\n")
+    (tmp_path / "torch/version.py").write_text(f"__version__ = '2.13.0'\ncuda: Optional[str] = {value}\n")
     assert wheels.is_cuda_build(tmp_path) is cuda
 
 
@@ -140,8 +142,8 @@ def test_environment_file_with_the_wheels(checkout: Checkout) -> None:
     text = environment.render(checkout.root, None)
     root = checkout.root
     got = _source(text, root / "env.sh", {"PYTHONPATH": "/opt/ros/half", "MUJOCO_GL": "osmesa"})
-    messages = f"{root}/install/vla_msgs/lib/python3.11/site-packages:{root}/install/tf2_msgs/lib/python3.11/site-packages"
-    assert got["PYTHONPATH"] == f"{messages}:{root}/src/vla_core"
+    messages = [f"{root}/install/{name}/lib/python3.11/site-packages" for name in ("vla_msgs", "tf2_msgs")]
+    assert got["PYTHONPATH"].split(":") == [*messages, f"{root}/src/vla_core"]
     assert got["AMENT_PREFIX_PATH"] == f"{root}/install/vla_msgs:{root}/install/tf2_msgs:{root}/.venv"
     assert f"{root}/.venv/lib/python3.11/site-packages/ros_rcl.libs" in got["LD_LIBRARY_PATH"].split(":")
     assert got["FASTRTPS_DEFAULT_PROFILES_FILE"] == f"{root}/config/dds/fastdds_shm.xml"
@@ -160,7 +162,10 @@ def test_environment_file_on_a_ros_installation(checkout: Checkout) -> None:
 
 
 def test_child_environment_drops_another_pythons_settings(tmp_path: Path) -> None:
-    child = child_environment({"PYTHONPATH": "/x", "LD_LIBRARY_PATH": "/y", "PATH": "/bin", "HOME": "/no/such"}, tmp_path)
+    user = {"PYTHONPATH": "/x", "LD_LIBRARY_PATH": "/y", "PATH": "/bin", "HOME": "/no/such"}
+    child = child_environment(user, tmp_path, keep_ros=True)
+    assert child["PYTHONPATH"] == "/x", "colcon finds ROS's Python modules there"
+    child = child_environment(user, tmp_path, keep_ros=False)
     assert child == {"PATH": "/bin", "PYTHONNOUSERSITE": "1", "HOME": str(tmp_path)}
 
 
@@ -201,3 +206,9 @@ def test_installed_versions_are_the_locked_ones() -> None:
     pins = wheels.pins(ROOT / "requirements" / "stack.txt")
     found = lock.closure(lock.wanted(ROOT / "requirements" / "stack.in"))
     assert sorted(f"{name}=={version}" for name, version in found.items()) == sorted(pins)
+
+
+def test_help_lists_exactly_the_commands_that_exist() -> None:
+    text = subprocess.run([ROOT / "vla"], capture_output=True, text=True, check=True).stdout
+    listed = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
+    assert sorted(listed) == sorted([*cli.COMMANDS, "test", "setup", "python", "shell"])

@@ -149,7 +149,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         ("control", "vla_control", "executor_node", {**robot, **contract, **link}),
         ("control", "vla_control", "servo_node", {**robot, **link, **patience}),
         ("control", "vla_control", "safety_monitor_node", {**link}),
-        ("navigation", "vla_navigation", "mission_node", {}),
+        ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
     )
     nodes = tuple(
         NodeSpec(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from vla_bringup.graph import Graph, GraphOptions, NodeSpec, Scalar
 from vla_core.files import workspace_root
 
+_ROS2 = "import sys; from ros2cli.cli import main; sys.exit(main())"  # `ros2` in the interpreter that runs us
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -19,11 +21,13 @@ class Job:
         name: Names its log file.
         command: Program and arguments.
         nodes: Nodes whose line `READY <name>` it prints.
+        grace_s: How long it may take to end after SIGINT before SIGTERM follows.
     """
 
     name: str
     command: tuple[str, ...]
     nodes: tuple[str, ...]
+    grace_s: float = 2.0
 
 
 def has_launch() -> bool:
@@ -49,8 +53,9 @@ def launch_jobs(graph: Graph) -> list[Job]:
         for name in GraphOptions.describe()
         if getattr(graph.options, name) != ""
     ]
-    command = (sys.executable, "-m", "ros2cli.cli", "launch", "--noninteractive", str(file), *arguments)
-    return [Job("launch", command, tuple(node.name for node in graph.nodes))]
+    command = (sys.executable, "-c", _ROS2, "launch", "--noninteractive", str(file), *arguments)
+    # launch itself insists after 2 s and needs time for that
+    return [Job("launch", command, tuple(node.name for node in graph.nodes), grace_s=6.0)]
 
 
 def node_command(node: NodeSpec) -> tuple[str, ...]:

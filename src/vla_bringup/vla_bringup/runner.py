@@ -54,14 +54,15 @@ class Runner:
         link: Name of the graph's shared-memory link.
         logs: Folder for `<job>.log`.
         start_timeout_s: Longest wait for all READY lines.
-        grace_s: Time between SIGINT, SIGTERM and SIGKILL.
+        grace_s: Time between SIGINT, SIGTERM and SIGKILL; None: what the jobs ask for.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], link: str, logs: Path, start_timeout_s: float = 90.0, grace_s: float = 2.0
+        self, jobs: Sequence[Job], link: str, logs: Path, start_timeout_s: float = 180.0, grace_s: float | None = None
     ) -> None:
         self._jobs, self._link, self._logs = list(jobs), link, logs
-        self._start_timeout_s, self._grace_s = start_timeout_s, grace_s
+        self._start_timeout_s = start_timeout_s
+        self._grace_s = max(job.grace_s for job in jobs) if grace_s is None else grace_s
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.report: StopReport | None = None
 
@@ -139,7 +140,7 @@ class Runner:
         return self.report
 
     def _spawn(self, job: Job) -> subprocess.Popen[bytes]:
-        environ = dict(os.environ, PYTHONUNBUFFERED="1")
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1", "ROS_LOG_DIR": str(self._logs.resolve() / "ros")}
         with self.log(job.name).open("wb") as log:
             return subprocess.Popen(
                 job.command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,

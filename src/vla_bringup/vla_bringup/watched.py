@@ -73,7 +73,7 @@ class WatchedGraph:
     ) -> None:
         self._graph, self._out, self._say, self._images = graph, out, say, images
         self._stack = ExitStack()
-        self._moved = (0, 0.0)
+        self._moved = (-1, 0.0)  # newest clock, and when it was new
         out.mkdir(parents=True, exist_ok=True)
         self.runner = Runner(make_jobs(graph), graph.options.link, out / "logs")
 
@@ -127,7 +127,7 @@ class WatchedGraph:
                 recording.stages.append(StageTrace(feedback.stage, recording.clock_ns, time.monotonic_ns()))
                 on_stage(feedback.stage, feedback.subtask)
 
-        self._moved = (0, time.monotonic())
+        self._moved = (-1, 0.0)
         start_ns, monotonic_ns = recording.clock_ns, time.monotonic_ns()
         result = self.session.execute(instruction, timeout_s, on_feedback)
         monotonic_end_ns, truth = time.monotonic_ns(), self.session.judge()

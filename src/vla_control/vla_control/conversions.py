@@ -144,18 +144,6 @@ def joints_finite(message: JointState) -> bool:
     return all(map(math.isfinite, message.position)) and all(map(math.isfinite, message.velocity))
 
 
-def control_finite(message: ControlState) -> bool:
-    """Whether the servo's state consists of numbers."""
-    scalars = (message.tracking_error_m, message.gripper_width)
-    return all(map(math.isfinite, (*message.position, *message.velocity, *message.effort, *scalars)))
-
-
-def force_n(message: ControlState) -> float:
-    """Size of the external force at the tool [N]."""
-    force = message.external_wrench.force
-    return math.sqrt(force.x**2 + force.y**2 + force.z**2)
-
-
 def _doubles(values: Any) -> array[float]:
     return array("d", np.ascontiguousarray(values, np.float64).tobytes())
 

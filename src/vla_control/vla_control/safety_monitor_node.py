@@ -1,7 +1,9 @@
 """The watch, a process of its own. In: joint_states, observation, action_chunk, executor_state, control_state,
-instruction. Out: safety (shared memory, to the servo, with a heartbeat), safety_state (10 Hz and on change).
+instruction; the servo's status by shared memory. Out: safety (shared memory, to the servo, with a heartbeat),
+safety_state (10 Hz and on change).
 
-Services ~/stop and ~/release. A stop is latched until it is released; a watch that finds the mailbox of one that was
+Tracking, contact and numbers are taken from the servo's own record, not from control_state: the watch must not depend
+on the node in between. Services ~/stop and ~/release. A stop is latched until it is released; a watch that finds the mailbox of one that was
 killed begins with a latched stop, because nobody knows what that one saw.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,8 @@ from std_srvs.srv import Trigger
 
 from vla_control import conversions
 from vla_control.core.monitor import SOURCES, Monitor, MonitorParameters, Verdict
-from vla_core.records import SAFETY
+from vla_core.peer import Peer
+from vla_core.records import SAFETY, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.topics import topic
 from vla_msgs.msg import ActionChunk, ControlState, ExecutorState, Observation, SafetyState
@@ -29,6 +33,11 @@ from vla_ros.diagnostics import Diagnostics, Level, Status
 from vla_ros.node import run
 
 _SCHEMA = Path(__file__).parent / "parameters" / "safety_monitor_node.yaml"
+_BY_AGE = {
+    "observation": Observation, "action_chunk": ActionChunk, "executor_state": ExecutorState,
+    "control_state": ControlState,
+}  # fmt: skip
+_LOOK_S = 0.5  # how often a mailbox that may have been re-created is looked for
 _KILLED = "the safety monitor was killed and has been restarted"
 
 
@@ -41,14 +50,13 @@ class SafetyMonitorNode(Node):
         path = link_path(self._p.link, "safety")
         self._monitor = Monitor(_monitor_parameters(self._p), _KILLED if path.exists() else "")
         self._box, self._record = Mailbox(path, SAFETY, create=True), np.zeros(1, SAFETY)
+        self._servo, self._look_at = Peer(self._p.link, "status", STATUS), 0.0
         self._verdict: Verdict = self._judge()
         self._states = qos.publisher(self, "safety_state", SafetyState)
         qos.subscription(self, "joint_states", JointState, self._on_joints)
-        qos.subscription(self, "observation", Observation, self._on_observation, raw=True)
-        qos.subscription(self, "action_chunk", ActionChunk, self._on_chunk)
-        qos.subscription(self, "executor_state", ExecutorState, self._on_executor)
-        qos.subscription(self, "control_state", ControlState, self._on_control)
         qos.subscription(self, "instruction", String, self._on_instruction)
+        for name, kind in _BY_AGE.items():  # raw: their stamp is all that counts here
+            qos.subscription(self, name, kind, partial(self._on_stamped, name), raw=True)
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/release", self._on_release)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -58,9 +66,11 @@ class SafetyMonitorNode(Node):
 
     def on_exit(self) -> None:
         """Remove the mailbox; without a heartbeat the servo stops."""
+        self._servo.close()
         self._box.close(unlink=True)
 
     def _on_beat(self) -> None:
+        self._watch_servo()
         before, self._verdict = self._verdict, self._judge()
         if (before.stopped, before.cause, before.warnings) != (
             self._verdict.stopped, self._verdict.cause, self._verdict.warnings,
@@ -68,6 +78,20 @@ class SafetyMonitorNode(Node):
             if self._verdict.stopped and not before.stopped:
                 self.get_logger().error(f"stop: {self._verdict.cause}")
             self._publish()
+
+    def _watch_servo(self) -> None:
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            self._servo.refresh()
+        if not self._servo.poll():
+            return
+        row, monitor = self._servo.record[0], self._monitor
+        stamp_ns, numbers = int(row["stamp_ns"]), (row["q"], row["qd"], row["tau"], row["wrench"], row["error_m"])
+        monitor.seen("servo", stamp_ns)
+        monitor.numbers("servo", all(bool(np.isfinite(n).all()) for n in numbers))
+        monitor.tracking(stamp_ns, float(row["error_m"]))
+        monitor.contact(stamp_ns, float(np.linalg.norm(row["wrench"][:3])))
 
     def _judge(self) -> Verdict:
         """Judge, and tell the servo."""
@@ -85,22 +109,8 @@ class SafetyMonitorNode(Node):
         self._monitor.seen("joint_states", stamps.to_ns(message.header.stamp))
         self._monitor.numbers("joint_states", conversions.joints_finite(message))
 
-    def _on_observation(self, message: bytes) -> None:
-        self._monitor.seen("observation", conversions.stamp_of_serialized(message))
-
-    def _on_chunk(self, message: ActionChunk) -> None:
-        """Whether the numbers can be executed is the executor's business; it rejects what can't."""
-        self._monitor.seen("action_chunk", stamps.to_ns(message.header.stamp))
-
-    def _on_executor(self, message: ExecutorState) -> None:
-        self._monitor.seen("executor_state", stamps.to_ns(message.header.stamp))
-
-    def _on_control(self, message: ControlState) -> None:
-        stamp_ns = stamps.to_ns(message.header.stamp)
-        self._monitor.seen("control_state", stamp_ns)
-        self._monitor.numbers("control_state", conversions.control_finite(message))
-        self._monitor.tracking(stamp_ns, message.tracking_error_m)
-        self._monitor.contact(stamp_ns, conversions.force_n(message))
+    def _on_stamped(self, name: str, message: bytes) -> None:
+        self._monitor.seen(name, conversions.stamp_of_serialized(message))
 
     def _on_instruction(self, message: String) -> None:
         self._monitor.instruction(message.data, stamps.now_ns(self))
@@ -127,7 +137,7 @@ class SafetyMonitorNode(Node):
 
 def _monitor_parameters(p: parameters.Parameters) -> MonitorParameters:
     return MonitorParameters(
-        max_age_s={name: topic(name).max_age_s for name in SOURCES},
+        max_age_s={name: topic("control_state" if name == "servo" else name).max_age_s for name in SOURCES},
         stop_on_stale=p.stop_on_stale,
         confirm_s=p.confirm_s,
         tracking_error_m=p.tracking_error_m,

@@ -118,9 +118,9 @@ class ServoLoop:
         while not self._done():
             now_ns = time.monotonic_ns()
             if now_ns >= self._look_ns:
-                self._look_ns = now_ns + _LOOK_NS
-                for peer in (self._plan, self._safety, self._hardware):
-                    peer.refresh()
+                self._hardware.refresh()
+                complete = all([self._plan.refresh(), self._safety.refresh()])
+                self._look_ns = now_ns + (_LOOK_NS if complete else _LOOK_NS // 10)
             step()
 
     def close(self) -> None:

@@ -19,15 +19,17 @@ ROS_MODULES = {"rclpy", "launch", "launch_ros", "builtin_interfaces", "ament_ind
 SUPPLIERS = {
     "PIL": "python3-pil",
     "cv2": "python3-opencv",
+    "hypothesis": "python3-hypothesis",
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
+    "packaging": "python3-packaging",
     "psutil": "python3-psutil",
     "pytest": "python3-pytest",
     "scipy": "python3-scipy",
     "setuptools": "python3-setuptools",
     "yaml": "python3-yaml",
     "pinocchio": "pin",
-}  # fmt: skip
+}
 
 
 def imported(path: Path) -> Iterator[tuple[int, str]]:
@@ -41,7 +43,7 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
 
 def is_ros(name: str) -> bool:
     """Whether a module comes with ROS (client library, launch, messages)."""
-    return name in ROS_MODULES or name.endswith(("_msgs", "_interfaces"))
+    return name in ROS_MODULES or name.endswith(("_msgs", "_srvs", "_interfaces"))
 
 
 def ros_imports(path: Path) -> list[str]:
@@ -62,7 +64,8 @@ def test_core_is_free_of_ros(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["import rclpy", "from vla_msgs.msg import Observation", "def f():\n    import sensor_msgs.msg", "import vla_ros"]
+    "line",
+    ["import rclpy", "from vla_msgs.msg import Observation", "def f():\n    import sensor_msgs.msg", "import vla_ros"],
 )
 def test_the_layering_check_finds_a_ros_import(tmp_path: Path, line: str) -> None:
     path = tmp_path / "bad.py"
@@ -88,8 +91,8 @@ def test_manifest_names_every_dependency(package: str) -> None:
     names = {name for path in (SRC / package / package).rglob("*.py") for _, name in imported(path)}
     names -= {package, *sys.stdlib_module_names}
     words = set(re.findall(r"[\w.-]+", manifest))
-    missing = sorted(name for name in names if SUPPLIERS.get(name, name) not in words and name.replace("_", "-") not in words)
-    assert missing == [], f"name them in src/{package}/package.xml"
+    missing = {name for name in names if not {SUPPLIERS.get(name, name), name.replace("_", "-")} & words}
+    assert sorted(missing) == [], f"name them in src/{package}/package.xml"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -35,7 +35,7 @@ TOPICS: dict[str, Topic] = {
     "{camera}/image_raw": Topic("sensor_msgs/msg/Image", "driver", 20, False, 2, max_age_s=0.25),
     "{camera}/depth/image_raw": Topic("sensor_msgs/msg/Image", "driver", 20, False, 2, max_age_s=0.25),
     "{camera}/camera_info": Topic("sensor_msgs/msg/CameraInfo", "driver", 20, False, 2),
-    "joint_states": Topic("sensor_msgs/msg/JointState", "driver", 100, False, 10, max_age_s=0.1),
+    "joint_states": Topic("sensor_msgs/msg/JointState", "driver", 100, True, 10, max_age_s=0.1),
     "instruction": Topic("std_msgs/msg/String", "mission_node", 0, True, latched=True),
     "observation": Topic("vla_msgs/msg/Observation", "observation_node", 20, False, 2, max_age_s=0.3),
     "action_chunk": Topic("vla_msgs/msg/ActionChunk", "policy_node", 5, True, 4, max_age_s=1.0),

@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import String
 
-from vla_core.errors import UnknownObjectError
+from vla_core.errors import UnknownObjectError, VlaError
 from vla_msgs.action import ExecuteInstruction
 from vla_msgs.msg import ActionChunk, ExecutorState, SafetyState
 from vla_navigation import conversions
@@ -38,6 +38,7 @@ class MissionNode(Node):
         super().__init__("mission_node")
         self._p = declare(self, _SCHEMA, self._on_parameters)
         self._vocabulary = load_vocabulary(self._p.policy)
+        self._fault = ""  # why the vocabulary isn't the chosen policy's
         self._running: tuple[Mission, ServerGoalHandle, Future] | None = None
         self._stage = ""  # last stage that feedback told
         self._stopped_by: str | None = None  # cause of the latched safety stop
@@ -66,7 +67,7 @@ class MissionNode(Node):
         except UnknownObjectError as error:
             return self._conclude(goal, refused(error.code, str(error)))
         self._settle(None if self._running is None else self._running[0].cancel("a new goal", now))
-        mission = Mission(instruction, float(goal.request.timeout_s), now, self._parameters())
+        mission = Mission(instruction, float(goal.request.timeout_s), now, self._thresholds())
         if self._stopped_by is not None:
             stop = mission.on_safety(True, self._stopped_by, now)
             assert stop is not None
@@ -144,21 +145,26 @@ class MissionNode(Node):
             self.executor.create_task(lambda: self._settle(mission.cancel("a request to cancel", now_ns(self))))
         return CancelResponse.ACCEPT
 
-    def _parameters(self) -> MissionParameters:
+    def _thresholds(self) -> MissionParameters:
         return MissionParameters(**{n: getattr(self._p, n) for n in MissionParameters.__dataclass_fields__})
 
     def _on_parameters(self, values: Parameters) -> None:
         if values.policy != self._p.policy:
-            self._vocabulary = load_vocabulary(values.policy)
+            try:
+                self._vocabulary, self._fault = load_vocabulary(values.policy), ""
+            except VlaError as error:
+                self._fault = f"the vocabulary of {self._p.policy} stays in force: {error}"
+                self.get_logger().error(self._fault)
         self._p = values
 
     def _status(self) -> list[Status]:
         values: dict[str, Any] = {f"ended_{code}": count for code, count in sorted(self._ended.items())}
+        level = Level.ERROR if self._fault else Level.OK
         if self._running is None:
-            return [Status(Level.OK, "idle", values)]
+            return [Status(level, self._fault or "idle", values)]
         mission = self._running[0]
         values |= {"instruction": mission.instruction, "success_estimate": mission.success_estimate}
-        return [Status(Level.OK, mission.stage, values)]
+        return [Status(level, self._fault or mission.stage, values)]
 
 
 def main() -> None:

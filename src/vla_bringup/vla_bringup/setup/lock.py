@@ -6,7 +6,7 @@ Each lock is the closure of its list over the installed packages' own metadata, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -20,14 +20,17 @@ ORDER = ("stack", "dev", "ros")
 NEVER = {"lark", "pip"}
 
 
-def wanted(listing: Path) -> list[str]:
-    """Names in a .in file."""
-    lines = (line.partition("#")[0].strip() for line in listing.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line]
+def wanted(listing: Path) -> dict[str, bool]:
+    """Names in a .in file → whether their own dependencies are wanted too (not where a comment says 'alone')."""
+    lines = (line.partition("#") for line in listing.read_text(encoding="utf-8").splitlines())
+    return {name.strip(): not comment.strip().startswith("alone") for name, _, comment in lines if name.strip()}
 
 
-def closure(names: Iterable[str]) -> dict[str, str]:
+def closure(names: Mapping[str, bool]) -> dict[str, str]:
     """Packages reachable from some names through installed metadata: canonical name → public version.
+
+    Args:
+        names: What is listed, as `wanted` returns it.
 
     Raises:
         SetupError: a needed package isn't installed.
@@ -44,9 +47,10 @@ def closure(names: Iterable[str]) -> dict[str, str]:
         try:
             package = metadata.distribution(name)
         except metadata.PackageNotFoundError as error:
-            raise SetupError(f"{parent} needing '{name}', not installed", "it installed", f"pip install '{key}'") from error
+            got = f"{parent} needing '{name}', not installed"
+            raise SetupError(got, "it installed", f"pip install '{key}'") from error
         found[name] = package.version.partition("+")[0]
-        for line in package.requires or []:
+        for line in (package.requires or []) if names.get(name, True) else []:
             child = Requirement(line)
             extras = requirement.extras or {""}
             if child.marker is None or any(child.marker.evaluate({"extra": extra}) for extra in extras):
@@ -59,7 +63,8 @@ def main() -> int:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path.cwd() / "requirements"
     held: set[str] = set()
     for kind in ORDER:
-        packages = {name: version for name, version in closure(wanted(folder / f"{kind}.in")).items() if name not in held}
+        needed = closure(wanted(folder / f"{kind}.in"))
+        packages = {name: version for name, version in needed.items() if name not in held}
         held |= set(packages)
         lines = [f"# Locked from {kind}.in; written by vla_bringup.setup.lock.\n"]
         lines += [f"{name}=={version}\n" for name, version in sorted(packages.items())]

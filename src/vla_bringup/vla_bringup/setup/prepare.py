@@ -18,7 +18,7 @@ from vla_bringup.setup.ros import RosInstallation, find_installation
 from vla_bringup.setup.stamp import Stamps, fingerprint
 from vla_core.errors import SetupError
 
-# Set by virtual environments, ROS and the wheels: none of it may reach pip, cmake or another interpreter.
+# Set by virtual environments, ROS and the wheels: with our wheels none of it may reach pip, cmake or colcon.
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE")
 LOCKS = ("stack.txt", "dev.txt")
 WHEEL_LOCKS = ("ros.txt",)
@@ -130,7 +130,7 @@ def _set_up(checkout: Checkout, environ: Mapping[str, str]) -> None:
         names, command = ", no ".join(drawing), system.apt_command(drawing.values())
         progress.warn(f"simulated cameras will not draw, there is no {names}: {command}")
     with tempfile.TemporaryDirectory() as home:
-        child = child_environment(environ, Path(home))
+        child = child_environment(environ, Path(home), keep_ros=checkout.ros is not None)
         if fresh:
             _install(checkout, environ, child, progress)
             stamps.finish("packages", keys["packages"])
@@ -205,14 +205,16 @@ def include_folders(python: Path, environ: Mapping[str, str]) -> tuple[str, str]
     return lines[0], lines[1]
 
 
-def child_environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Environment of pip, cmake and colcon: the user's, less what another Python or ROS left in it.
+def child_environment(environ: Mapping[str, str], home: Path, keep_ros: bool) -> dict[str, str]:
+    """Environment of pip, cmake and colcon: the user's, less what another Python or a half-sourced ROS left in it.
 
     Args:
         environ: The user's environment.
         home: Folder to write to where HOME is unset or missing.
+        keep_ros: A ROS installation is used: colcon needs the search paths that sourcing it has set.
     """
-    child = {name: value for name, value in environ.items() if name not in FOREIGN}
+    dropped = () if keep_ros else FOREIGN
+    child = {name: value for name, value in environ.items() if name not in dropped}
     child["PYTHONNOUSERSITE"] = "1"
     if "HOME" not in child or not os.access(child["HOME"], os.W_OK):
         child["HOME"] = str(home)

@@ -74,7 +74,7 @@ class Progress:
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 )  # fmt: skip
             except OSError as error:
-                raise SetupError(f"'{error}'", f"'{command[0]}' to start", "mend that program, then try again") from error
+                raise SetupError(str(error), f"'{command[0]}' to start", "mend that program, then try again") from error
             with child:
                 assert child.stdout is not None
                 for line in child.stdout:

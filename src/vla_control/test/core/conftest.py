@@ -9,14 +9,13 @@ import mujoco
 import numpy as np
 import pytest
 
-from vla_core.contract import Contract, load_contract
-from vla_core.records import COMMAND, LIMITS, PLAN, STATE, STATUS
-from vla_core.types import ActionChunk, Float64
-
 from vla_control.core.chunk_executor import ChunkExecutor
 from vla_control.core.parameters import ExecutorParameters, ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
+from vla_core.contract import Contract, load_contract
+from vla_core.records import COMMAND, LIMITS, PLAN, STATE, STATUS
+from vla_core.types import ActionChunk, Float64
 
 MS = 1_000_000
 

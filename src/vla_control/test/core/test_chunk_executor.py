@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_core.contract import Contract
-from vla_core.errors import ChunkError
-from vla_core.types import ActionChunk, Float64
-
 from vla_control.core.chunk_executor import ChunkExecutor
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
+from vla_core.contract import Contract
+from vla_core.errors import ChunkError
+from vla_core.types import ActionChunk, Float64
 
 MS = 1_000_000
 MakeChunk = Callable[..., ActionChunk]
@@ -35,7 +35,9 @@ def _play(executor: ChunkExecutor, start_ns: int, end_ns: int, step_ns: int = MS
     return np.array(q), np.array(qd), np.array(qdd)
 
 
-def test_step_i_is_reached_at_stamp_plus_i_dt(robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk) -> None:
+def test_step_i_is_reached_at_stamp_plus_i_dt(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk
+) -> None:
     """Also when the answers come 150 ms after their observations: alignment is by capture stamps."""
     for k in range(6):
         stamp_ns = k * 400 * MS + MS
@@ -48,7 +50,7 @@ def test_step_i_is_reached_at_stamp_plus_i_dt(robot: RobotModel, executor: Chunk
     assert executor.state(3 * 10**9).late_joins == 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**31), roughness_m=st.sampled_from([0.0, 0.002, 0.01]), jump_m=st.floats(0.0, 0.08))
 def test_target_keeps_every_limit_whatever_the_chunks(
     robot: RobotModel, contract: Contract, make_chunk: MakeChunk, seed: int, roughness_m: float, jump_m: float
@@ -62,14 +64,12 @@ def test_target_keeps_every_limit_whatever_the_chunks(
         stamp_ns = now_ns - int(rng.integers(0, 150)) * MS
         positions = _sweep(robot, 0.3 * k, int(rng.integers(8, 21)))
         positions = positions + rng.normal(0, roughness_m + 1e-9, positions.shape) + rng.uniform(-jump_m, jump_m, 3)
-        try:
+        with suppress(ChunkError):  # refused as a whole: the running motion goes on
             executor.accept(make_chunk(positions, stamp_ns + 200 * MS, k + 1), now_ns + 200 * MS)
-        except ChunkError:  # refused as a whole: the running motion goes on
-            pass
         after_ns = now_ns + int(rng.integers(100, 900)) * MS
         rows.append(_play(executor, now_ns + 200 * MS, after_ns + 200 * MS))
         now_ns = after_ns
-    rows.append(_play(executor, now_ns + 200 * MS, now_ns + 3200 * MS))
+    rows.append(_play(executor, now_ns + 200 * MS, now_ns + 2200 * MS))
     q, qd, qdd = (np.concatenate(column) for column in zip(*rows, strict=True))
     config, h = robot.config, 1e-3
     assert np.all(q >= config.position_min_rad) and np.all(q <= config.position_max_rad)
@@ -144,7 +144,7 @@ def test_unfit_chunks_are_refused_whole_with_a_reason(
         "dt_s = nan": replace(newer, dt_s=float("nan")),
         "older than or as old": replace(newer, stamp_ns=good.stamp_ns),
         "ahead of now": replace(newer, stamp_ns=2000 * MS),
-        "unit length": replace(newer, actions=squashed),
+        "quaternion of length 0.50": replace(newer, actions=squashed),
         "out of reach": replace(newer, actions=far),
     }
     for part, chunk in cases.items():
@@ -200,9 +200,7 @@ def test_gripper_follows_the_chunk_by_time(robot: RobotModel, executor: ChunkExe
     np.testing.assert_allclose(widths, [0.08, 0.08, 0.02, 0.02])
 
 
-def test_binary_gripper_ignores_hesitation(
-    robot: RobotModel, contract: Contract, make_chunk: MakeChunk
-) -> None:
+def test_binary_gripper_ignores_hesitation(robot: RobotModel, contract: Contract, make_chunk: MakeChunk) -> None:
     params = replace(ExecutorParameters.from_config(), gripper_mode="binary")
     executor = ChunkExecutor(robot, contract, params)
     executor.reset(robot.config.home_rad, 0.08, 0)

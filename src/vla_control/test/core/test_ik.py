@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_core.errors import ChunkError
-
 from vla_control.core.ik import ChunkIk
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
+from vla_core.errors import ChunkError
 
 PARAMS = ExecutorParameters.from_config()
 
@@ -72,5 +71,5 @@ def test_step_slightly_out_of_reach_ends_nearest_to_it(robot: RobotModel) -> Non
 def test_step_far_out_of_reach_is_named(robot: RobotModel) -> None:
     position, quaternion = robot.tool_pose(robot.config.home_rad)
     positions = np.stack([position, position + [1.0, 0.0, 0.0]])
-    with pytest.raises(ChunkError, match="step 1 at .*out of reach by"):
+    with pytest.raises(ChunkError, match=r"step 1 at .*out of reach by"):
         ChunkIk(robot, PARAMS).solve(positions, np.tile(quaternion, (2, 1)), robot.config.home_rad, 0.05)

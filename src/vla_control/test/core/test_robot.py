@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_core.errors import ConfigError, UnknownNameError
-
 from vla_control.core.robot import RobotModel, load_robot_config
+from vla_core.errors import ConfigError, UnknownNameError
 
 
 def test_jacobian_is_the_derivative_of_the_tool_pose(robot: RobotModel) -> None:

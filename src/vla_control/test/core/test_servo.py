@@ -10,14 +10,13 @@ import numpy as np
 import pinocchio as pin
 import pytest
 
-from vla_core.records import COMMAND, LIMITS, MODES, PLAN, STATE, STATUS
-from vla_core.types import ActionChunk, Float64
-
 from vla_control.core.chunk_executor import ChunkExecutor
-from vla_control.core.impedance import quaternion_from_matrix, rotation_error
+from vla_control.core.compiled_math import quaternion_from_matrix, rotation_error
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
+from vla_core.records import COMMAND, LIMITS, MODES, PLAN, STATE, STATUS
+from vla_core.types import ActionChunk, Float64
 
 MS = 1_000_000
 HOLD, TRACK, STOP = (MODES.index(name) for name in ("hold", "track", "stop"))
@@ -172,7 +171,9 @@ def test_a_plan_that_starts_elsewhere_is_joined_without_a_jump(
     assert rig.column("error_m").max() < 2e-3
 
 
-def test_a_reset_plan_far_from_the_robot_is_refused(robot: RobotModel, executor: ChunkExecutor, make_rig: Callable) -> None:
+def test_a_reset_plan_far_from_the_robot_is_refused(
+    robot: RobotModel, executor: ChunkExecutor, make_rig: Callable
+) -> None:
     rig = make_rig()
     executor.reset(robot.config.home_rad + 0.5, 0.08, 0)
     rig.follow(executor)

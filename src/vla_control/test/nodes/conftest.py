@@ -71,10 +71,11 @@ def make_chunk(robot: RobotModel, contract: Contract) -> Callable[..., ActionChu
 
 
 @pytest.fixture
-def ros_arguments(link: str) -> list[str]:
-    """What the launch gives to every node."""
+def ros_arguments(link: str, request: pytest.FixtureRequest) -> list[str]:
+    """What the launch gives to every node; a test module that publishes /clock sets USE_SIM_TIME."""
     values = str(workspace_root() / "config" / "control.yaml")
-    given = (f"link:={link}", "link_timeout_s:=20.0", "safety_timeout_s:=10.0", "rt_priority:=0")
+    sim_time = str(getattr(request.module, "USE_SIM_TIME", False)).lower()
+    given = (f"link:={link}", f"use_sim_time:={sim_time}", "link_timeout_s:=60.0", "safety_timeout_s:=10.0", "rt_priority:=0")
     return ["--ros-args", "--params-file", values, *(word for value in given for word in ("-p", value))]
 
 
@@ -103,7 +104,7 @@ class Spinner:
         self.executor.add_node(node)
         return node
 
-    def until(self, condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+    def until(self, condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         """Spin until the condition holds; fails when it doesn't in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -154,7 +155,7 @@ class FakeRobot:
         self._box.write(record)
 
     def run(self, ticks: int, alive: Callable[[], bool] = lambda: True) -> None:
-        """Live for so many ticks, or until the loop isn't `alive`; fails when nobody answers for 10 s."""
+        """Live for so many ticks, or until the loop isn't `alive`; fails when nobody answers for a minute."""
         for _ in range(ticks):
             self.publish()
             if not self._answered(alive):
@@ -175,7 +176,7 @@ class FakeRobot:
         self._box.close(unlink=True)
 
     def _answered(self, alive: Callable[[], bool]) -> bool:
-        for _ in range(1000):
+        for _ in range(6000):
             if self._command.version == 0:
                 self._command.refresh()
             self._command.poll()
@@ -255,7 +256,7 @@ class LoopThread:
 
     def __init__(self, link: str, robot: RobotModel, **changes: object) -> None:
         params = {
-            "period_s": 0.001, "state_timeout_s": 0.05, "safety_timeout_s": 0.5, "require_safety_monitor": False,
+            "period_s": 0.001, "state_timeout_s": 0.05, "safety_timeout_s": 60.0, "require_safety_monitor": False,
             "stop_time_s": 2.0, "rt_priority": 0,
         }  # fmt: skip
         core = ServoCore(robot, ServoParameters.from_config())

@@ -13,8 +13,8 @@ from vla_core.errors import ConfigError
 
 S = 1_000_000_000
 PARAMS = MonitorParameters(
-    max_age_s=dict(zip(SOURCES, (0.1, 0.3, 1.0, 0.5, 0.2), strict=True)),
-    stop_on_stale=("joint_states", "control_state"),
+    max_age_s=dict(zip(SOURCES, (0.1, 0.3, 1.0, 0.5, 0.2, 0.2), strict=True)),
+    stop_on_stale=("joint_states", "servo"),
     confirm_s=0.1,
     tracking_error_m=0.1,
     tracking_time_s=0.5,
@@ -37,13 +37,13 @@ def test_all_is_well() -> None:
     seen(monitor, 10.0)
     verdict = judge(monitor, 10.05, 0.0)
     assert not verdict.stopped and verdict.warnings == ()
-    assert verdict.age_s == pytest.approx((0.05, 0.05, 0.0, 0.05, 0.05))
+    assert verdict.age_s == pytest.approx((0.05, 0.05, 0.0, 0.05, 0.05, 0.05))
 
 
 def test_silent_joints_stop_the_robot_and_a_silent_camera_is_said() -> None:
     monitor = Monitor(PARAMS)
     seen(monitor, 10.0)
-    seen(monitor, 10.4, "control_state", "executor_state")
+    seen(monitor, 10.4, "control_state", "executor_state", "servo")
     judge(monitor, 10.4, 0.0)
     verdict = judge(monitor, 10.4, 0.11)
     assert verdict.stopped and verdict.cause == "joint_states is older than 0.1 s"

@@ -13,6 +13,7 @@ from array import array
 import numpy as np
 import pytest
 from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
@@ -25,6 +26,8 @@ from vla_core.shared_memory import Mailbox, link_path
 from vla_msgs.msg import ActionChunk as ActionChunkMsg
 from vla_msgs.msg import ControlState, SafetyState
 from vla_ros import qos, stamps
+
+USE_SIM_TIME = True
 
 
 class World:
@@ -54,14 +57,23 @@ def world(fake_robot):
 
 
 class Ears(Node):
-    def __init__(self) -> None:
+    """Listens, speaks for the policy and the driver, and publishes the clock of the fake robot."""
+
+    def __init__(self, arm=None) -> None:
         super().__init__("ears", use_global_arguments=False)
+        self.clock_out = qos.publisher(self, "/clock", Clock)
+        self.create_timer(0.01, self._on_clock)
+        self.arm, self.now_ns = arm, 10**9
         self.control: list[ControlState] = []
         self.safety: list[SafetyState] = []
         qos.subscription(self, "control_state", ControlState, self.control.append)
         qos.subscription(self, "safety_state", SafetyState, self.safety.append)
         self.chunks = qos.publisher(self, "action_chunk", ActionChunkMsg)
         self.joints = qos.publisher(self, "joint_states", JointState)
+
+    def _on_clock(self) -> None:
+        self.now_ns = self.arm.stamp_ns if self.arm else self.now_ns + 10_000_000
+        self.clock_out.publish(Clock(clock=stamps.to_msg(self.now_ns)))
 
     def call(self, spinner, name: str) -> Trigger.Response:
         client = self.create_client(Trigger, f"safety_monitor_node/{name}")
@@ -81,7 +93,8 @@ class Ears(Node):
 
 
 def test_chunk_to_motion_stop_release_motion(spinner, world, make_chunk, robot) -> None:
-    ears, arm = spinner.add(Ears()), world.robot
+    arm = world.robot
+    ears = spinner.add(Ears(arm))
     spinner.add(SafetyMonitorNode())
     servo, _ = spinner.add(ServoNode()), spinner.add(ExecutorNode())
     spinner.until(lambda: ears.control and ears.control[-1].mode == "hold", "the servo holds")
@@ -117,7 +130,8 @@ def test_chunk_to_motion_stop_release_motion(spinner, world, make_chunk, robot) 
 
 
 def test_a_killed_executor_leaves_the_arm_at_rest(spinner, world, make_chunk, robot, link, ros_arguments) -> None:
-    ears, arm = spinner.add(Ears()), world.robot
+    arm = world.robot
+    ears = spinner.add(Ears(arm))
     spinner.add(SafetyMonitorNode())
     child = subprocess.Popen(
         [sys.executable, "-m", "vla_control.executor_node", *ros_arguments], stdout=subprocess.PIPE, env=os.environ
@@ -143,12 +157,13 @@ def test_a_killed_executor_leaves_the_arm_at_rest(spinner, world, make_chunk, ro
 
 
 def test_a_servo_loop_that_dies_ends_its_node(spinner, world) -> None:
+    spinner.add(Ears(world.robot))
     spinner.add(SafetyMonitorNode())
     servo = spinner.add(ServoNode())
     os.kill(servo._loop.pid, signal.SIGKILL)
     link = servo.get_parameter("link").value
     with pytest.raises(LinkError, match="ended with code -9"):
-        spinner.spin(10.0)
+        spinner.spin(60.0)
     for box in ("command", "status"):
         link_path(link, box).unlink()  # a killed process can't
 
@@ -165,12 +180,12 @@ def test_monitor_begins_stopped_after_a_killed_one(spinner, link) -> None:
 
 def test_monitor_sees_numbers_that_are_not_finite_and_silence(spinner, link) -> None:
     ears = spinner.add(Ears())
-    monitor = spinner.add(SafetyMonitorNode())
+    spinner.add(SafetyMonitorNode())
     spinner.until(lambda: ears.joints.get_subscription_count(), "the monitor listens")
     message = JointState(name=["a"], position=[0.0], velocity=[0.0])
 
     def say(position: float) -> None:
-        message.header.stamp = monitor.get_clock().now().to_msg()
+        message.header.stamp = stamps.to_msg(ears.now_ns)
         message.position = [position]
         ears.joints.publish(message)
 

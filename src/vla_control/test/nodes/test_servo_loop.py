@@ -28,7 +28,7 @@ def values(link: str) -> dict[str, object]:
     params = ServoParameters.from_config()
     return {name: getattr(params, name) for name in params.__slots__} | {
         "link": link, "robot": "panda", "state_timeout_s": 0.05, "safety_timeout_s": 0.5, "stop_time_s": 1.0,
-        "require_safety_monitor": False, "rt_priority": 0, "link_timeout_s": 20.0,
+        "require_safety_monitor": False, "rt_priority": 0, "link_timeout_s": 60.0,
     }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_follows_an_executor_that_was_restarted(fake_robot, start_loop, writer, 
 
 
 def test_safety_stop_brakes_and_the_old_plan_is_not_resumed(fake_robot, start_loop, writer, straight) -> None:
-    loop, plan, safety = start_loop(safety_timeout_s=60.0), writer("plan"), writer("safety")
+    loop, plan, safety = start_loop(), writer("plan"), writer("safety")
     home = fake_robot.q.copy()
     beat(safety)
     plan.write(**straight(home, home + OFFSET, fake_robot.stamp_ns))
@@ -116,7 +116,7 @@ def test_safety_stop_brakes_and_the_old_plan_is_not_resumed(fake_robot, start_lo
 
 
 def test_lost_heartbeat_stops(fake_robot, start_loop, writer, straight) -> None:
-    loop, plan, safety = start_loop(safety_timeout_s=60.0), writer("plan"), writer("safety")
+    loop, plan, safety = start_loop(), writer("plan"), writer("safety")
     home = fake_robot.q.copy()
     beat(safety)
     plan.write(**straight(home, home + OFFSET, fake_robot.stamp_ns))
@@ -129,7 +129,7 @@ def test_lost_heartbeat_stops(fake_robot, start_loop, writer, straight) -> None:
 
 
 def test_waits_for_the_first_heartbeat_when_a_monitor_is_required(fake_robot, start_loop, writer, straight) -> None:
-    loop, plan = start_loop(require_safety_monitor=True, safety_timeout_s=60.0), writer("plan")
+    loop, plan = start_loop(require_safety_monitor=True), writer("plan")
     home = fake_robot.q.copy()
     plan.write(**straight(home, home + OFFSET, fake_robot.stamp_ns))
     loop.look()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_control.core.ik import ChunkIk, JointPath
+from vla_control.core.chunk_reader import ChunkReader
 from vla_control.core.knots import Knots
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
@@ -24,9 +24,6 @@ from vla_core.errors import ChunkError, ConfigError
 from vla_core.records import MAX_KNOTS, PLAN
 from vla_core.types import ActionChunk, Float32, Float64, JointTarget
 
-_POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
-_GRIPPER = "gripper"
-_OPEN_ABOVE, _CLOSED_BELOW = 0.6, 0.4
 _AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as messages
 _BRAKE_ROOM_S = 1.0
 
@@ -77,24 +74,18 @@ class ChunkExecutor:
         config = robot.config
         if contract.robot != config.name:
             raise ConfigError(f"contract for '{contract.robot}'", f"robot '{config.name}'", "choose matching files")
-        wanted = (*(_POSE if contract.action_space == "tool_pose" else config.joints), _GRIPPER)
-        missing = [name for name in wanted if name not in contract.action_names]
-        if missing:
-            raise ConfigError(f"contract '{contract.name}' without actions {missing}", f"{list(wanted)}", "add them")
-        self._columns = [contract.action_names.index(name) for name in wanted[:-1]]
-        self._gripper = contract.action_names.index(_GRIPPER)
         longest_s = MAX_KNOTS * params.knot_dt_s - _BRAKE_ROOM_S
         if contract.horizon * contract.dt_s > longest_s:
             got = f"a horizon of {contract.horizon * contract.dt_s:.1f} s"
             raise ConfigError(got, f"at most {longest_s:.1f} s", "raise knot_dt_s in config/control.yaml")
-        self._ik = ChunkIk(robot, params)
+        self._reader = ChunkReader(robot, contract, params)
         self._builder = TrajectoryBuilder(config, params)
         self.plan = np.zeros(1, PLAN)
         self._knots = Knots(self.plan)
         self._accepted = self._rejected = self._stretched = self._late = self._pulled_in = 0
         self._last_error = ""
         self._chunk: ActionChunk | None = None
-        self._open, self._starved_s, self._stopped = False, 0.0, False
+        self._starved_s, self._stopped = 0.0, False
 
     def reset(self, q: Float64, gripper_width_m: float, now_ns: int) -> None:
         """Forget everything but the counters and hold at q.
@@ -108,7 +99,6 @@ class ChunkExecutor:
         self._knots.store(hold, rest, rest, np.array([gripper_width_m]), now_ns, self.params.knot_dt_s)
         self._knots.fresh_until_ns[0] = now_ns
         self._chunk = None
-        self._open = gripper_width_m > 0.5 * self.robot.config.gripper.max_width_m
         self._starved_s, self._stopped = 0.0, False
 
     def accept(self, chunk: ActionChunk, now_ns: int) -> None:
@@ -200,27 +190,10 @@ class ChunkExecutor:
         return max(0.0, (now_ns - int(self._knots.fresh_until_ns[0])) * 1e-9)
 
     def _validate(self, chunk: ActionChunk, now_ns: int) -> None:
-        contract, actions = self.contract, chunk.actions
         if self._stopped or not self._knots.count[0]:
             got = "a chunk while stopped" if self._stopped else "a chunk before the first joint state"
             raise ChunkError(got, "a reset to the robot's posture first", "release the stop, or start the robot driver")
-        if chunk.contract_hash != contract.hash:
-            fix = "run policy and executor with the same contract, or retrain"
-            raise ChunkError(f"contract {chunk.contract_hash or 'none'}", f"{contract.hash} ({contract.name})", fix)
-        if chunk.action_space != contract.action_space or chunk.action_names != contract.action_names:
-            got = f"action space '{chunk.action_space}' with {list(chunk.action_names)}"
-            expected = f"'{contract.action_space}' with {list(contract.action_names)}"
-            raise ChunkError(got, expected, "send actions in the contract's order")
-        if not abs(chunk.dt_s - contract.dt_s) <= 1e-3 * contract.dt_s:
-            raise ChunkError(f"dt_s = {chunk.dt_s}", f"{contract.dt_s} (the contract's rate)", "correct the policy's rate")
-        width = len(contract.action_names)
-        if actions.ndim != 2 or actions.shape[1] != width or not 2 <= len(actions) <= contract.horizon:
-            raise ChunkError(f"actions {actions.shape}", f"(2..{contract.horizon}, {width})", "correct the policy's head")
-        bad = ~np.isfinite(actions)
-        if bad.any():
-            step, column = (int(i) for i in np.argwhere(bad)[0])
-            got = f"{int(bad.sum())} values that aren't finite, the first at step {step}, {contract.action_names[column]}"
-            raise ChunkError(got, "finite numbers", "check the policy's normalisation and weights")
+        self._reader.check(chunk)
         age_s = (now_ns - chunk.stamp_ns) * 1e-9
         if age_s > self.params.max_chunk_age_s:
             fix = "speed the policy up or raise max_chunk_age_s"
@@ -243,7 +216,7 @@ class ChunkExecutor:
             got = f"a chunk whose last step was due {late_s:.2f} s ago"
             raise ChunkError(got, "steps in the future", "speed the policy up or lengthen its horizon")
         start_q = self.sample(branch_ns).q_rad
-        path = self._joint_path(chunk, first, start_q)
+        path = self._reader.joint_path(chunk, first, start_q)
         config = self.robot.config
         spline = ChunkSpline(
             path.q_rad, chunk.dt_s, config.position_min_rad, config.position_max_rad,
@@ -251,7 +224,7 @@ class ChunkExecutor:
         )  # fmt: skip
         origin_ns = chunk.stamp_ns + round(first * chunk.dt_s * 1e9)
         trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)
-        widths, is_open = self._widths(chunk, trajectory, first)
+        widths = self._widths(chunk, trajectory, first)
         self._starved_s += self._starving_s(now_ns)
         self._knots.store(
             trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, widths, trajectory.start_ns,
@@ -259,40 +232,17 @@ class ChunkExecutor:
         )  # fmt: skip
         self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, chunk.stamp_ns
         self._knots.fresh_until_ns[0] = trajectory.fresh_until_ns
-        self._chunk, self._open = chunk, is_open
+        self._chunk = chunk
         self._stretched += trajectory.stretch > 1.0
         self._late += trajectory.late_s > 0.0
         self._pulled_in += int(np.sum(path.error_m > 1e-3))
 
-    def _joint_path(self, chunk: ActionChunk, first: int, start_q: Float64) -> JointPath:
-        """Joint positions of the steps from `first` on."""
-        values = chunk.actions[first:, self._columns].astype(np.float64)
-        if chunk.action_space == "tool_pose":
-            if np.any(np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1.0) > 0.1):
-                raise ChunkError("a quaternion that isn't of unit length", "|q| within 0.1 of 1", "normalise it")
-            return self._ik.solve(values[:, :3], values[:, 3:], start_q, chunk.dt_s)
-        config = self.robot.config
-        inside = np.clip(values, config.position_min_rad, config.position_max_rad)
-        beyond = np.abs(values - inside).max(axis=1)
-        if np.any(beyond > self.params.leash_rad):
-            step = first + int(np.argmax(beyond))
-            got = f"step {step} beyond the joint limits by {beyond.max():.2f} rad"
-            raise ChunkError(got, f"at most {self.params.leash_rad} rad (the leash)", "check the action's units and order")
-        return JointPath(inside, beyond, beyond)
-
-    def _widths(self, chunk: ActionChunk, trajectory: Trajectory, first: int) -> tuple[Float64, bool]:
-        """Gripper width [m] per knot, and whether a binary gripper ends open."""
-        knot_ns = self.params.knot_dt_s * 1e9
-        count = len(trajectory.q_rad)
-        widths = np.array([self._knots.width_at(trajectory.start_ns + round(k * knot_ns)) for k in range(count)])
-        opening = np.clip(chunk.actions[first:, self._gripper].astype(np.float64), 0.0, 1.0)
-        if self.params.gripper_mode == "binary":
-            is_open, binary = self._open, []
-            for value in opening:
-                is_open = value > _OPEN_ABOVE or (is_open and value >= _CLOSED_BELOW)
-                binary.append(float(is_open))
-            opening = np.array(binary)
-        known = np.isfinite(trajectory.chunk_s)
-        step = np.clip(np.floor(trajectory.chunk_s[known] / chunk.dt_s + 1e-6), 0, len(opening) - 1).astype(int)
-        widths[known] = self.robot.config.gripper.max_width_m * opening[step]
-        return widths, bool(opening[-1] > 0.5)
+    def _widths(self, chunk: ActionChunk, trajectory: Trajectory, first: int) -> Float64:
+        """Gripper width [m] per knot: the running plan's in the prefix, then the chunk's, zero-order hold."""
+        place, largest_m = trajectory.chunk_s, self.robot.config.gripper.max_width_m
+        prefix = int(np.count_nonzero(np.isnan(place)))
+        step_ns = round(self.params.knot_dt_s * 1e9)
+        before = [self._knots.width_at(trajectory.start_ns + k * step_ns) for k in range(prefix)]
+        opening = self._reader.openings(chunk, first, before[-1] > 0.5 * largest_m)
+        step = np.clip(np.floor(place[prefix:] / chunk.dt_s + 1e-6), 0, len(opening) - 1).astype(int)
+        return np.concatenate([before, largest_m * opening[step]])

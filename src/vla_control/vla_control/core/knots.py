@@ -19,8 +19,9 @@ JERK_SHARE = 1.0 / 2.18
 
 @numba.njit(cache=True)
 def sample_knots(
-    start_ns, knot_dt_s, count, knots_q, knots_qd, knots_qdd, stamp_ns, joints, q, qd, qdd
-):  # type: ignore[no-untyped-def]
+    start_ns: int, knot_dt_s: float, count: int, knots_q: Float64, knots_qd: Float64, knots_qdd: Float64,
+    stamp_ns: int, joints: int, q: Float64, qd: Float64, qdd: Float64,
+) -> float:  # fmt: skip
     """Fill q, qd, qdd [rad, rad/s, rad/s^2] (J,) with the trajectory at `stamp_ns`; before and after: at rest.
 
     Args:
@@ -60,7 +61,9 @@ def sample_knots(
 
 
 @numba.njit(cache=True)
-def extremes(knot_dt_s, count, knots_q, knots_qd, knots_qdd, joints, samples):  # type: ignore[no-untyped-def]
+def extremes(
+    knot_dt_s: float, count: int, knots_q: Float64, knots_qd: Float64, knots_qdd: Float64, joints: int, samples: int
+) -> Float64:
     """Ranges of the interpolant, from `samples` points per interval.
 
     Returns:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from vla_core.errors import ConfigError
 
-#: What is watched by age.
-SOURCES = ("joint_states", "observation", "action_chunk", "executor_state", "control_state")
+#: What is watched by age: topics, and the servo itself by its STATUS record.
+SOURCES = ("joint_states", "observation", "action_chunk", "executor_state", "control_state", "servo")
 _ONLY_WITH_A_TASK = "action_chunk"
 
 

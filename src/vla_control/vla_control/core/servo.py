@@ -17,15 +17,19 @@ import numpy as np
 import pinocchio as pin
 
 from vla_control.core.blend import Blender, Motion, Segment
-from vla_control.core.impedance import bounds, gains, impedance_torque, quaternion_from_matrix
+from vla_control.core.compiled_math import quaternion_from_matrix
+from vla_control.core.impedance import bounds, gains, impedance_torque
 from vla_control.core.knots import Knots
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo_status import ServoStatus, largest_change, take_if_finite
 from vla_core.records import COMMAND, LIMITS, MAX_KNOTS, MODES, PLAN, STATE, STATUS
+from vla_core.types import Float64
 
-_HOLD, _TRACK, _STOP = (MODES.index(name) for name in ("hold", "track", "stop"))
-_NON_FINITE, _STALE, _STOPPED = (1 << LIMITS.index(n) for n in ("non_finite_input", "stale_state", "safety_stop"))
+_HOLD, _TRACK, _STOP = MODES.index("hold"), MODES.index("track"), MODES.index("stop")
+_NON_FINITE = 1 << LIMITS.index("non_finite_input")
+_STALE = 1 << LIMITS.index("stale_state")
+_STOPPED = 1 << LIMITS.index("safety_stop")
 _OWN_NONE, _OWN_BRIDGE, _OWN_STOP = range(3)
 _OWN_DT_S = 0.005
 _BRIDGE_MIN_S, _BRIDGE_MAX_S = 0.05, 1.0
@@ -162,7 +166,7 @@ class ServoCore:
         """Knots of a motion that begins now, the last one exactly at its end."""
         count = min(MAX_KNOTS, max(2, math.ceil(segment.duration_s / _OWN_DT_S) + 1))
         dt_s = segment.duration_s / (count - 1)
-        q, qd, qdd = segment.sample(np.arange(count) * dt_s)
+        q, qd, qdd = segment.sample(dt_s * np.arange(count, dtype=np.float64))
         self._own.store(q, qd, qdd, np.full(count, self._width_t), stamp_ns, dt_s)
         self._own_use = use
 
@@ -219,7 +223,8 @@ class ServoCore:
         self._plan = Knots(plan)
         self._s_tick, self._s_stamp, self._s_width = state["tick"], state["stamp_ns"], state["gripper_width"]
         self._s_q, self._s_qd = state["q"][0, : self._joints], state["qd"][0, : self._joints]
-        self._c_tick, self._c_stamp, self._c_tau = command["tick"], command["stamp_ns"], command["tau"][0, : self._joints]
+        self._c_tick, self._c_stamp = command["tick"], command["stamp_ns"]
+        self._c_tau: Float64 = command["tau"][0, : self._joints]
         self._c_width, self._c_force = command["gripper_width"], command["gripper_force"]
 
     def _warm_up(self) -> None:

@@ -14,7 +14,7 @@ _RING = 1000
 
 
 @numba.njit(cache=True)
-def take_if_finite(q_in, qd_in, q, qd):  # type: ignore[no-untyped-def]
+def take_if_finite(q_in: Float64, qd_in: Float64, q: Float64, qd: Float64) -> bool:
     """Copy q_in, qd_in to q, qd (J,) when all numbers are finite; returns whether they are."""
     for i in range(q.shape[0]):
         if not (np.isfinite(q_in[i]) and np.isfinite(qd_in[i])):
@@ -26,7 +26,7 @@ def take_if_finite(q_in, qd_in, q, qd):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def largest_change(new, last):  # type: ignore[no-untyped-def]
+def largest_change(new: Float64, last: Float64) -> float:
     """Largest absolute change of a vector (J,) since the last call; `last` is updated."""
     largest = 0.0
     for i in range(new.shape[0]):
@@ -70,7 +70,9 @@ class ServoStatus:
         """Ticks measured since the last reset."""
         return self._ticks
 
-    def set_motion(self, mode: int, errors: Float64, jerk_rad_s3: float, gripper_m: float, gripper_target_m: float) -> None:
+    def set_motion(
+        self, mode: int, errors: Float64, jerk_rad_s3: float, gripper_m: float, gripper_target_m: float
+    ) -> None:
         """Mode, tool error (2,) [m, rad], jerk of the target and gripper of this tick."""
         field = self._field
         field["mode"][0] = mode

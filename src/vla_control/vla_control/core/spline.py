@@ -3,7 +3,8 @@
     min  sum_i |curve(i) - q_i|^2 + s integral |d^3 curve|^2
 
 with time counted in steps. The penalty keeps jerk low where a policy's steps are noisy, above all at both ends; it
-lets motion pass up to about s^(-1/6) rad per step. Steps are equidistant, so the solving matrix depends on their number only and is kept.
+lets motion pass up to about s^(-1/6) rad per step. Steps are equidistant, so the solving matrix depends on their
+number only and is kept.
 """
 
 from __future__ import annotations
@@ -35,7 +36,13 @@ class ChunkSpline:
     """
 
     def __init__(
-        self, q_rad: Float64, dt_s: float, low_rad: Float64, high_rad: Float64, steps_per_interval: float, smoothing: float
+        self,
+        q_rad: Float64,
+        dt_s: float,
+        low_rad: Float64,
+        high_rad: Float64,
+        steps_per_interval: float,
+        smoothing: float,
     ) -> None:
         count, self._joints = q_rad.shape
         self.duration_s, self._clock = (count - 1) * dt_s, dt_s

@@ -99,7 +99,7 @@ class TrajectoryBuilder:
         before = self._prefix(running, now_ns, branch_ns)
         end_s, tail = self._end(motion, end_s, blend.duration_s, len(before[0]), start[0])
         knot_s = self._params.knot_dt_s
-        times = knot_s * np.arange(1, math.ceil((end_s + tail.duration_s) / knot_s) + 1)
+        times: Float64 = knot_s * np.arange(1, math.ceil((end_s + tail.duration_s) / knot_s) + 1)
         moving = times[times < end_s]
         parts = [before, motion(moving), tail.sample(np.minimum(times[times >= end_s] - end_s, tail.duration_s))]
         q, qd, qdd = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -140,7 +140,7 @@ class TrajectoryBuilder:
     def _end(
         self, motion: Callable[[Float64], Motion], end_s: float, earliest_s: float, used: int, start_q: Float64
     ) -> tuple[float, Segment]:
-        """When to brake, and the brake: at the end, or before where it would else leave the joint limits or the plan."""
+        """When to brake, and the brake: at the end, or earlier if that would leave the joint limits or the plan."""
         low = np.minimum(self._config.position_min_rad, start_q)
         high = np.maximum(self._config.position_max_rad, start_q)
         room_s = (MAX_KNOTS - used - 1) * self._params.knot_dt_s

@@ -28,7 +28,9 @@ def load_vocabulary(preset_name: str) -> Vocabulary | None:
             return Vocabulary.from_metadata(json.loads(file.metadata()["vocabulary"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise WeightsError(f"{path.name}: {reason}", "an intact policy weight file", "fetch or train it again") from error
+        raise WeightsError(
+            f"{path.name}: {reason}", "an intact policy weight file", "fetch or train it again"
+        ) from error
 
 
 def check_instruction(instruction: str, vocabulary: Vocabulary | None) -> None:

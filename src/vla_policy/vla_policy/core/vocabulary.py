@@ -24,14 +24,15 @@ PREPOSITIONS = frozenset(
 )
 FILLERS = frozenset(
     "and then also please now again first second finally next after before while when so but or if not don't it "
-    "them they there here back away together both robot can could would you we i me just go carefully slowly gently "
+    "them they there here back away together both robot can could would you we i me just carefully slowly gently "
     "kindly immediately soon right left top other front side is are be it's all for me hey ok okay thanks thank".split()
 )
 VERBS = frozenset(
     "pick place put move push press open close shut pull grab grasp take lift stack sort bring set drop lay hold get "
-    "slide insert turn touch fetch carry release leave give store deposit raise transfer hit tap use make let".split()
+    "slide insert turn touch fetch carry release leave give store deposit raise transfer hit tap use make let shove go "
+    "build belong tidy swap find look".split()
 )
-QUALIFIERS = frozenset("big small large little tiny tall short round square shiny new old wooden plastic metal".split())
+QUALIFIERS = frozenset("own same matching big small large little tiny tall short round square shiny new old wooden plastic metal".split())
 FUNCTION_WORDS = DETERMINERS | PREPOSITIONS | FILLERS | VERBS
 PHRASE_STARTERS = DETERMINERS | PREPOSITIONS | VERBS
 
@@ -79,13 +80,14 @@ class Vocabulary:
         for word in [*words(instruction), "and"]:
             if word in COLOURS and not self._knows(word):
                 self._refuse(word, instruction)
-            if word not in FUNCTION_WORDS:
+            forms = {word, word.removesuffix("s"), word.removesuffix("es")}
+            if not forms & FUNCTION_WORDS:
                 if phrase is not None:
                     phrase.append(word)
                 continue
             if phrase:
                 self._check_phrase(phrase, instruction)
-            phrase = [] if word in PHRASE_STARTERS else None
+            phrase = [] if forms & PHRASE_STARTERS else None
 
     def _check_phrase(self, phrase: list[str], instruction: str) -> None:
         named = [w for w in phrase if not w.endswith("ly") and w not in QUALIFIERS]

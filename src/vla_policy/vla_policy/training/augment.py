@@ -19,24 +19,28 @@ def shift_images(rgb: Tensor, limit_px: int) -> tuple[Tensor, Tensor]:
     """
     batch, views, height, width = rgb.shape[:4]
     shift = torch.randint(-limit_px, limit_px + 1, (batch, views, 2), device=rgb.device)
+    images = torch.arange(batch * views, device=rgb.device).view(batch, views, 1)
     rows = (torch.arange(height, device=rgb.device) - shift[..., 1:]).clamp(0, height - 1)
     columns = (torch.arange(width, device=rgb.device) - shift[..., :1]).clamp(0, width - 1)
-    rgb = rgb.gather(2, rows[..., None, None].expand_as(rgb)).gather(3, columns[:, :, None, :, None].expand_as(rgb))
-    return rgb, shift * (2.0 / width)
+    lines = rgb.reshape(-1, width * 3).index_select(0, (images * height + rows).flatten())
+    pixels = torch.arange(batch * views * height, device=rgb.device).view(batch, views, height, 1) * width
+    moved = lines.view(-1, 3).index_select(0, (pixels + columns[:, :, None]).flatten())
+    return moved.view_as(rgb), shift * (2.0 / width)
 
 
 def jitter_colour(rgb: Tensor, strength: float) -> Tensor:
-    """Brightness, contrast and channel gains of every image change by up to `strength`; float32 (…,3) 0..255 out."""
-    shape = (*rgb.shape[:2], 1, 1)
+    """Brightness, contrast and channel gains of every image change by up to `strength`; float32 (B,V,H,W,3) out.
 
-    def factor(channels: int) -> Tensor:
-        return 1.0 + strength * (2.0 * torch.rand(*shape, channels, device=rgb.device) - 1.0)
+    Channels change a third as much: colours are names here, one must not turn into another.
+    """
 
-    x = rgb.float() * factor(1)
-    mean = x.mean((2, 3, 4), keepdim=True)
-    x = (x - mean) * factor(1) + mean
-    channel = 1.0 + (factor(3) - 1.0) / 3  # colours are names here: don't turn one into another
-    return (x * channel).clamp(0, 255)
+    def factor(channels: int, limit: float) -> Tensor:
+        return 1.0 + limit * (2.0 * torch.rand(*rgb.shape[:2], 1, 1, channels, device=rgb.device) - 1.0)
+
+    brightness, contrast, channel = factor(1, strength), factor(1, strength), factor(3, strength / 3)
+    mean = rgb[:, :, ::4, ::4].float().mean((2, 3, 4), keepdim=True)  # a sixteenth of the pixels will do
+    gain = brightness * contrast * channel
+    return torch.addcmul(mean * brightness * (1.0 - contrast) * channel, rgb.float(), gain).clamp_(0, 255)
 
 
 def blur_some(rgb: Tensor, probability: float) -> Tensor:

@@ -62,7 +62,8 @@ def evaluate(
             if head == "flow":
                 collect("flow_deg", torch.rad2deg(error[:, 3:6].norm(dim=-1)))
                 collect("grip", (chunk[:, JUDGED_STEP, 6] > 0) == (target[:, 6] > 0))
-        collect("progress", (condition.progress - batch["progress"]).abs())
+        told = batch["progress"].isfinite()
+        collect("progress", (condition.progress - batch["progress"]).abs()[told])
         collect("success_logit", condition.success)
         collect("success_label", batch["success"])
     values = {name: np.concatenate(parts) for name, parts in collected.items()}

@@ -39,7 +39,7 @@ class World:
     Attributes:
         task: What the last reset asks for.
         slots: Item → body name of every thing and bowl on the table.
-        arm_q, arm_v, finger_q: Where the arm's positions and velocities and the fingers' positions lie in MuJoCo's state.
+        arm_q, arm_v, finger_q: Where the arm and the fingers lie in MuJoCo's qpos and qvel.
     """
 
     def __init__(self, scene: str = "tabletop") -> None:

@@ -1,0 +1,226 @@
+"""Chunks become one smooth, time-aligned motion within every limit, or are refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vla_control.core.chunk_executor import ChunkExecutor
+from vla_control.core.parameters import ExecutorParameters
+from vla_control.core.robot import RobotModel
+from vla_core.contract import Contract
+from vla_core.errors import ChunkError
+from vla_core.types import ActionChunk, Float64
+
+MS = 1_000_000
+MakeChunk = Callable[..., ActionChunk]
+
+
+def _sweep(robot: RobotModel, start_s: float, steps: int = 20, dt_s: float = 0.05) -> Float64:
+    """Tool positions (T,3) on a smooth curve that begins at the home pose with zero speed."""
+    home, _ = robot.tool_pose(robot.config.home_rad)
+    t = start_s + dt_s * np.arange(steps)[:, None]
+    return home + np.concatenate([0.03 * (np.cos(2 * t) - 1), 0.12 * (1 - np.cos(1.5 * t)), -0.08 * (1 - np.cos(t))], 1)
+
+
+def _play(executor: ChunkExecutor, start_ns: int, end_ns: int, step_ns: int = MS) -> tuple[Float64, Float64, Float64]:
+    targets = [executor.sample(t) for t in range(start_ns, end_ns, step_ns)]
+    q, qd, qdd = ([getattr(t, name) for t in targets] for name in ("q_rad", "qd_rad_s", "qdd_rad_s2"))
+    return np.array(q), np.array(qd), np.array(qdd)
+
+
+def test_step_i_is_reached_at_stamp_plus_i_dt(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk
+) -> None:
+    """Also when the answers come 150 ms after their observations: alignment is by capture stamps."""
+    for k in range(6):
+        stamp_ns = k * 400 * MS + MS
+        executor.accept(make_chunk(_sweep(robot, stamp_ns * 1e-9), stamp_ns, k + 1), stamp_ns + 150 * MS)
+        if k < 2:
+            continue
+        for t in range(stamp_ns + 300 * MS, stamp_ns + 500 * MS, 10 * MS):
+            wanted = _sweep(robot, t * 1e-9, 1)[0]
+            np.testing.assert_allclose(robot.tool_pose(executor.sample(t).q_rad)[0], wanted, atol=1e-3)
+    assert executor.state(3 * 10**9).late_joins == 0
+
+
+@settings(max_examples=120, deadline=None)
+@given(seed=st.integers(0, 2**31), roughness_m=st.sampled_from([0.0, 0.002, 0.01]), jump_m=st.floats(0.0, 0.08))
+def test_target_keeps_every_limit_whatever_the_chunks(
+    robot: RobotModel, contract: Contract, make_chunk: MakeChunk, seed: int, roughness_m: float, jump_m: float
+) -> None:
+    """Position, velocity, acceleration and jerk, within chunks, across boundaries and when the supply ends."""
+    rng = np.random.default_rng(seed)
+    executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
+    executor.reset(robot.config.home_rad, 0.08, 0)
+    now_ns, rows = 0, []
+    for k in range(5):
+        stamp_ns = now_ns - int(rng.integers(0, 150)) * MS
+        positions = _sweep(robot, 0.3 * k, int(rng.integers(8, 21)))
+        positions = positions + rng.normal(0, roughness_m + 1e-9, positions.shape) + rng.uniform(-jump_m, jump_m, 3)
+        with suppress(ChunkError):  # refused as a whole: the running motion goes on
+            executor.accept(make_chunk(positions, stamp_ns + 200 * MS, k + 1), now_ns + 200 * MS)
+        after_ns = now_ns + int(rng.integers(100, 900)) * MS
+        rows.append(_play(executor, now_ns + 200 * MS, after_ns + 200 * MS))
+        now_ns = after_ns
+    rows.append(_play(executor, now_ns + 200 * MS, now_ns + 2200 * MS))
+    q, qd, qdd = (np.concatenate(column) for column in zip(*rows, strict=True))
+    config, h = robot.config, 1e-3
+    assert np.all(q >= config.position_min_rad) and np.all(q <= config.position_max_rad)
+    assert np.all(np.abs(qd) <= 1.002 * config.velocity_rad_s)
+    assert np.all(np.abs(qdd) <= 1.002 * config.acceleration_rad_s2)
+    jerk = np.diff(qdd, axis=0) / h
+    assert np.all(np.abs(jerk) <= 1.01 * config.jerk_rad_s3)  # also proves that acceleration doesn't jump
+    np.testing.assert_allclose(np.diff(qd, axis=0), 0.5 * h * (qdd[1:] + qdd[:-1]), atol=2e-4)
+    np.testing.assert_allclose(np.diff(q, axis=0), 0.5 * h * (qd[1:] + qd[:-1]), atol=1e-6)
+    np.testing.assert_array_equal([qd[-1], qdd[-1]], 0.0)
+
+
+def test_without_a_new_chunk_the_arm_comes_to_rest_and_says_so(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk
+) -> None:
+    executor.accept(make_chunk(_sweep(robot, 0.0), MS), 50 * MS)
+    modes = [executor.state(t * MS).mode for t in (100, 900, 1000, 3000)]
+    assert modes == ["tracking", "tracking", "finishing", "holding"]
+    target = executor.sample(3000 * MS)
+    assert not target.qd_rad_s.any() and not target.qdd_rad_s2.any()
+    assert executor.state(3000 * MS).starved_s == pytest.approx(3.0 - 0.951, abs=0.02)
+    executor.accept(make_chunk(_sweep(robot, 0.5), 3000 * MS, 2), 3050 * MS)
+    assert executor.state(3100 * MS).starved_s == pytest.approx(3.05 - 0.951, abs=0.02)
+
+
+def test_motion_within_the_commit_time_is_never_changed(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk
+) -> None:
+    """A servo that reads the new plan a little late finds nothing amiss."""
+    executor.accept(make_chunk(_sweep(robot, 0.0), MS), 50 * MS)
+    before = _play(executor, 400 * MS, 420 * MS)
+    executor.accept(make_chunk(_sweep(robot, 0.35) + 0.03, 350 * MS, 2), 400 * MS)
+    after = _play(executor, 400 * MS, 420 * MS)
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-9)
+    assert executor.state(400 * MS).committed_s == pytest.approx(0.02, abs=0.0101)
+
+
+def _rejection(executor: ChunkExecutor, chunk: ActionChunk, now_ns: int) -> str:
+    plan = executor.plan.copy()
+    with pytest.raises(ChunkError) as caught:
+        executor.accept(chunk, now_ns)
+    assert np.array_equal(plan, executor.plan)
+    state = executor.state(now_ns)
+    assert state.last_error == str(caught.value) and state.chunks_rejected >= 1
+    assert all(part in state.last_error for part in ("got ", "; expected ", "; fix: "))
+    return state.last_error
+
+
+def test_unfit_chunks_are_refused_whole_with_a_reason(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk
+) -> None:
+    good = make_chunk(_sweep(robot, 0.0), 1000 * MS, 7)
+    executor.accept(good, 1050 * MS)
+    newer = replace(good, stamp_ns=1300 * MS, sequence=8)
+    now = 1350 * MS
+    nan = newer.actions.copy()
+    nan[3, 2] = np.nan
+    squashed = newer.actions.copy()
+    squashed[:, 3:7] *= 0.5
+    far = newer.actions.copy()
+    far[12, 0] += 2.0
+    cases = {
+        "step 3, z": replace(newer, actions=nan),
+        r"actions (20, 7)": replace(newer, actions=newer.actions[:, :7]),
+        r"actions (1, 8)": replace(newer, actions=newer.actions[:1]),
+        r"actions (40, 8)": replace(newer, actions=np.tile(newer.actions, (2, 1))),
+        "contract 0123": replace(newer, contract_hash="0123"),
+        "action space 'joint_position'": replace(newer, action_space="joint_position"),
+        "['y', 'x'": replace(newer, action_names=("y", "x", *newer.action_names[2:])),
+        "dt_s = 0.1": replace(newer, dt_s=0.1),
+        "dt_s = nan": replace(newer, dt_s=float("nan")),
+        "older than or as old": replace(newer, stamp_ns=good.stamp_ns),
+        "ahead of now": replace(newer, stamp_ns=2000 * MS),
+        "quaternion of length 0.50": replace(newer, actions=squashed),
+        "out of reach": replace(newer, actions=far),
+    }
+    for part, chunk in cases.items():
+        assert part in _rejection(executor, chunk, now)
+    assert "age" in _rejection(executor, newer, 1300 * MS + 1100 * MS)
+    assert "last step was due" in _rejection(executor, newer, 1300 * MS + 980 * MS)
+    assert executor.state(now).chunks_rejected == len(cases) + 2
+    executor.accept(newer, now)
+    assert executor.state(now).last_error == "" and executor.state(now).sequence == 8
+
+
+def test_chunk_beyond_the_speed_limits_is_refused_or_slowed_down(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk
+) -> None:
+    home, _ = robot.tool_pose(robot.config.home_rad)
+    t = 0.05 * np.arange(20)[:, None]
+    fast = home + np.concatenate([0 * t, 0.18 * np.sin(9 * t), 0 * t], 1)
+    executor.accept(make_chunk(fast, MS, 1), 10 * MS)
+    assert executor.state(10 * MS).chunks_stretched == 1
+    wild = home + np.concatenate([0 * t, 0.3 * np.sign(np.sin(20 * t)), 0 * t], 1)
+    with pytest.raises(ChunkError, match="times faster than the joint limits allow"):
+        executor.accept(make_chunk(wild, 2 * MS, 2), 20 * MS)
+
+
+def test_no_chunk_is_taken_before_the_posture_is_known(
+    robot: RobotModel, contract: Contract, make_chunk: MakeChunk
+) -> None:
+    executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
+    with pytest.raises(ChunkError, match="before the first joint state"):
+        executor.accept(make_chunk(_sweep(robot, 0.0), MS), 10 * MS)
+    assert executor.plan["count"][0] == 0 and executor.state(0).mode == "idle"
+
+
+def test_stop_brakes_and_lasts_until_reset(robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk) -> None:
+    executor.accept(make_chunk(_sweep(robot, 0.0), MS), 50 * MS)
+    executor.stop(600 * MS)
+    q, qd, qdd = _play(executor, 600 * MS, 1600 * MS)
+    assert np.abs(qd[0]).max() > 0.05 and not qd[-1].any()
+    assert np.all(np.abs(np.diff(qdd, axis=0)) <= 1.01e-3 * robot.config.jerk_rad_s3)
+    later = make_chunk(_sweep(robot, 0.6), 700 * MS, 2)
+    with pytest.raises(ChunkError, match="while stopped"):
+        executor.accept(later, 750 * MS)
+    assert executor.state(750 * MS).mode == "stopped"
+    executor.reset(q[-1], 0.08, 1700 * MS)
+    executor.accept(replace(later, stamp_ns=1700 * MS), 1750 * MS)
+    assert executor.state(1800 * MS).mode == "tracking"
+
+
+def test_gripper_follows_the_chunk_by_time(robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk) -> None:
+    opening = np.r_[np.ones(10), np.full(10, 0.25)]
+    executor.accept(make_chunk(_sweep(robot, 0.0), MS, 1, opening), 20 * MS)
+    widths = [executor.sample(t * MS).gripper_width_m for t in (100, 480, 520, 2000)]
+    np.testing.assert_allclose(widths, [0.08, 0.08, 0.02, 0.02])
+
+
+def test_binary_gripper_ignores_hesitation(robot: RobotModel, contract: Contract, make_chunk: MakeChunk) -> None:
+    params = replace(ExecutorParameters.from_config(), gripper_mode="binary")
+    executor = ChunkExecutor(robot, contract, params)
+    executor.reset(robot.config.home_rad, 0.08, 0)
+    opening = np.r_[np.full(8, 0.45), np.full(4, 0.3), np.full(8, 0.55)]
+    executor.accept(make_chunk(_sweep(robot, 0.0), MS, 1, opening), 20 * MS)
+    widths = [executor.sample(t * MS).gripper_width_m for t in (100, 380, 420, 900)]
+    np.testing.assert_allclose(widths, [0.08, 0.08, 0.0, 0.0])
+
+
+def test_joint_chunks(robot: RobotModel, contract: Contract) -> None:
+    config = robot.config
+    joints = replace(contract, action_space="joint_position", action_names=(*config.joints, "gripper"))
+    executor = ChunkExecutor(robot, joints, ExecutorParameters.from_config())
+    executor.reset(config.home_rad, 0.08, 0)
+    t = 0.05 * np.arange(20)[:, None]
+    actions = np.concatenate([config.home_rad + 0.2 * (1 - np.cos(2 * t)) * np.ones(7), np.ones_like(t)], 1)
+    chunk = ActionChunk(
+        MS, 1, "test", joints.hash, "joint_position", joints.action_names, joints.dt_s, actions.astype(np.float32)
+    )
+    executor.accept(chunk, 20 * MS)
+    np.testing.assert_allclose(executor.sample(501 * MS).q_rad, actions[10, :7], atol=2e-3)
+    with pytest.raises(ChunkError, match="beyond the joint limits by"):
+        executor.accept(replace(chunk, stamp_ns=2 * MS, actions=chunk.actions + np.float32(3.0)), 30 * MS)

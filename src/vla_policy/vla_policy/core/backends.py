@@ -1,0 +1,179 @@
+"""Where KeypointFlow runs: OpenVINO on a CPU, torch on a GPU. Same inputs, same outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from vla_core.errors import ConfigError, UnknownNameError
+from vla_core.types import Float32, UInt8
+
+from vla_policy.core.blocks.language import Reading
+from vla_policy.core.models.keypoint_flow import KeypointFlow
+from vla_policy.core.text import Text
+
+HEADS = ("flow", "l1")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How actions are drawn: head 'flow' with this many Euler steps, or 'l1' in one pass."""
+
+    head: str
+    steps: int
+
+    def check(self) -> Decoding:
+        """Return self.
+
+        Raises:
+            ConfigError: unknown head, or steps < 1.
+        """
+        if self.head not in HEADS or self.steps < 1:
+            got = f"decoding head '{self.head}' with {self.steps} steps"
+            raise ConfigError(got, f"a head of {', '.join(HEADS)} and at least 1 step", "mend the preset")
+        return self
+
+
+class Inference(NamedTuple):
+    """What one forward pass gives, float32.
+
+    Attributes:
+        chunk: (T,D) relative actions in physical units.
+        uv: (V,R,2); presence: (V,R) probability; role_xyz: (R,3) [m]; progress: (); success: () probability.
+    """
+
+    chunk: Float32
+    uv: Float32
+    presence: Float32
+    role_xyz: Float32
+    progress: Float32
+    success: Float32
+
+
+class Backend(Protocol):
+    """Runs the model."""
+
+    def read(self, text: Text) -> Reading:
+        """Read one instruction; done once per instruction."""
+
+    def infer(self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32) -> Inference:
+        """Images (V,H,W,3), state features (S,) and noise (T,D) to a chunk."""
+
+
+class Encode(nn.Module):
+    """First graph: everything that depends on the observation."""
+
+    def __init__(self, model: KeypointFlow) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, rgb: Tensor, roles: Tensor, queries: Tensor, sentence: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        """Keys and values, then uv, presence, role_xyz, progress, success."""
+        condition, percept, keys_values = self.model.encode(rgb, Reading(roles, queries, sentence), state)
+        fusion = self.model.fusion
+        role_xyz = condition.role_xyz * fusion.xyz_std + fusion.xyz_mean
+        readouts = (torch.sigmoid(percept.presence), role_xyz, condition.progress, torch.sigmoid(condition.success))
+        return keys_values, percept.uv, *readouts
+
+
+class Decode(nn.Module):
+    """Second graph: all Euler steps unrolled, or the one pass of the regression head."""
+
+    def __init__(self, model: KeypointFlow, decoding: Decoding) -> None:
+        super().__init__()
+        self.model, self.decoding = model, decoding
+
+    def forward(self, keys_values: Tensor, noise: Tensor) -> Tensor:
+        """Chunk (B,T,D)."""
+        if self.decoding.head == "l1":
+            return self.model.regress(keys_values) + 0.0 * noise
+        return self.model.sample(keys_values, noise, self.decoding.steps)
+
+
+def _reading(model: KeypointFlow, text: Text) -> Reading:
+    device = model.action_mean.device
+    with torch.no_grad():
+        reading: Reading = model.language(*(torch.from_numpy(part).to(device) for part in text))
+    return reading
+
+
+class TorchBackend:
+    """Eager torch, on a GPU where there is one."""
+
+    def __init__(self, model: KeypointFlow, decoding: Decoding) -> None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = model.to(device).eval().requires_grad_(False)
+        self._encode, self._decode = Encode(self.model), Decode(self.model, decoding)
+        self._device = device
+
+    def read(self, text: Text) -> Reading:
+        """See Backend."""
+        return _reading(self.model, text)
+
+    @torch.no_grad()
+    def infer(self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32) -> Inference:
+        """See Backend; waits for the GPU, so that a measured time means something."""
+        rgb_, state_, noise_ = (torch.tensor(array[None], device=self._device) for array in (rgb, state, noise))
+        keys_values, *rest = self._encode(rgb_, *reading, state_)
+        chunk = self._decode(keys_values, noise_)
+        return Inference(*(part[0].float().cpu().numpy() for part in (chunk, *rest)))
+
+
+class OpenVinoBackend:
+    """Both graphs compiled for the CPU, in float32: half precision would cost millimetres."""
+
+    def __init__(self, model: KeypointFlow, decoding: Decoding) -> None:
+        import openvino as ov
+
+        self.model = model.cpu().eval().requires_grad_(False)
+        sizes, language = model.config, model.config.language
+        reading = (
+            torch.zeros(1, language.roles, language.width),
+            torch.zeros(1, language.roles, sizes.vision.features),
+            torch.zeros(1, language.sentence_width),
+        )
+        image = torch.zeros(1, sizes.views, sizes.image, sizes.image, 3, dtype=torch.uint8)
+        inputs = (image, *reading, torch.zeros(1, sizes.state))
+        noise = torch.zeros(1, sizes.horizon, sizes.action_width)
+        encode, decode = Encode(self.model), Decode(self.model, decoding)
+        with torch.no_grad():
+            keys_values = encode(*inputs)[0]
+            graphs = [(encode, inputs), (decode, (keys_values, noise))]
+            converted = [ov.convert_model(graph, example_input=example) for graph, example in graphs]
+        for graph, (_, example) in zip(converted, graphs, strict=True):
+            graph.reshape([list(part.shape) for part in example])
+        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+        core = ov.Core()
+        self._encode, self._decode = (core.compile_model(g, "CPU", options).create_infer_request() for g in converted)
+
+    def read(self, text: Text) -> Reading:
+        """See Backend."""
+        return _reading(self.model, text)
+
+    def infer(self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32) -> Inference:
+        """See Backend."""
+        words = [part.numpy() for part in reading]
+        first: Any = self._encode.infer([rgb[None], *words, state[None]])
+        parts = [first[i] for i in range(6)]
+        chunk: Any = self._decode.infer([parts[0], noise[None]])
+        return Inference(*(np.array(part[0], np.float32) for part in (chunk[0], *parts[1:])))
+
+
+BACKENDS: dict[str, Callable[[KeypointFlow, Decoding], Backend]] = {"openvino": OpenVinoBackend, "torch": TorchBackend}
+
+
+def make_backend(name: str, model: KeypointFlow, decoding: Decoding) -> Backend:
+    """Prepare a model to run; 'auto' is torch on a GPU, else OpenVINO.
+
+    Raises:
+        UnknownNameError: no such backend.
+    """
+    if name == "auto":
+        name = "torch" if torch.cuda.is_available() else "openvino"
+    if name not in BACKENDS:
+        raise UnknownNameError("backend", name, (*BACKENDS, "auto"))
+    return BACKENDS[name](model, decoding)
