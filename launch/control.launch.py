@@ -1,6 +1,6 @@
 """Stages 3 and 4 and the watch: action chunks to joint torque.
 
-    ros2 launch vla_bringup control.launch.py --show-args
+ros2 launch vla_bringup control.launch.py --show-args
 """
 
 from launch import LaunchDescription

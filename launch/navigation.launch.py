@@ -1,6 +1,6 @@
 """The mission: from an instruction to a verdict.
 
-    ros2 launch vla_bringup navigation.launch.py --show-args
+ros2 launch vla_bringup navigation.launch.py --show-args
 """
 
 from launch import LaunchDescription

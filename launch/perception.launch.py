@@ -1,6 +1,6 @@
 """Stage 1: camera images and joint states to observations.
 
-    ros2 launch vla_bringup perception.launch.py --show-args
+ros2 launch vla_bringup perception.launch.py --show-args
 """
 
 from launch import LaunchDescription

@@ -1,6 +1,6 @@
 """Stage 2: observations to action chunks.
 
-    ros2 launch vla_bringup policy.launch.py --show-args
+ros2 launch vla_bringup policy.launch.py --show-args
 """
 
 from launch import LaunchDescription

@@ -1,6 +1,6 @@
 """The stack with a simulated robot and cameras in place of drivers.
 
-    ros2 launch vla_bringup sim.launch.py seed:=3 lockstep:=false
+ros2 launch vla_bringup sim.launch.py seed:=3 lockstep:=false
 """
 
 from launch import LaunchDescription

@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+
 from vla_bringup import docs
 from vla_core.files import workspace_root
 from vla_ros.docs import parameter_reference
@@ -24,7 +25,7 @@ def test_parameter_reference_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_and_files_named_on_a_page_exist(page) -> None:  # noqa: ANN001
+def test_links_and_files_named_on_a_page_exist(page) -> None:
     text = page.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     missing = [link for link in links if not (page.parent / link).exists()]

@@ -80,6 +80,10 @@ def test_result_of_the_demo_has_exactly_the_promised_keys() -> None:
 def test_score_rows_per_family_and_over_all() -> None:
     scores = [Score(i, "pick" if i < 3 else "push", "do it", i != 1, (10.0 * i,)) for i in range(5)]
     made = rows("p", "heldout_pose", scores)
-    assert [(r["task"], r["episodes"], r["success"]) for r in made] == [("pick", 3, 0.6667), ("push", 2, 1.0), ("all", 5, 0.8)]
+    assert [(r["task"], r["episodes"], r["success"]) for r in made] == [
+        ("pick", 3, 0.6667),
+        ("push", 2, 1.0),
+        ("all", 5, 0.8),
+    ]
     assert (made[-1]["ci_low"], made[-1]["ci_high"]) == pytest.approx(wilson(4, 5), abs=1e-4)
     assert made[-1]["ms_per_chunk_p50"] == 20.0

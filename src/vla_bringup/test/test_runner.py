@@ -52,11 +52,11 @@ def test_all_ready_then_all_gone(tmp_path: Path) -> None:
 
 def test_a_death_is_named_with_its_last_lines(tmp_path: Path) -> None:
     script = POLITE.replace("while True: signal.pause()", 'import time; time.sleep(0.2); sys.exit("ran out of sugar")')
-    with Runner([job("a", POLITE), job("b", script)], link(), tmp_path) as runner:
-        with pytest.raises(GraphError, match=r"(?s)got b ended with status 1: .*ran out of sugar"):
-            for _ in range(500):
-                runner.check()
-                time.sleep(0.01)
+    runner = Runner([job("a", POLITE), job("b", script)], link(), tmp_path)
+    with runner, pytest.raises(GraphError, match=r"(?s)got b ended with status 1: .*ran out of sugar"):
+        for _ in range(1000):
+            runner.check()
+            time.sleep(0.01)
     assert runner.report is not None and runner.report.failed == {"b": 1}
 
 

@@ -9,7 +9,9 @@ import pytest
 from vla_core.files import load_yaml, workspace_root
 from vla_core.topics import topic
 
-DISPLAYS: list[dict[str, Any]] = load_yaml(workspace_root() / "config" / "vla.rviz")["Visualization Manager"]["Displays"]
+DISPLAYS: list[dict[str, Any]] = load_yaml(workspace_root() / "config" / "vla.rviz")["Visualization Manager"][
+    "Displays"
+]
 WITH_TOPIC = {display["Name"]: display["Topic"] for display in DISPLAYS if "Topic" in display}
 
 

@@ -95,7 +95,9 @@ def real_time() -> Iterator[Check]:
     allowed = _run(try_it) == ""
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     locked = soft == resource.RLIM_INFINITY or soft > 512 * 2**20 or os.geteuid() == 0
-    fix = "add '@realtime - rtprio 98' and '@realtime - memlock unlimited' to /etc/security/limits.conf, join that group"
+    fix = (
+        "add '@realtime - rtprio 98' and '@realtime - memlock unlimited' to /etc/security/limits.conf, join that group"
+    )
     if allowed and locked:
         yield Check("real-time rights", "ok", "SCHED_FIFO and locked memory")
     else:

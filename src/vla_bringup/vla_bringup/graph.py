@@ -39,7 +39,8 @@ class GraphOptions:
     @classmethod
     def describe(cls) -> dict[str, tuple[Scalar, str]]:
         """Every option: name → (default, description)."""
-        return {f.name: (f.default, f.metadata["description"]) for f in fields(cls)}
+        defaults = cls()
+        return {f.name: (getattr(defaults, f.name), f.metadata["description"]) for f in fields(cls)}
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> GraphOptions:
@@ -134,21 +135,21 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     kinds = {"robots": options.robot, "contracts": options.contract, "policies": options.policy}
     for kind, name in (kinds | {"scenes": options.scene}).items():
         config_path(kind, name)
-    link = {"link": options.link}
-    robot = {"robot": options.robot}
-    contract = {"contract": options.contract}
+    link: dict[str, Scalar] = {"link": options.link}
+    robot: dict[str, Scalar] = {"robot": options.robot}
+    contract: dict[str, Scalar] = {"contract": options.contract}
     # On a busy machine a heartbeat may come late by the wall clock; in lockstep the robot waits for everybody anyway.
-    patience = {"safety_timeout_s": 10.0} if options.lockstep else {}
-    world: dict[str, Scalar] = {"scene": options.scene} | link
+    patience: dict[str, Scalar] = {"safety_timeout_s": 10.0} if options.lockstep else {}
+    world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
         ("sim", "vla_sim", "sim_node", world | task | {"lockstep": options.lockstep}),
         ("sim", "vla_sim", "camera_node", world),
-        ("perception", "vla_perception", "observation_node", {**contract}),
+        ("perception", "vla_perception", "observation_node", contract),
         ("policy", "vla_policy", "policy_node", {**contract, "policy": options.policy, "seed": options.seed}),
         ("control", "vla_control", "executor_node", {**robot, **contract, **link}),
         ("control", "vla_control", "servo_node", {**robot, **link, **patience}),
-        ("control", "vla_control", "safety_monitor_node", {**link}),
+        ("control", "vla_control", "safety_monitor_node", link),
         ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
     )
     nodes = tuple(

@@ -18,8 +18,9 @@ def layer(name: str) -> LaunchDescription:
     Args:
         name: One of `graph.LAYERS`.
     """
-    from launch import LaunchDescription
     from launch.actions import OpaqueFunction
+
+    from launch import LaunchDescription
 
     assert name in LAYERS, name
     return LaunchDescription([*_arguments(), OpaqueFunction(function=_nodes, args=[name])])
@@ -32,10 +33,11 @@ def including(files: tuple[str, ...], layers: tuple[str, ...] = ()) -> LaunchDes
         files: Names of files in `launch/`, e.g. 'control.launch.py'.
         layers: Layers started by this file itself, before the others.
     """
-    from launch import LaunchDescription
     from launch.actions import IncludeLaunchDescription, OpaqueFunction
     from launch.launch_description_sources import PythonLaunchDescriptionSource
     from launch.substitutions import LaunchConfiguration
+
+    from launch import LaunchDescription
 
     arguments = [(option, LaunchConfiguration(option)) for option in GraphOptions.describe()]
     own = [OpaqueFunction(function=_nodes, args=[name]) for name in layers]

@@ -29,11 +29,16 @@ class Recorder:
         cameras: Cameras to record, in the order of the video; none: no pictures are kept.
         base_frame: Frame that chunks and tool poses are given in.
         spool: Takes the images.
+
+    Attributes:
+        recording: What has been seen.
+        enabled: False: nothing more is kept.
     """
 
     def __init__(self, node: Node, cameras: tuple[str, ...], base_frame: str, spool: ImageSpool) -> None:
         self.recording = Recording(spool)
         self.cameras = cameras
+        self.enabled = True
         self._base_frame = base_frame
         self._info: CameraInfo | None = None
         self._mounts: dict[str, Any] = {}
@@ -58,7 +63,12 @@ class Recorder:
     def _listen(self, name: str, message_type: type, callback: Callable[[Any], None]) -> None:
         quality = profile(topic(name))
         quality.depth = _DEPTH
-        self._node.create_subscription(message_type, name, callback, quality)
+
+        def keep(message: Any) -> None:
+            if self.enabled:
+                callback(message)
+
+        self._node.create_subscription(message_type, name, keep, quality)
 
     def _image_taker(self, camera: str) -> Callable[[Image], None]:
         def take(message: Image) -> None:

@@ -79,7 +79,9 @@ def _section(path: Path) -> str:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path.name}: {error}", "a published table", "run its command again") from error
     if missing:
-        raise ConfigError(f"{path.name} without {', '.join(missing)}", f"keys {', '.join(KEYS)}", "run its command again")
+        raise ConfigError(
+            f"{path.name} without {', '.join(missing)}", f"keys {', '.join(KEYS)}", "run its command again"
+        )
     head = f"## {path.stem}\n\n`{content['command']}`\n\n"
     head += f"{machine.sentence(content['machine'])}; revision {content['revision']}, {content['date']}.\n"
     return f"{head}\n{markdown_table(content['rows'])}\n"

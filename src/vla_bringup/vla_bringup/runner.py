@@ -145,7 +145,7 @@ class Runner:
             return subprocess.Popen(
                 job.command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C in the terminal reaches us alone; we pass it on, once
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - we are single-threaded while processes start
+                preexec_fn=_die_with_parent,
             )  # fmt: skip
 
     def _await_ready(self, on_ready: Callable[[str], None]) -> None:

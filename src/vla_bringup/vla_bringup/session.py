@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -80,7 +81,9 @@ class Session:
             GraphError: it doesn't answer.
         """
         client = self.node.create_client(SetParameters, f"{node}/set_parameters")
-        request = SetParameters.Request(parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()])
+        request = SetParameters.Request(
+            parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+        )
         response = self._call(client, request)
         for name, result in zip(values, response.results, strict=True):
             if not result.successful:
@@ -170,11 +173,11 @@ class Session:
         while not ready():
             self._check()
             if time.monotonic() > deadline:
-                raise GraphError(f"no sign of {what} for {timeout_s:g} s", "a running graph", "see the logs of its nodes")
+                raise GraphError(
+                    f"no sign of {what} for {timeout_s:g} s", "a running graph", "see the logs of its nodes"
+                )
             time.sleep(0.005)
 
     def _spin(self) -> None:
-        try:
+        with suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -135,6 +135,18 @@ class WatchedGraph:
         latencies = self.latency.image_to_torque_ms(start_ns)
         summary = summarise(recording, span, self.latency.captured_ns, latencies)
         return Run(result, truth, summary, span, latencies)
+
+    def stay(self) -> None:
+        """Keep the graph up, without recording, until Ctrl-C.
+
+        Raises:
+            GraphError: a node died.
+        """
+        self.recorder.enabled = False
+        with suppress(KeyboardInterrupt):
+            while True:
+                self.runner.check()
+                time.sleep(0.2)
 
     def _check(self) -> None:
         self.runner.check()

@@ -3,8 +3,8 @@ instruction; the servo's status by shared memory. Out: safety (shared memory, to
 safety_state (10 Hz and on change).
 
 Tracking, contact and numbers are taken from the servo's own record, not from control_state: the watch must not depend
-on the node in between. Services ~/stop and ~/release. A stop is latched until it is released; a watch that finds the mailbox of one that was
-killed begins with a latched stop, because nobody knows what that one saw.
+on the node in between. Services ~/stop and ~/release. A stop is latched until it is released; a watch that finds the
+mailbox of one that was killed begins with a latched stop, because nobody knows what that one saw.
 """
 
 from __future__ import annotations

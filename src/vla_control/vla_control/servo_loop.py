@@ -253,6 +253,8 @@ def _run(values: Mapping[str, Any]) -> int:
             print("READY " + json.dumps({"mode": hardware.mode, **asdict(granted)}), flush=True)
             loop.run()
         finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)  # once is enough, and the handler holds the loop
             loop.close()
     finally:
         hardware.close()

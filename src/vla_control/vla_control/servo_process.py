@@ -94,5 +94,6 @@ class ServoProcess:
 
     def _last_words(self) -> str:
         pipe = self._child.stderr
-        words = "" if pipe is None or pipe.closed else pipe.read().decode(errors="replace").strip()
-        return f" ({' '.join(words.splitlines()[-1:])})" if words else ""
+        lines = [] if pipe is None or pipe.closed else pipe.read().decode(errors="replace").strip().splitlines()
+        said = [line for line in lines if line.startswith("ERROR")] or lines  # libraries chat on exit
+        return f" ({said[-1]})" if said else ""

@@ -149,7 +149,11 @@ def main() -> int:
         loop.close()
         box.close(unlink=True)
     tick_us, wake_us = history.samples[: history.count].T
-    result = {"tick_us": spread(tick_us.tolist()), "wake_us": spread(wake_us.tolist()), "overruns": int(history.overruns)}
+    result = {
+        "tick_us": spread(tick_us.tolist()),
+        "wake_us": spread(wake_us.tolist()),
+        "overruns": int(history.overruns),
+    }
     print(json.dumps(result | {"fifo_priority": granted.fifo_priority, "period_s": params.period_s}))
     return 0
 

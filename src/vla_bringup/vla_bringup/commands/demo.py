@@ -10,7 +10,8 @@ from typing import Any
 from vla_bringup import machine
 from vla_bringup.core.plot import write_plot
 from vla_bringup.core.video import write_video
-from vla_bringup.graph import GraphOptions, tabletop_graph
+from vla_bringup.graph import Graph, GraphOptions, tabletop_graph
+from vla_bringup.jobs import Job, jobs
 from vla_bringup.results import save
 from vla_bringup.statistics import rounded
 from vla_bringup.watched import Run, WatchedGraph, new_link
@@ -52,16 +53,22 @@ def run(args: argparse.Namespace) -> int:
         print(f"[{time.monotonic() - begin:6.1f} s] {text}", flush=True)
 
     out: Path = args.out
-    with WatchedGraph(tabletop_graph(options), out, say) as graph:
+    make_jobs = _jobs_with_console if args.viewer else jobs
+    with WatchedGraph(tabletop_graph(options), out, say, make_jobs=make_jobs) as graph:
         instruction = args.instruction or str(graph.session.judge()["instruction"])
         say(f"instruction: {instruction}")
         done = graph.carry_out(instruction, args.timeout, lambda stage, subtask: say(f"{stage} {subtask}".strip()))
-        report = graph.runner.stop()  # the film needs the processor
         result = _result(done, instruction, args)
         save(out, "result", result)
         save(out, "truth", done.truth)
+        if args.viewer:
+            say("the console stays open for more instructions; Ctrl-C ends it")
+            graph.stay()
+        report = graph.runner.stop()  # the film needs the processor
         say("writing video.mp4 and plot.png")
-        write_video(out / "video.mp4", graph.recording, graph.recorder.cameras, graph.recorder.camera_model, instruction)
+        write_video(
+            out / "video.mp4", graph.recording, graph.recorder.cameras, graph.recorder.camera_model, instruction
+        )
         write_plot(out / "plot.png", graph.recording, done.span.start_ns, done.image_to_torque_ms, instruction)
     if not report.clean:
         say(f"shutdown was not clean: {report}")
@@ -69,6 +76,12 @@ def run(args: argparse.Namespace) -> int:
     verdict = "success" if result["success"] else "NO SUCCESS"
     say(f"{verdict}: {instruction}; {result['sim_s']} s simulated in {result['wall_s']} s; see {out / 'result.json'}")
     return 0 if result["success"] else 1
+
+
+def _jobs_with_console(graph: Graph) -> list[Job]:
+    from vla_bringup.console.job import console_job
+
+    return [*jobs(graph), console_job(graph.options)]
 
 
 def _check_instruction(text: str) -> None:

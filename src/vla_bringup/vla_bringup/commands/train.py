@@ -45,5 +45,7 @@ def run(args: argparse.Namespace) -> int:
     weights = sorted(args.out.glob("*.safetensors"))
     result = {"success": bool(weights), "weights": [path.name for path in weights], "figures": figures}
     save(args.out, "result", result | {"revision": machine.revision(), "machine": machine.describe()})
-    print(f"wrote {', '.join(str(path) for path in weights) or 'no weights'}", file=sys.stdout if weights else sys.stderr)
+    print(
+        f"wrote {', '.join(str(path) for path in weights) or 'no weights'}", file=sys.stdout if weights else sys.stderr
+    )
     return 0 if weights else 1

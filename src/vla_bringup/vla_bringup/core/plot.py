@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 
 from vla_bringup.core.recording import Recording
 from vla_core.types import NS
 
-matplotlib.use("Agg")
 
-
-def write_plot(path: Path, recording: Recording, start_ns: int, image_to_torque_ms: Sequence[float], title: str) -> None:
+def write_plot(
+    path: Path, recording: Recording, start_ns: int, image_to_torque_ms: Sequence[float], title: str
+) -> None:
     """Draw joint targets with measured joints, torques, tracking error, and the latencies of inference and line.
 
     Args:
@@ -24,6 +23,9 @@ def write_plot(path: Path, recording: Recording, start_ns: int, image_to_torque_
         image_to_torque_ms: One per answered observation.
         title: Instruction.
     """
+    import matplotlib  # seconds to load, and the graph should be up first
+
+    matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(4, 1, figsize=(10, 12), layout="constrained")
@@ -51,7 +53,9 @@ def write_plot(path: Path, recording: Recording, start_ns: int, image_to_torque_
     ):
         if values:
             ordered = np.sort(values)
-            axes[3].step(ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", label=f"{name}, n={len(values)}")
+            axes[3].step(
+                ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", label=f"{name}, n={len(values)}"
+            )
     axes[3].set_xlabel("latency [ms]")
     axes[3].set_ylabel("share of chunks")
     axes[3].set_ylim(0, 1.02)

@@ -49,9 +49,7 @@ def write_video(
     return count
 
 
-def frames(
-    recording: Recording, cameras: tuple[str, ...], model: Pinhole | None, instruction: str
-) -> Iterator[UInt8]:
+def frames(recording: Recording, cameras: tuple[str, ...], model: Pinhole | None, instruction: str) -> Iterator[UInt8]:
     """Pictures of the film, uint8 (480,W,3), W even."""
     stamps = recording.images.stamps_ns(cameras[0])
     if not stamps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from vla_control.core.blend import ACCELERATION_SHARE, VELOCITY_SHARE, Blender
 from vla_control.core.knots import JERK_SHARE, Knots, extremes
 from vla_control.core.robot import RobotModel
 from vla_control.core.spline import ChunkSpline
+from vla_core.errors import ChunkError
 
 SEEDS = st.integers(0, 2**31)
 
@@ -88,6 +90,23 @@ def test_join_starts_and_meets_with_all_derivatives_and_within_limits(robot: Rob
     assert np.all(np.abs(motion[2]) <= ACCELERATION_SHARE * config.acceleration_rad_s2 + 1e-6)
     jerk = np.diff(motion[2], axis=0) / np.diff(times)[:, None]
     assert np.all(np.abs(jerk) <= JERK_SHARE * config.jerk_rad_s3 + 1e-3)
+
+
+def test_regression_join_meets_a_target_at_the_edge_of_our_share_of_the_limits(robot: RobotModel) -> None:
+    """Rounding put the target a hair beyond the share that joins may use; Ruckig's exception ended the servo loop."""
+    config = robot.config
+    home, rest = config.home_rad, np.zeros(7)
+    edge = config.acceleration_rad_s2 * ACCELERATION_SHARE * (1.0 + 1e-12)
+    segment, _ = Blender(config).join((home, rest, rest), lambda t: (home + 0.05, rest, -edge), 0.05, 1.0)
+    np.testing.assert_allclose(segment.sample(np.array([segment.duration_s]))[2][0], -edge, atol=1e-6)
+
+
+def test_join_to_a_target_beyond_the_limits_is_refused_in_words(robot: RobotModel) -> None:
+    config = robot.config
+    home, rest = config.home_rad, np.zeros(7)
+    beyond = 1.01 * config.acceleration_rad_s2
+    with pytest.raises(ChunkError, match=r"can.t be planned .*acceleration"):
+        Blender(config).join((home, rest, rest), lambda t: (home, rest, beyond), 0.05, 1.0)
 
 
 @settings(max_examples=30, deadline=None)

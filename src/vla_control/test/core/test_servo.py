@@ -171,6 +171,29 @@ def test_a_plan_that_starts_elsewhere_is_joined_without_a_jump(
     assert rig.column("error_m").max() < 2e-3
 
 
+def test_executor_stop_right_after_a_chunk_is_followed_and_an_answered_rejection_changes_nothing(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk, make_rig: Callable
+) -> None:
+    rig = make_rig()
+    rig.follow(executor)
+    rig.run(20)
+    executor.accept(make_chunk(_line(robot, [0.05, 0.12, -0.05], 0.32), 19 * MS), 20 * MS)
+    rig.follow(executor)
+    rig.run(300)
+    rig.plan["answers_ns"] = rig.now_ns  # the executor rejected a chunk: answered, but the motion goes on
+    rig.run(1)
+    np.testing.assert_allclose(rig.log[-1]["q_target"][0, :7], executor.sample(rig.now_ns - MS).q_rad, atol=1e-12)
+    executor.accept(make_chunk(_line(robot, [0.05, 0.12, -0.05], 0.32), 20 * MS, 2), rig.now_ns)
+    rig.follow(executor)
+    rig.run(1)
+    executor.stop(rig.now_ns - MS)
+    rig.follow(executor)
+    rig.run(700)
+    assert not rig.log[-1]["qd_target"].any()
+    np.testing.assert_allclose(rig.log[-1]["q_target"][0, :7], executor.sample(rig.now_ns).q_rad, atol=1e-12)
+    assert np.abs(np.diff(rig.column("qdd_target"), axis=0)).max() < 1.01e-3 * robot.config.jerk_rad_s3.max()
+
+
 def test_a_reset_plan_far_from_the_robot_is_refused(
     robot: RobotModel, executor: ChunkExecutor, make_rig: Callable
 ) -> None:
@@ -226,8 +249,8 @@ def test_rotation_error_is_the_rotation_vector_up_to_half_a_turn() -> None:
     for angle in (0.0, 1e-9, 1e-4, 0.5, 2.0, 3.1, np.pi - 1e-7):
         axis = rng.normal(size=3)
         vector = angle * axis / np.linalg.norm(axis)
-        actual = pin.exp3(rng.normal(size=3))
-        rotation_error(pin.exp3(vector) @ actual, actual, out)
+        actual = np.array(pin.exp3(rng.normal(size=3)), order="C")
+        rotation_error(np.array(pin.exp3(vector) @ actual, order="C"), actual, out)
         np.testing.assert_allclose(out, vector, atol=1e-6)
         quaternion_from_matrix(actual, quaternion)
         x, y, z, w = quaternion

@@ -75,7 +75,13 @@ def ros_arguments(link: str, request: pytest.FixtureRequest) -> list[str]:
     """What the launch gives to every node; a test module that publishes /clock sets USE_SIM_TIME."""
     values = str(workspace_root() / "config" / "control.yaml")
     sim_time = str(getattr(request.module, "USE_SIM_TIME", False)).lower()
-    given = (f"link:={link}", f"use_sim_time:={sim_time}", "link_timeout_s:=60.0", "safety_timeout_s:=10.0", "rt_priority:=0")
+    given = (
+        f"link:={link}",
+        f"use_sim_time:={sim_time}",
+        "link_timeout_s:=60.0",
+        "safety_timeout_s:=10.0",
+        "rt_priority:=0",
+    )
     return ["--ros-args", "--params-file", values, *(word for value in given for word in ("-p", value))]
 
 

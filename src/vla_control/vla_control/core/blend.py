@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ruckig import ControlInterface, InputParameter, Result, Ruckig, Trajectory
+from ruckig import ControlInterface, InputParameter, Result, Ruckig, RuckigError, Trajectory
 
 from vla_control.core.knots import JERK_SHARE
 from vla_control.core.robot import RobotConfig
@@ -22,6 +22,7 @@ Motion = tuple[Float64, Float64, Float64]
 VELOCITY_SHARE, ACCELERATION_SHARE = 0.97, 0.9
 _GROWTH = 1.3
 _EXACT_S = 1e-7
+_SLACK = 1.0 + 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Blender:
         """
         time_s = min(shortest_s, longest_s)
         while True:
-            self._join.target_position, self._join.target_velocity, self._join.target_acceleration = target(time_s)
+            self._aim(target(time_s))
             self._join.minimum_duration = time_s
             segment = self._calculate(self._join, start)
             late_s = segment.duration_s - time_s
@@ -92,11 +93,28 @@ class Blender:
                 return segment, late_s
             time_s = min(longest_s, _GROWTH * time_s)
 
+    def _aim(self, target: Motion) -> None:
+        """Set the end of a join. An end that uses more than our share of a limit is allowed what the robot allows."""
+        join, config = self._join, self._config
+        join.target_position, join.target_velocity, join.target_acceleration = target
+        shares = config.velocity_rad_s * VELOCITY_SHARE, config.acceleration_rad_s2 * ACCELERATION_SHARE
+        wanted = (np.abs(value) * _SLACK for value in target[1:])
+        join.max_velocity, join.max_acceleration = (
+            np.clip(want, share, limit)
+            for want, share, limit in zip(
+                wanted, shares, (config.velocity_rad_s, config.acceleration_rad_s2), strict=True
+            )
+        )
+
     def _calculate(self, inputs: Any, start: Motion) -> Segment:
         inputs.current_position, inputs.current_velocity, inputs.current_acceleration = start
         trajectory = Trajectory(len(start[0]))
-        result = self._otg.calculate(inputs, trajectory)
-        if result not in (Result.Working, Result.Finished):
-            got = f"a motion from {np.round(start[1], 2).tolist()} rad/s that can't be planned ({result.name})"
+        try:
+            result = self._otg.calculate(inputs, trajectory)
+            problem = "" if result in (Result.Working, Result.Finished) else result.name
+        except RuckigError as error:
+            problem = str(error)
+        if problem:
+            got = f"a motion from {np.round(start[1], 2).tolist()} rad/s that can't be planned ({problem})"
             raise ChunkError(got, "a start and an end within the robot's limits", "check the limits in config/robots")
         return Segment(trajectory, float(trajectory.duration))

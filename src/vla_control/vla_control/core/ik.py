@@ -62,20 +62,23 @@ class ChunkIk:
             ChunkError: a pose is out of reach by more than the leash.
         """
         count = len(positions_m)
-        path = JointPath(np.empty((count, len(q_start))), np.empty(count), np.empty(count))
+        path, errors = np.empty((count, len(q_start))), np.empty((count, 6))
+        unit = quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)
         q = np.clip(q_start, self._low, self._high)
         pull = self._params.ik_posture_rate_1_s * dt_s
         for i in range(count):
-            x, y, z, w = quaternions[i] / np.linalg.norm(quaternions[i])
-            q, error = self._step(q, pin.SE3(pin.Quaternion(w, x, y, z), positions_m[i]), pull)
-            path.q_rad[i] = q
-            path.error_m[i], path.error_rad[i] = np.linalg.norm(error[:3]), np.linalg.norm(error[3:])
-            if path.error_m[i] > self._params.leash_m or path.error_rad[i] > self._params.leash_rad:
-                place = np.round(positions_m[i], 3).tolist()
-                got = f"step {i} at {place} m, out of reach by {path.error_m[i]:.3f} m, {path.error_rad[i]:.2f} rad"
-                expected = f"at most {self._params.leash_m} m and {self._params.leash_rad} rad (the leash)"
-                raise ChunkError(got, expected, "check the action's units and frame, or bring the base closer")
-        return path
+            x, y, z, w = unit[i]
+            q, errors[i] = self._step(q, pin.SE3(pin.Quaternion(w, x, y, z), positions_m[i]), pull)
+            path[i] = q
+        error_m, error_rad = np.linalg.norm(errors[:, :3], axis=1), np.linalg.norm(errors[:, 3:], axis=1)
+        beyond = (error_m > self._params.leash_m) | (error_rad > self._params.leash_rad)
+        if beyond.any():
+            i = int(np.argmax(beyond))
+            place = np.round(positions_m[i], 3).tolist()
+            got = f"step {i} at {place} m, out of reach by {error_m[i]:.3f} m, {error_rad[i]:.2f} rad"
+            expected = f"at most {self._params.leash_m} m and {self._params.leash_rad} rad (the leash)"
+            raise ChunkError(got, expected, "check the action's units and frame, or bring the base closer")
+        return JointPath(path, error_m, error_rad)
 
     def _step(self, q: Float64, target: pin.SE3, pull: float) -> tuple[Float64, Float64]:
         """Nearest reachable posture for one pose: q (J,) and the error twist (6,) left over."""

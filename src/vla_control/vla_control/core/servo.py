@@ -23,6 +23,7 @@ from vla_control.core.knots import Knots
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo_status import ServoStatus, largest_change, take_if_finite
+from vla_core.errors import ChunkError
 from vla_core.records import COMMAND, LIMITS, MAX_KNOTS, MODES, PLAN, STATE, STATUS
 from vla_core.types import Float64
 
@@ -149,7 +150,11 @@ class ServoCore:
         self._current.copy(plan)
         self._own_use = _OWN_NONE
         if not same and not reset:
-            segment, late_s = self._blender.join(old, self._ahead(stamp_ns), _BRIDGE_MIN_S, _BRIDGE_MAX_S)
+            try:
+                segment, late_s = self._blender.join(old, self._ahead(stamp_ns), _BRIDGE_MIN_S, _BRIDGE_MAX_S)
+            except ChunkError:  # this plan can't be met from here: come to rest, and join the next one
+                self._store(stamp_ns, self._blender.brake(old), _OWN_STOP)
+                return
             self._current.start_ns[0] += round(late_s * 1e9)
             self._current.fresh_until_ns[0] += round(late_s * 1e9)
             self._store(stamp_ns, segment, _OWN_BRIDGE)

@@ -44,12 +44,11 @@ class ChunkSpline:
         steps_per_interval: float,
         smoothing: float,
     ) -> None:
-        count, self._joints = q_rad.shape
+        count = len(q_rad)
         self.duration_s, self._clock = (count - 1) * dt_s, dt_s
         knots, solve, degree = _basis(count, steps_per_interval, smoothing)
         coefficients = np.clip(solve @ q_rad, low_rad, high_rad)
-        curve = BSpline(knots, coefficients, degree)
-        self._curves = [curve, *(curve.derivative(n) for n in range(1, min(3, degree) + 1))]
+        self._curve = BSpline(knots, coefficients, degree)
 
     def motion(self, times_s: Float64 | float) -> Motion:
         """Position, velocity and acceleration at `times_s` (N,) or scalar; at rest outside 0..duration_s."""
@@ -57,10 +56,8 @@ class ChunkSpline:
 
     def _derivative(self, times_s: Float64 | float, order: int) -> Float64:
         times = np.asarray(times_s, dtype=np.float64)
-        if order >= len(self._curves):
-            return np.zeros((*times.shape, self._joints))
         held = np.clip(times, 0.0, self.duration_s)
-        value: Float64 = self._curves[order](held / self._clock) / self._clock**order
+        value: Float64 = self._curve(held / self._clock, order) / self._clock**order
         return value if order == 0 else value * (np.abs(times - held) < _END_S)[..., None]
 
     def stretch(self, config: RobotConfig, jerk_share: float, from_s: float) -> float:

@@ -51,6 +51,7 @@ class TrajectoryBuilder:
         self._config, self._params = config, params
         self._blender = Blender(config)
         self._joints = len(config.joints)
+        extremes(1.0, 2, *np.zeros((3, 2, self._joints)), self._joints, 2)  # compile before the first chunk
 
     def branch_ns(self, running: Knots, now_ns: int) -> int:
         """Time of the first knot at least `commit_s` from now: where a new plan may leave the running one."""
@@ -99,7 +100,7 @@ class TrajectoryBuilder:
         before = self._prefix(running, now_ns, branch_ns)
         end_s, tail = self._end(motion, end_s, blend.duration_s, len(before[0]), start[0])
         knot_s = self._params.knot_dt_s
-        times: Float64 = knot_s * np.arange(1, math.ceil((end_s + tail.duration_s) / knot_s) + 1)
+        times = knot_s * np.arange(1, math.ceil((end_s + tail.duration_s) / knot_s) + 1, dtype=np.float64)
         moving = times[times < end_s]
         parts = [before, motion(moving), tail.sample(np.minimum(times[times >= end_s] - end_s, tail.duration_s))]
         q, qd, qdd = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -92,6 +92,7 @@ class Mission:
         """
         if self.outcome is not None or stamp_ns < self._start_ns:
             return self.outcome
+        now_ns = max(now_ns, stamp_ns)  # /clock may lag behind the messages
         self.progress, self.success_estimate, self.subtask = progress, success_estimate, subtask
         self._confirmations = self._confirmations + 1 if success_estimate >= self._params.success_threshold else 0
         if self._confirmations >= self._params.success_count:
@@ -107,6 +108,7 @@ class Mission:
         self._last_error = last_error
         if answers_ns < self._start_ns or answers_ns == self._answers_ns:
             return
+        now_ns = max(now_ns, answers_ns)  # /clock may lag behind the messages
         self._answers_ns, self._alive_ns = answers_ns, now_ns
         if self._first_motion_ns is None:
             self._first_motion_ns = now_ns

@@ -145,7 +145,7 @@ class OpenVinoBackend:
             graphs = [(encode, inputs), (decode, (keys_values, noise))]
             converted = [ov.convert_model(graph, example_input=example) for graph, example in graphs]
         for graph, (_, example) in zip(converted, graphs, strict=True):
-            graph.reshape([list(part.shape) for part in example])
+            graph.reshape({i: ov.PartialShape(list(part.shape)) for i, part in enumerate(example)})
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
         core = ov.Core()
         self._encode, self._decode = (core.compile_model(g, "CPU", options).create_infer_request() for g in converted)

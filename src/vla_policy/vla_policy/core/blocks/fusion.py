@@ -117,7 +117,7 @@ class KeypointFusion(nn.Module):
         role = self.role(torch.cat([seen, role_xyz, relative, reading.roles], -1)) + self.role_kind
         generic = self.generic(percept.generic.flatten(1, 2)) + self.generic_kind
         single = [self.state(whitened)[:, None], self.sentence(reading.sentence)[:, None]]
-        x = torch.cat([self.readout.expand(len(state), -1, -1), role, generic, *single], 1)
+        x = torch.cat([self.readout.expand(state.shape[0], -1, -1), role, generic, *single], 1)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=mixed):
             for block in self.blocks:
                 x = block(x)

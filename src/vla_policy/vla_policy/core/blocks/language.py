@@ -72,7 +72,7 @@ class RoleReader(nn.Module):
         words = self.tokens((tokens - self.token_mean) / self.token_std)
         context = torch.cat([self.sentence(sentence)[:, None], words], 1)
         allowed = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)[:, None, None]
-        x = self.roles.expand(len(tokens), -1, -1)
+        x = self.roles.expand(tokens.shape[0], -1, -1)
         for block in self.blocks:
             x = block(x, block.attend_cross.keys_values(context), allowed)  # type: ignore[union-attr, operator]
         x = self.norm(x)

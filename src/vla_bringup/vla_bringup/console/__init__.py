@@ -1,0 +1,1 @@
+"""The live console: robot, cameras, paths and numbers in the browser, an instruction box and a stop button."""

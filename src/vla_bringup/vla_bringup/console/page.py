@@ -1,0 +1,152 @@
+"""The page in the browser (viser): scene, camera images, numbers, instruction box, stop button. Knows no ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import viser
+
+from vla_bringup.console.robot_view import RobotView
+from vla_core.errors import ConfigError
+from vla_core.types import Float64, UInt8
+from vla_sim.core.scene import BALL_RADIUS, BOWL_HEIGHT, BOWL_RADIUS, CUBE_HALF, CYLINDER
+from vla_sim.core.world import RGB
+
+TRUTH = "/simulator truth"
+_PATHS = {"predicted": (25, 100, 255), "committed": (255, 140, 0), "executed": (25, 190, 50)}  # as in rviz
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """What the buttons do; called on the page's own threads."""
+
+    run: Callable[[str], None]
+    cancel: Callable[[], None]
+    stop: Callable[[], None]
+    release: Callable[[], None]
+
+
+class Page:
+    """Serves the page; every method may be called from one other thread.
+
+    Args:
+        host: Address to serve on.
+        port: TCP port.
+        robot: What to draw.
+        cameras: Names, in the order of the panel.
+        actions: What the buttons do.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+
+    def __init__(self, host: str, port: int, robot: RobotView, cameras: Sequence[str], actions: Actions) -> None:
+        try:
+            self._server = viser.ViserServer(host=host, port=port, label="VLA console", verbose=False)
+        except OSError as error:
+            fix = "choose another host or port"
+            raise ConfigError(f"port {port}: {error}", "a free port", fix) from error
+        if self._server.get_port() != port:
+            got = self._server.get_port()
+            self._server.stop()
+            raise ConfigError(f"port {port} taken, {got} free", f"port {port} free", f"end its server, or use {got}")
+        self._robot = robot
+        self._truth: dict[str, Any] = {}
+        self._paths: dict[str, Any] = {}
+        self._build_panel(cameras, actions)
+        self._build_scene()
+
+    @property
+    def viewers(self) -> int:
+        """How many browsers look at it."""
+        return len(self._server.get_clients())
+
+    def stop(self) -> None:
+        """End the server."""
+        self._server.stop()
+
+    def _build_panel(self, cameras: Sequence[str], actions: Actions) -> None:
+        gui = self._server.gui
+        gui.configure_theme(control_layout="fixed", control_width="large", show_logo=False, show_share_button=False)
+        stop = gui.add_button("STOP", color="red", hint="Stop the robot at once; latched until released.")
+        stop.on_click(lambda _: actions.stop())
+        release = gui.add_button("Release stop", color="gray")
+        release.on_click(lambda _: actions.release())
+        box = gui.add_text("Instruction", initial_value="", hint="e.g. put the red cube in the blue bowl")
+        run = gui.add_button("Run", color="green")
+        run.on_click(lambda _: actions.run(box.value))
+        cancel = gui.add_button("Cancel", color="gray")
+        cancel.on_click(lambda _: actions.cancel())
+        self._mission = gui.add_markdown("idle")
+        black = np.zeros((128, 128, 3), np.uint8)
+        self._images = {name: gui.add_image(black, label=name, format="jpeg", jpeg_quality=85) for name in cameras}
+        self._numbers = gui.add_markdown("")
+        gui.add_markdown("Paths of the tool: predicted chunk blue, committed orange, executed green.")
+
+    def _build_scene(self) -> None:
+        scene = self._server.scene
+        scene.set_up_direction("+z")
+        scene.add_grid("/grid", width=3.0, height=3.0, cell_size=0.1, position=(0.3, 0.0, -0.001))
+        self._links = {link: scene.add_frame(f"/robot/{link}", show_axes=False) for link in self._robot.links}
+        for i, mesh in enumerate(self._robot.meshes):
+            scene.add_mesh_simple(f"/robot/{mesh.link}/{i}", mesh.vertices, mesh.faces, color=mesh.rgb)
+        self.show_robot({})
+
+        @self._server.on_client_connect
+        def _(client: viser.ClientHandle) -> None:
+            client.camera.position = (1.5, -1.0, 0.9)
+            client.camera.look_at = (0.35, 0.0, 0.2)
+
+    def show_robot(self, joints: Mapping[str, float]) -> None:
+        """Move the robot to joint positions [rad, m] by name."""
+        for link, (position, wxyz) in self._robot.poses(joints).items():
+            self._links[link].position, self._links[link].wxyz = position, wxyz
+
+    def show_image(self, camera: str, rgb: UInt8) -> None:
+        """Show uint8 (H,W,3)."""
+        self._images[camera].image = rgb
+
+    def show_path(self, name: str, points: Float64) -> None:
+        """Show 'predicted' as dots, 'committed' and 'executed' as lines; points (N,3) [m] in the base frame."""
+        scene, colour = self._server.scene, _PATHS[name]
+        if name == "predicted" and len(points) > 0:  # the same name replaces what was there
+            self._paths[name] = scene.add_point_cloud(f"/paths/{name}", points, colour, point_size=0.006)
+        elif name != "predicted" and len(points) > 1:
+            segments = np.stack([points[:-1], points[1:]], axis=1)
+            self._paths[name] = scene.add_line_segments(f"/paths/{name}", segments, colour, thickness=0.004)
+        elif name in self._paths:
+            self._paths.pop(name).remove()
+
+    def show_text(self, mission: str, numbers: str) -> None:
+        """Show the two Markdown texts; unchanged ones aren't sent."""
+        if self._mission.content != mission:
+            self._mission.content = mission
+        if self._numbers.content != numbers:
+            self._numbers.content = numbers
+
+    def show_truth(self, objects: Mapping[str, Mapping[str, Any]]) -> None:
+        """Draw what the simulator knows, under its own name: object → {shape, colour, position_m, quaternion_xyzw}."""
+        if set(objects) != set(self._truth):
+            for handle in self._truth.values():
+                handle.remove()
+            self._truth = {name: self._thing(name, thing) for name, thing in objects.items()}
+            text = "simulator truth, unknown to the robot"
+            self._server.scene.add_label(f"{TRUTH}/label", text, position=(0.85, 0.0, 0.0))
+        for name, thing in objects.items():
+            x, y, z, w = thing["quaternion_xyzw"]
+            self._truth[name].position, self._truth[name].wxyz = thing["position_m"], (w, x, y, z)
+
+    def _thing(self, name: str, thing: Mapping[str, Any]) -> Any:
+        scene, path = self._server.scene, f"{TRUTH}/{name}"
+        red, green, blue = (int(255 * v) for v in RGB[thing["colour"]])
+        look: dict[str, Any] = {"color": (red, green, blue), "opacity": 0.7}
+        if thing["shape"] == "cube":
+            return scene.add_box(path, dimensions=(2 * CUBE_HALF,) * 3, **look)
+        if thing["shape"] == "ball":
+            return scene.add_icosphere(path, radius=BALL_RADIUS, **look)
+        if thing["shape"] == "bowl":
+            return scene.add_cylinder(path, radius=BOWL_RADIUS, height=0.3 * BOWL_HEIGHT, **look)
+        return scene.add_cylinder(path, radius=CYLINDER[0], height=2 * CYLINDER[1], **look)

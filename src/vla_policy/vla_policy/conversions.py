@@ -1,0 +1,56 @@
+"""Messages to core types and back; the only place of this package where both are known."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+
+from vla_core.errors import ObservationError
+from vla_core.types import ActionChunk, Observation
+from vla_msgs.msg import ActionChunk as ActionChunkMsg
+from vla_msgs.msg import Observation as ObservationMsg
+from vla_ros import stamps
+
+
+def observation(message: ObservationMsg) -> Observation:
+    """Observation whose pixels and state are views of the message; whether it fits a contract is for the policy to say.
+
+    Raises:
+        ObservationError: sizes contradict each other.
+    """
+    shape = (len(message.view_names), int(message.height), int(message.width), 3)
+    rgb = np.asarray(message.rgb, np.uint8)
+    if rgb.size != np.prod(shape) or len(message.view_valid) != shape[0]:
+        got = f"{rgb.size} bytes and {len(message.view_valid)} flags for views of shape {shape}"
+        raise ObservationError(got, "V*H*W*3 bytes and V flags", "mend the publisher of the observation")
+    return Observation(
+        stamp_ns=stamps.to_ns(message.header.stamp),
+        instruction=message.instruction,
+        contract_hash=message.contract_hash,
+        view_names=tuple(message.view_names),
+        view_valid=np.array(message.view_valid, np.bool_),
+        rgb=rgb.reshape(shape),
+        state_names=tuple(message.state_names),
+        state=np.asarray(message.state, np.float32),
+    )
+
+
+def chunk_msg(chunk: ActionChunk, frame: str) -> ActionChunkMsg:
+    """ActionChunk message, stamped with the observation that it answers; `frame` is the robot's base."""
+    message = ActionChunkMsg(
+        sequence=chunk.sequence,
+        policy=chunk.policy,
+        contract_hash=chunk.contract_hash,
+        action_space=chunk.action_space,
+        action_names=list(chunk.action_names),
+        dt_s=chunk.dt_s,
+        horizon=chunk.actions.shape[0],
+        actions=array("f", np.ascontiguousarray(chunk.actions, np.float32).tobytes()),
+        inference_s=chunk.inference_s,
+        progress=chunk.progress,
+        success_estimate=chunk.success_estimate,
+        subtask=chunk.subtask,
+    )
+    message.header.stamp, message.header.frame_id = stamps.to_msg(chunk.stamp_ns), frame
+    return message
