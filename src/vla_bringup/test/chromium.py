@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -60,8 +63,10 @@ class Browser:
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            pass
+        with suppress(ProcessLookupError):  # its helpers share its process group
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         self._folder.cleanup()
 
     def _port(self) -> int | None:

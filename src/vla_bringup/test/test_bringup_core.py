@@ -74,8 +74,12 @@ def test_summary_of_a_run_in_which_nothing_came(tmp_path: Path) -> None:
 
 def test_rates_drops_and_limits() -> None:
     assert rate_hz([0, NS // 2, NS, NS]) == 2.0 and rate_hz([5]) == 0.0
-    assert dropped([0, 10, 20, 30, 40], [10, 30]) == 1
-    assert dropped([0, 10], []) == 2
+    ms = 1_000_000
+    pictures = [i * 50 * ms for i in range(6)]
+    assert dropped(pictures, [50 * ms, 150 * ms, 200 * ms]) == 1, "at 100 ms; before and after nobody looked"
+    assert dropped(pictures, [40 * ms, 90 * ms, 140 * ms, 200 * ms]) == 0, "joint states 10 ms older"
+    assert dropped(pictures[:3], [0, 50 * ms, 100 * ms, 150 * ms]) == 0, "a picture that was not noted is no drop"
+    assert dropped(pictures, []) == 6
     assert limits({"a": 5, "b": 2, "c": 0}, {"b": 2}) == {"a": 5}
 
 

@@ -81,3 +81,12 @@ def test_graph_is_written_once() -> None:
         tree = ast.parse(path.read_text())
         strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         assert not strings & {node.name for node in GRAPH.nodes}, path.name
+
+
+def test_simulator_waits_for_the_answers_that_the_policy_gives() -> None:
+    """In lockstep both count the same period; with different ones every second answer would be waited for in vain."""
+    periods = {
+        load_yaml(node.parameter_path)[f"/**/{node.name}"]["ros__parameters"]["replan_period_s"]
+        for node in (GRAPH.node("sim_node"), GRAPH.node("policy_node"))
+    }
+    assert len(periods) == 1

@@ -115,8 +115,8 @@ class ConsoleNode(Node):
         if self._page.viewers == 0:
             return
         self._page.show_robot(self._joints)
-        for camera in list(self._images):
-            self._page.show_image(camera, self._images.pop(camera))
+        self._page.show_images(self._images)
+        self._images = {}
         if self._fresh_paths is not None:
             for name, points in conversions.paths(self._fresh_paths).items():
                 self._page.show_path(name, points)

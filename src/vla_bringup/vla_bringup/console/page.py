@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +81,8 @@ class Page:
         cancel = gui.add_button("Cancel", color="gray")
         cancel.on_click(lambda _: actions.cancel())
         self._mission = gui.add_markdown("idle")
-        black = np.zeros((128, 128, 3), np.uint8)
-        self._images = {name: gui.add_image(black, label=name, format="jpeg", jpeg_quality=85) for name in cameras}
+        self._views = {name: np.zeros((128, 128, 3), np.uint8) for name in cameras}
+        self._image = gui.add_image(beside(self._views.values()), label=" | ".join(cameras), format="jpeg")
         self._numbers = gui.add_markdown("")
         gui.add_markdown("Paths of the tool: predicted chunk blue, committed orange, executed green.")
 
@@ -97,17 +97,19 @@ class Page:
 
         @self._server.on_client_connect
         def _(client: viser.ClientHandle) -> None:
-            client.camera.position = (1.5, -1.0, 0.9)
-            client.camera.look_at = (0.35, 0.0, 0.2)
+            client.camera.position = (1.35, -0.75, 0.75)
+            client.camera.look_at = (0.3, 0.0, 0.25)
 
     def show_robot(self, joints: Mapping[str, float]) -> None:
         """Move the robot to joint positions [rad, m] by name."""
         for link, (position, wxyz) in self._robot.poses(joints).items():
             self._links[link].position, self._links[link].wxyz = position, wxyz
 
-    def show_image(self, camera: str, rgb: UInt8) -> None:
-        """Show uint8 (H,W,3)."""
-        self._images[camera].image = rgb
+    def show_images(self, fresh: Mapping[str, UInt8]) -> None:
+        """Show the newest images, camera → uint8 (H,W,3), side by side; the other cameras keep theirs."""
+        if fresh:
+            self._views.update(fresh)
+            self._image.image = beside(self._views.values())
 
     def show_path(self, name: str, points: Float64) -> None:
         """Show 'predicted' as dots, 'committed' and 'executed' as lines; points (N,3) [m] in the base frame."""
@@ -150,3 +152,10 @@ class Page:
         if thing["shape"] == "bowl":
             return scene.add_cylinder(path, radius=BOWL_RADIUS, height=0.3 * BOWL_HEIGHT, **look)
         return scene.add_cylinder(path, radius=CYLINDER[0], height=2 * CYLINDER[1], **look)
+
+
+def beside(images: Iterable[UInt8]) -> UInt8:
+    """Images uint8 (H,W,3) in one row, filled up with black to one height."""
+    row = list(images)
+    height = max(len(image) for image in row)
+    return np.hstack([np.pad(image, ((0, height - len(image)), (0, 0), (0, 0))) for image in row])

@@ -7,11 +7,11 @@ from bisect import bisect_left
 
 import numpy as np
 
+from vla_bringup.core.summary import SKEW_NS
 from vla_core.peer import Peer
 from vla_core.records import CAPTURES, STATUS
 
 _POLL_S = 0.005
-_JOIN_NS = 30_000_000  # a joint state may be that much older than its picture
 
 
 class LatencyWatch:
@@ -85,6 +85,6 @@ def join(captured: dict[int, int], applied: dict[int, int]) -> list[float]:
     latencies = []
     for stamp, at_ns in sorted(applied.items()):
         index = bisect_left(stamps, stamp)
-        if index < len(stamps) and stamps[index] - stamp <= _JOIN_NS:
+        if index < len(stamps) and stamps[index] - stamp <= SKEW_NS:
             latencies.append((at_ns - captured[stamps[index]]) / 1e6)
     return latencies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from vla_bringup.core.recording import Recording, StageTrace
 from vla_bringup.statistics import quantiles, rounded
 from vla_core.types import NS
+
+SKEW_NS = 30_000_000  # a joint state may be that much older than the picture that it is matched with
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,15 @@ def rate_hz(stamps_ns: Sequence[int]) -> float:
 
 
 def dropped(captured_ns: Sequence[int], observations_ns: Sequence[int]) -> int:
-    """Pictures taken between the first and the last observation that no observation holds."""
+    """Pictures taken between the first and the last observation that no observation holds.
+
+    An observation carries the stamp of its OLDEST source, so it may be a little older than its pictures.
+    """
     if not observations_ns:
         return len(captured_ns)
-    first, last = min(observations_ns), max(observations_ns)
-    return sum(first <= stamp <= last for stamp in captured_ns) - len(set(observations_ns))
+    made = sorted(set(observations_ns))
+    between = [stamp for stamp in captured_ns if made[0] <= stamp <= made[-1]]
+    return sum(stamp - made[bisect_right(made, stamp) - 1] > SKEW_NS for stamp in between)
 
 
 def limits(counts: dict[str, int], before: dict[str, int]) -> dict[str, int]:

@@ -171,6 +171,29 @@ def test_a_plan_that_starts_elsewhere_is_joined_without_a_jump(
     assert rig.column("error_m").max() < 2e-3
 
 
+def test_regression_a_plan_that_cannot_be_joined_brings_the_arm_to_rest_and_the_next_one_is_followed(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk, make_rig: Callable
+) -> None:
+    """The servo loop ended with Ruckig's exception, and the robot with it."""
+    rig = make_rig()
+    executor.accept(make_chunk(_line(robot, [0.05, 0.12, -0.05], 0.32), MS), 2 * MS)
+    rig.follow(executor)
+    rig.run(350)
+    rig.plan["qdd"][0, : rig.plan["count"][0]] = 3.0 * np.max(robot.config.acceleration_rad_s2)
+    rig.plan["sequence"] += 1
+    rig.plan["start_ns"] += 200 * MS
+    rig.run(900)
+    config = robot.config
+    assert np.abs(rig.log[-1]["qd_target"]).max() == 0.0
+    assert np.abs(np.diff(rig.column("qdd_target"), axis=0)).max() < 1.01e-3 * config.jerk_rad_s3.max()
+    executor.reset(rig.data.qpos[:7].copy(), 0.08, rig.now_ns)
+    executor.accept(make_chunk(_line(robot, [0.05, 0.12, -0.05], 0.32), rig.now_ns, 3), rig.now_ns)
+    rig.follow(executor)
+    rig.run(900)
+    rig_ns = rig.now_ns - MS
+    np.testing.assert_allclose(rig.log[-1]["q_target"][0, :7], executor.sample(rig_ns).q_rad, atol=1e-9)
+
+
 def test_executor_stop_right_after_a_chunk_is_followed_and_an_answered_rejection_changes_nothing(
     robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk, make_rig: Callable
 ) -> None:

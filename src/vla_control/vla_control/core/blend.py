@@ -113,7 +113,7 @@ class Blender:
             result = self._otg.calculate(inputs, trajectory)
             problem = "" if result in (Result.Working, Result.Finished) else result.name
         except RuckigError as error:
-            problem = str(error)
+            problem = " ".join(str(error).split())
         if problem:
             got = f"a motion from {np.round(start[1], 2).tolist()} rad/s that can't be planned ({problem})"
             raise ChunkError(got, "a start and an end within the robot's limits", "check the limits in config/robots")
