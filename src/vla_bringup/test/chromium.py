@@ -60,10 +60,8 @@ class Browser:
 
     def _end(self) -> None:
         self._process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            pass
         with suppress(ProcessLookupError):  # its helpers share its process group
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -85,7 +85,7 @@ class PolicyNode(LifecycleNode):
 
     def _settle(self) -> None:
         """Load what `policy` asks for in the background; when it can't be loaded, take the parameter back."""
-        if not self.active or self._loader is not None and self._loader.is_alive():
+        if not self.active or (self._loader is not None and self._loader.is_alive()):
             return
         running = self._replanner.policy.name
         if self._loader is not None:

@@ -93,7 +93,9 @@ def test_joint_targets_and_markers_show_the_plan(neighbours, make_chunk, robot) 
     neighbours.send(message_of(make_chunk(NOW_NS - 100_000_000)))
     neighbours.targets.clear()
     neighbours.markers.clear()
-    neighbours.spinner.until(lambda: neighbours.targets and neighbours.markers, "target and markers")
+    neighbours.spinner.until(
+        lambda: neighbours.targets and any(m.markers[0].points for m in neighbours.markers), "target and markers"
+    )
     target = neighbours.targets[-1]
     assert tuple(target.names) == robot.config.joints
     assert np.allclose(target.position, robot.config.home_rad, atol=0.01)

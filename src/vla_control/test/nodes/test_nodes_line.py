@@ -136,7 +136,6 @@ def test_chunk_to_motion_stop_release_motion(spinner, world, make_chunk, robot) 
     assert ears.call(spinner, "release").success
     spinner.until(lambda: ears.control[-1].mode == "hold", "the servo holds again")
     ears.insist(spinner, lambda: make_chunk(arm.stamp_ns, sequence=3, lift_m=0.1))
-    spinner.until(lambda: robot.tool_pose(arm.q)[0][2] > z + 0.095, "the tool is lifted further")
 
     servo.trigger_deactivate()
     assert not link_path(servo.get_parameter("link").value, "command").exists()

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.types import Float32, UInt8
-
 from vla_policy.core.blocks.language import Reading
 from vla_policy.core.models.keypoint_flow import KeypointFlow
 from vla_policy.core.text import Text

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from vla_core.contract import Contract
 from vla_core.errors import ObservationError, PolicyError
 from vla_core.types import Observation
-
 from vla_policy.core.backends import Backend, Decoding, make_backend
 from vla_policy.core.blocks.language import Reading
 from vla_policy.core.models.keypoint_flow import KeypointFlow, configure

@@ -11,7 +11,6 @@ from vla_core.contract import Contract
 from vla_core.errors import PolicyError
 from vla_core.registry import Registry
 from vla_core.types import Float32, Observation
-
 from vla_policy.core.preset import Preset, load_preset
 
 

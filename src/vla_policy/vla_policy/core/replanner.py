@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError, VlaError
 from vla_core.types import ActionChunk, Observation
-
 from vla_policy.core.policy import Policy
 from vla_policy.core.schedule import ReplanSchedule
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from vla_core.errors import SetupError
 from vla_core.types import Float32
 

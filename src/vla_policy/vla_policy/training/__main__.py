@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import torch
-from vla_core.errors import VlaError
 
+from vla_core.errors import VlaError
 from vla_policy.training.session import Options, Session
 
 STAGES = ("joint", "expert")

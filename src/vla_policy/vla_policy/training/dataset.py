@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from vla_core.contract import Contract
 from vla_core.errors import ConfigError
-
 from vla_policy.core.processors import action_transform, state_features
 from vla_policy.training.shards import FRAME_ARRAYS, Shard, open_shards
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+
 from vla_core.contract import Contract, load_contract
 from vla_core.errors import WeightsError
-
 from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
 from vla_policy.core.preset import Preset, load_preset, parse
 from vla_policy.core.text import minilm

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
 from vla_core.errors import ConfigError
 
 #: Arrays over N frames: name -> (dtype, shape after N). V views, S state, T horizon, A actions, R roles, K objects.

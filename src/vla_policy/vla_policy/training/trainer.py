@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from vla_core.errors import WeightsError
 
+from vla_core.errors import WeightsError
 from vla_policy.training.dataset import prefetched
 from vla_policy.training.losses import weighted_sum
 from vla_policy.training.stages import Stage

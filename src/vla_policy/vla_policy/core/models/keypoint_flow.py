@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vla_core.contract import Contract
 
+from vla_core.contract import Contract
 from vla_policy.core import flow
 from vla_policy.core.blocks.flow_expert import FlowExpert, FlowExpertConfig
 from vla_policy.core.blocks.fusion import Condition, GenericPooling, KeypointFusion, KeypointFusionConfig, Percept
