@@ -1,6 +1,6 @@
 """Pages that are generated, so that they can't drift: README's straight-line table and docs/parameters.md.
 
-    ./vla python -m vla_bringup.docs          # rewrite them
+./vla python -m vla_bringup.docs          # rewrite them
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def straight_line_table() -> str:
     rows = ["| stage | node | file to read | in | out: type, rate, QoS, stale after |", "|---|---|---|---|---|"]
     for stage, node, file, inputs, outputs in LINE:
         out = "<br>".join(_describe(name) for name in outputs)
-        rows.append(f"| {stage} | {node} | [{Path(file).name}]({file}) | {'<br>'.join(map(_code, inputs)) or '–'} | {out} |")
+        rows.append(
+            f"| {stage} | {node} | [{Path(file).name}]({file}) | {'<br>'.join(map(_code, inputs)) or '–'} | {out} |"
+        )
     return "\n".join(rows)
 
 

@@ -48,7 +48,13 @@ def tiny_preset(contract_file: Path) -> dict[str, Any]:
     training = preset["training"]
     stage = {"batch": 16, "learning_rate": 3.0e-3, "warmup_steps": 10, "flow_samples": 1}
     training |= {"joint": stage, "expert": stage, "shift_px": 1, "ema": 0.9, "objects_per_frame": 2}
-    return {**preset, "name": "toy_flow", "contract": str(contract_file), "weights": "", "decoding": {"head": "flow", "steps": 3}}
+    return {
+        **preset,
+        "name": "toy_flow",
+        "contract": str(contract_file),
+        "weights": "",
+        "decoding": {"head": "flow", "steps": 3},
+    }
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +78,14 @@ def trained(data: Path, preset_file: Path, tmp_path_factory: pytest.TempPathFact
     from vla_policy.training.__main__ import main
 
     out = tmp_path_factory.mktemp("trained")
-    arguments = {"--data": data, "--out": out, "--policy": preset_file, "--stage": "all", "--steps": 60, "--device": "cpu"}
+    arguments = {
+        "--data": data,
+        "--out": out,
+        "--policy": preset_file,
+        "--stage": "all",
+        "--steps": 60,
+        "--device": "cpu",
+    }
     assert main([str(part) for pair in arguments.items() for part in pair]) == 0
     return out
 

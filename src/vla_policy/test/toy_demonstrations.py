@@ -87,7 +87,9 @@ def _fill(out: dict[str, Any], row: int, progress: float, contract: Contract, rn
     )
 
 
-def observation(contract: Contract, seed: int = 0, instruction: str = "pick up the red cube", **changes: Any) -> Observation:
+def observation(
+    contract: Contract, seed: int = 0, instruction: str = "pick up the red cube", **changes: Any
+) -> Observation:
     """A toy observation; `changes` replace its fields."""
     shard = make_shard(contract, 1, 2, np.random.default_rng(seed))
     fields: dict[str, Any] = {

@@ -51,7 +51,8 @@ class TrajectoryBuilder:
         self._config, self._params = config, params
         self._blender = Blender(config)
         self._joints = len(config.joints)
-        extremes(1.0, 2, *np.zeros((3, 2, self._joints)), self._joints, 2)  # compile before the first chunk
+        still = np.zeros((2, self._joints))
+        extremes(1.0, 2, still, still, still, self._joints, 2)  # compile before the first chunk
 
     def branch_ns(self, running: Knots, now_ns: int) -> int:
         """Time of the first knot at least `commit_s` from now: where a new plan may leave the running one."""

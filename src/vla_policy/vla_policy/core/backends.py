@@ -71,7 +71,9 @@ class Encode(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, rgb: Tensor, roles: Tensor, queries: Tensor, sentence: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, rgb: Tensor, roles: Tensor, queries: Tensor, sentence: Tensor, state: Tensor
+    ) -> tuple[Tensor, ...]:
         """Keys and values, then uv, presence, role_xyz, progress, success."""
         condition, percept, keys_values = self.model.encode(rgb, Reading(roles, queries, sentence), state)
         fusion = self.model.fusion

@@ -23,7 +23,9 @@ from vla_policy.core.weights import fill, load_weights
 class KeypointPolicy:
     """See `core/models/keypoint_flow.py` for the model."""
 
-    def __init__(self, name: str, contract: Contract, backend: Backend, vocabulary: Vocabulary, max_tokens: int) -> None:
+    def __init__(
+        self, name: str, contract: Contract, backend: Backend, vocabulary: Vocabulary, max_tokens: int
+    ) -> None:
         self.name, self.contract_hash = name, contract.hash
         self.contract, self.backend, self.vocabulary = contract, backend, vocabulary
         self.transform, self.features = action_transform(contract), state_features(contract)
@@ -85,7 +87,11 @@ def check_observation(observation: Observation, contract: Contract) -> None:
     if observation.contract_hash != contract.hash:
         got = f"an observation of contract {observation.contract_hash}"
         raise ObservationError(got, f"contract {contract.hash} ({contract.name})", "start all nodes with one contract")
-    if observation.view_names != contract.view_names or observation.rgb.shape != shape or observation.rgb.dtype != np.uint8:
+    if (
+        observation.view_names != contract.view_names
+        or observation.rgb.shape != shape
+        or observation.rgb.dtype != np.uint8
+    ):
         got = f"views {observation.view_names}, {observation.rgb.dtype}{observation.rgb.shape}"
         raise ObservationError(got, f"views {contract.view_names}, uint8{shape}", fix)
     if not observation.view_valid.all():

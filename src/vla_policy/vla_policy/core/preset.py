@@ -90,4 +90,6 @@ def _cast(annotation: Any, value: Any, where: str) -> Any:
     }
     if not isinstance(value, expected[name]) or (isinstance(value, bool) and name != "bool"):
         raise ConfigError(f"{where} = {value!r}", f"a value of type {annotation}", f"mend {where}")
-    return float(value) if name == "float" else tuple(value) if name == "tuple" else value
+    if isinstance(value, int) and name == "float":
+        return float(value)
+    return tuple(value) if isinstance(value, list) and name == "tuple" else value

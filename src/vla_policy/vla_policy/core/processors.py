@@ -81,7 +81,9 @@ def action_transform(contract: Contract) -> ToolPoseRelative:
         PolicyError: no transform for it.
     """
     if contract.action_space != "tool_pose":
-        raise PolicyError(f"action space '{contract.action_space}'", "tool_pose", "use a contract with tool_pose actions")
+        raise PolicyError(
+            f"action space '{contract.action_space}'", "tool_pose", "use a contract with tool_pose actions"
+        )
     return ToolPoseRelative(contract.state_slice("tool_pose"))
 
 

@@ -51,7 +51,7 @@ class MiniLm:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         folder = Path(str(get_model_path()))
         self.max_tokens = max_tokens
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)

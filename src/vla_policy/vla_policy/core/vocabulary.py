@@ -14,19 +14,27 @@ from typing import Any
 from vla_core.errors import UnknownObjectError
 
 COLOURS = frozenset(
-    ["red", "green", "blue", "yellow", "white", "black", "orange", "purple", "pink", "brown", "grey", "gray", "cyan", "magenta", "violet", "turquoise", "teal", "beige", "gold", "golden", "silver", "navy", "maroon", "olive", "lime", "indigo", "crimson", "scarlet", "tan", "ivory", "lilac", "transparent"]
+    "red green blue yellow white black orange purple pink brown grey gray cyan magenta violet turquoise teal beige "
+    "gold golden silver navy maroon olive lime indigo crimson scarlet tan ivory lilac transparent".split()
 )
-DETERMINERS = frozenset(["the", "a", "an", "this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "some", "any", "each", "every", "one"])
+DETERMINERS = frozenset("the a an this that these those my your his her its our their some any each every one".split())
 PREPOSITIONS = frozenset(
-    ["in", "into", "inside", "on", "onto", "over", "under", "above", "below", "beside", "behind", "near", "by", "at", "to", "from", "with", "next", "off", "out", "of", "up", "down", "between", "against", "toward", "towards", "through", "around", "upon"]
+    "in into inside on onto over under above below beside behind near by at to from with next off out of up down "
+    "between against toward towards through around upon".split()
 )
 FILLERS = frozenset(
-    ["and", "then", "also", "please", "now", "again", "first", "second", "finally", "next", "after", "before", "while", "when", "so", "but", "or", "if", "not", "don't", "it", "them", "they", "there", "here", "back", "away", "together", "both", "robot", "can", "could", "would", "you", "we", "i", "me", "just", "carefully", "slowly", "gently", "kindly", "immediately", "soon", "right", "left", "top", "other", "front", "side", "is", "are", "be", "it's", "all", "for", "me", "hey", "ok", "okay", "thanks", "thank"]
+    "and then also please now again first second finally next after before while when so but or if not don't it "
+    "them they there here back away together both robot can could would you we i me just carefully slowly gently "
+    "kindly immediately soon right left top other front side is are be it's all for me hey ok okay thanks thank".split()
 )
 VERBS = frozenset(
-    ["pick", "place", "put", "move", "push", "press", "open", "close", "shut", "pull", "grab", "grasp", "take", "lift", "stack", "sort", "bring", "set", "drop", "lay", "hold", "get", "slide", "insert", "turn", "touch", "fetch", "carry", "release", "leave", "give", "store", "deposit", "raise", "transfer", "hit", "tap", "use", "make", "let", "shove", "go", "build", "belong", "tidy", "swap", "find", "look"]
+    "pick place put move push press open close shut pull grab grasp take lift stack sort bring set drop lay hold get "
+    "slide insert turn touch fetch carry release leave give store deposit raise transfer hit tap use make let shove go "
+    "build belong tidy swap find look".split()
 )
-QUALIFIERS = frozenset(["own", "same", "matching", "big", "small", "large", "little", "tiny", "tall", "short", "round", "square", "shiny", "new", "old", "wooden", "plastic", "metal"])
+QUALIFIERS = frozenset(
+    "own same matching big small large little tiny tall short round square shiny new old wooden plastic metal".split()
+)
 FUNCTION_WORDS = DETERMINERS | PREPOSITIONS | FILLERS | VERBS
 PHRASE_STARTERS = DETERMINERS | PREPOSITIONS | VERBS
 

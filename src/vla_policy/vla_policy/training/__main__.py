@@ -19,7 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Train; 0 when a weight file was written, 2 on a mistake that the message explains."""
     parser = argparse.ArgumentParser(prog="vla_policy.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with shard_*.npz")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoints, log.jsonl, result.json and the weight file")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="checkpoints, log.jsonl, result.json and the weight file"
+    )
     parser.add_argument("--policy", default="tabletop_flow", help="preset name or .yaml")
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")
     parser.add_argument("--minutes", type=float, default=0.0, help="bound; with --stage all: 3/4 joint, 1/4 expert")

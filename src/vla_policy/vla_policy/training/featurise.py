@@ -90,4 +90,6 @@ def _compute(
 
 def percept_rows(percepts: dict[str, NDArray[Any]], index: NDArray[np.int64], device: torch.device) -> Percept:
     """Cached percepts of the given frames, float32."""
-    return Percept(**{name: torch.from_numpy(array[index].astype(np.float32)).to(device) for name, array in percepts.items()})
+    return Percept(
+        **{name: torch.from_numpy(array[index].astype(np.float32)).to(device) for name, array in percepts.items()}
+    )

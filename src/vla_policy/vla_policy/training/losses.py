@@ -57,7 +57,9 @@ def action_losses(
         "l1": F.l1_loss(regressed, data),
         "xyz": masked_mean((condition.role_xyz - place.nan_to_num()).abs().sum(-1), known),
         # a single state has no progress (NaN): nothing to learn there
-        "progress": masked_mean((condition.progress - batch["progress"].nan_to_num()).abs(), ~batch["progress"].isnan()),
+        "progress": masked_mean(
+            (condition.progress - batch["progress"].nan_to_num()).abs(), ~batch["progress"].isnan()
+        ),
         "success": F.binary_cross_entropy_with_logits(condition.success, batch["success"].float()),
     }
 

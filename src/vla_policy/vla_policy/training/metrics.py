@@ -25,7 +25,12 @@ def auc(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> float:
 
 @torch.no_grad()
 def evaluate(
-    model: KeypointFlow, dataset: Dataset, frames: NDArray[np.int64], texts: TextBank, views: tuple[str, ...], steps: int
+    model: KeypointFlow,
+    dataset: Dataset,
+    frames: NDArray[np.int64],
+    texts: TextBank,
+    views: tuple[str, ...],
+    steps: int,
 ) -> dict[str, float]:
     """Errors of the whole model on un-augmented frames.
 

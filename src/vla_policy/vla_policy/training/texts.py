@@ -34,4 +34,6 @@ class TextBank:
     def table(self, model: KeypointFlow) -> Reading:
         """Reading of every sentence, for a frozen reader."""
         rows = torch.arange(len(self.sentences), device=self.tokens.device)
-        return Reading(*(torch.cat(parts) for parts in zip(*(self.read(model, r) for r in rows.split(256)), strict=True)))
+        return Reading(
+            *(torch.cat(parts) for parts in zip(*(self.read(model, r) for r in rows.split(256)), strict=True))
+        )

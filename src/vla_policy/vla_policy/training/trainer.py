@@ -59,7 +59,12 @@ class Loop:
     """Trains a model in place on one stage; `average` holds the exponential moving average of its weights."""
 
     def __init__(
-        self, model: nn.Module, stage: Stage, config: LoopConfig, out: Path, judge: Callable[[nn.Module], dict[str, Any]]
+        self,
+        model: nn.Module,
+        stage: Stage,
+        config: LoopConfig,
+        out: Path,
+        judge: Callable[[nn.Module], dict[str, Any]],
     ) -> None:
         """Prepare, and resume when `out` holds this stage's checkpoint.
 
@@ -102,7 +107,9 @@ class Loop:
                 total.backward()
                 norm = nn.utils.clip_grad_norm_(trained, config.clip_norm)
                 if not bool(torch.isfinite(norm)):
-                    raise WeightsError(f"a gradient of {float(norm)} at step {self.step}", "a finite one", "check the data")
+                    raise WeightsError(
+                        f"a gradient of {float(norm)} at step {self.step}", "a finite one", "check the data"
+                    )
                 self.optimiser.step()
                 self.step += 1
                 decay = min(config.ema, (1 + self.step) / (10 + self.step))
@@ -135,7 +142,10 @@ class Loop:
     def evaluate(self) -> dict[str, Any]:
         """Judge the averaged model, print and log the figures."""
         figures = self.judge(self.average)
-        print(f"{self.config.name} {self.step} EVAL " + " ".join(f"{n} {_short(v)}" for n, v in figures.items()), flush=True)
+        print(
+            f"{self.config.name} {self.step} EVAL " + " ".join(f"{n} {_short(v)}" for n, v in figures.items()),
+            flush=True,
+        )
         self._log({"metrics": figures})
         return figures
 

@@ -321,7 +321,8 @@ class World:
 
     def button(self) -> Float64:
         """Top centre of the button's cap at rest (3,) [m]."""
-        return np.array(self.data.xpos[self.model.body("button_base").id]) + np.array([0.0, 0.0, 0.036])
+        top: Float64 = self.data.xpos[self.model.body("button_base").id] + np.array([0.0, 0.0, 0.036])
+        return top
 
     def button_m(self) -> float:
         """How far the button is pressed in [m]."""

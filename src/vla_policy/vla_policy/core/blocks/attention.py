@@ -20,7 +20,8 @@ class Attention(nn.Module):
         """Context (B,N,C) to keys and values (2,B,H,N,C/H)."""
         batch, count, width = context.shape
         split = self.key_value(context).view(batch, count, 2, self.heads, width // self.heads)
-        return split.permute(2, 0, 3, 1, 4)
+        out: Tensor = split.permute(2, 0, 3, 1, 4)
+        return out
 
     def forward(self, x: Tensor, keys_values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend from x (B,M,C); `mask` bool, True where attending is allowed, broadcast to (B,H,M,N)."""

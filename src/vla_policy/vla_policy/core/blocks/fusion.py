@@ -84,7 +84,15 @@ class KeypointFusion(nn.Module):
     xyz_std: Tensor
 
     def __init__(
-        self, config: KeypointFusionConfig, *, views: int, roles: int, features: int, state: int, text: int, sentence: int
+        self,
+        config: KeypointFusionConfig,
+        *,
+        views: int,
+        roles: int,
+        features: int,
+        state: int,
+        text: int,
+        sentence: int,
     ) -> None:
         super().__init__()
         width = config.width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ STRIDE = 4  # of the returned feature map
 
 @dataclass(frozen=True, slots=True)
 class ConvPyramidConfig:
-    """Sizes of ConvPyramid: channels of the stem, of strides 4, 8, 16, and of the output; residual blocks per stride."""
+    """Sizes of ConvPyramid: channels of stem, strides 4, 8, 16 and output; residual blocks per stride."""
 
     block: str
     stem: int
@@ -62,12 +63,16 @@ class ConvPyramid(nn.Module):
             nn.Conv2d(3, config.stem, 3, 2, 1), nn.GELU(), nn.Conv2d(config.stem, widths[0], 3, 2, 1)
         )
         self.camera = nn.Parameter(torch.zeros(cameras, widths[0], 1, 1))
-        self.stages = nn.ModuleList(nn.Sequential(*(Residual(w) for _ in range(d))) for w, d in zip(widths, config.depths, strict=True))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(Residual(w) for _ in range(d))) for w, d in zip(widths, config.depths, strict=True)
+        )
         self.down = nn.ModuleList(
-            nn.Sequential(ChannelNorm(a), nn.Conv2d(a, b, 2, 2)) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Sequential(ChannelNorm(a), nn.Conv2d(a, b, 2, 2)) for a, b in itertools.pairwise(widths)
         )
         self.lateral = nn.ModuleList(nn.Conv2d(w, features, 1) for w in widths)
-        self.merge = nn.Sequential(ChannelNorm(features), nn.Conv2d(features, features, 3, padding=1), ChannelNorm(features))
+        self.merge = nn.Sequential(
+            ChannelNorm(features), nn.Conv2d(features, features, 3, padding=1), ChannelNorm(features)
+        )
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Images (B,V,3,H,W), float in -1..1, to features (B,V,C,H/4,W/4)."""
@@ -84,4 +89,4 @@ class ConvPyramid(nn.Module):
         for level in range(len(maps) - 2, -1, -1):
             merged = F.interpolate(merged, scale_factor=2.0) + self.lateral[level](maps[level])
         out: Tensor = self.merge(merged)
-        return out.unflatten(0, (batch, cameras))
+        return out.view(batch, cameras, *out.shape[1:])
