@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -59,7 +61,8 @@ class Session:
         self._executor.add_node(self.node)
         self._check = check
         self._thread = threading.Thread(target=self._spin, name="session", daemon=True)
-        self._goal: Any = None
+        # one for all goals: each client hears the answers to all of them
+        self._mission = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
 
     def __enter__(self) -> Session:
         self._thread.start()
@@ -72,6 +75,22 @@ class Session:
         self._context.try_shutdown()
         self._thread.join(timeout=5.0)
         self.node.destroy_node()
+
+    def check_alone(self, nodes: Sequence[str]) -> None:
+        """Make sure that each of our nodes is the only one of its name.
+
+        Raises:
+            GraphError: another graph runs in the same ROS domain.
+        """
+        counts = Counter(self.node.get_node_names())
+        twice = [name for name in nodes if counts[name] > 1]
+        if twice:
+            domain = os.environ.get("ROS_DOMAIN_ID", "0")
+            raise GraphError(
+                f"{', '.join(twice)} twice in ROS domain {domain}",
+                "one graph per domain",
+                "stop the other graph, or export another ROS_DOMAIN_ID (0..101)",
+            )
 
     def set_parameters(self, node: str, values: Mapping[str, Scalar]) -> None:
         """Set parameters of another node.
@@ -107,6 +126,14 @@ class Session:
         truth: dict[str, Any] = json.loads(response.message)
         return truth
 
+    def wait_for_mission(self) -> None:
+        """Wait until mission_node can be sent a goal.
+
+        Raises:
+            GraphError: it doesn't show up.
+        """
+        self.wait_until(self._mission.server_is_ready, "the action execute_instruction")
+
     def execute(
         self, instruction: str, timeout_s: float, on_feedback: Callable[[ExecuteInstruction.Feedback], None]
     ) -> MissionResult:
@@ -120,11 +147,10 @@ class Session:
         Raises:
             GraphError: mission_node doesn't answer or refuses the goal.
         """
-        client = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
-        self.wait_until(client.server_is_ready, "the action execute_instruction")
+        self.wait_for_mission()
         goal = ExecuteInstruction.Goal(instruction=instruction, timeout_s=float(timeout_s))
         handle = self._result(
-            client.send_goal_async(goal, feedback_callback=lambda message: on_feedback(message.feedback)), "the goal"
+            self._mission.send_goal_async(goal, feedback_callback=lambda message: on_feedback(message.feedback)), "the goal"
         )
         if not handle.accepted:
             raise GraphError("a refused goal", "mission_node to accept it", "see logs/mission_node.log")

@@ -93,6 +93,8 @@ class WatchedGraph:
             self.recorder = Recorder(self.session.node, cameras, str(robot["base_frame"]), self._spool)
             self._stack.enter_context(self.session)
             self.session.wait_until(lambda: self.recording.clock_ns > 0, "/clock")
+            if not options.namespace:
+                self.session.check_alone([node.name for node in self._graph.nodes])
         except BaseException:
             self._stack.close()
             raise
@@ -119,6 +121,7 @@ class WatchedGraph:
         Raises:
             GraphError: a node died, or the clock stands still.
         """
+        self.session.wait_for_mission()
         recording = self.recording
         recording.stages.clear()
 

@@ -14,6 +14,7 @@ from vla_bringup.graph import Graph, GraphOptions, NodeSpec, tabletop_graph
 from vla_bringup.jobs import process_jobs
 from vla_bringup.statistics import rounded, spread
 from vla_bringup.watched import WatchedGraph, new_link
+from vla_core.errors import GraphError
 
 CONDITIONS = "2 × 640×480 at 30 Hz"
 INSTRUCTION = "put the red cube in the blue bowl"
@@ -81,7 +82,9 @@ def _line(out: Path, policy: str, seconds: float, say: Callable[[str], None]) ->
         begin_ns, cpu = watched.recording.clock_ns, CpuShares(watched.runner.pids)
         end_s = time.monotonic() + seconds
         while (left_s := end_s - time.monotonic()) > 0.5:
-            watched.carry_out(INSTRUCTION, left_s, lambda stage, subtask: None)
+            result = watched.carry_out(INSTRUCTION, left_s, lambda stage, subtask: None).result
+            if result.error_code not in ("", "timeout"):
+                raise GraphError(f"'{result.message}'", "a line that runs", f"see {out / 'logs'}")
         shares = cpu.shares()
         latencies = watched.latency.image_to_torque_ms(begin_ns)
         inference = [1e3 * chunk.inference_s for chunk in watched.recording.chunks if chunk.stamp_ns >= begin_ns]
