@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-dev-shm-usage",
-    "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=1200,760", "--remote-debugging-port=0",
+    "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=1280,900", "--remote-debugging-port=0",
 )  # fmt: skip
 
 

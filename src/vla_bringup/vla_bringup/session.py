@@ -150,7 +150,8 @@ class Session:
         self.wait_for_mission()
         goal = ExecuteInstruction.Goal(instruction=instruction, timeout_s=float(timeout_s))
         handle = self._result(
-            self._mission.send_goal_async(goal, feedback_callback=lambda message: on_feedback(message.feedback)), "the goal"
+            self._mission.send_goal_async(goal, feedback_callback=lambda message: on_feedback(message.feedback)),
+            "the goal",
         )
         if not handle.accepted:
             raise GraphError("a refused goal", "mission_node to accept it", "see logs/mission_node.log")

@@ -19,6 +19,14 @@ sys.path.append(str(Path(__file__).parent))
 from toy_demonstrations import write_shards
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny networks gain nothing from a second thread, and lose much where it must wait for a busy processor."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def contract_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tabletop_panda with 32-pixel cameras and chunks of 6 steps."""

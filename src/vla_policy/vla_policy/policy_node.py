@@ -6,6 +6,7 @@ can't be answered is refused with a sentence, counted and shown in /diagnostics,
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from pathlib import Path
@@ -123,7 +124,9 @@ class PolicyNode(LifecycleNode):
 
 def main() -> None:
     """Entry point of the process."""
-    sys.exit(run(PolicyNode))
+    code = run(PolicyNode)
+    gc.freeze()  # or the interpreter's last collection walks everything that torch has loaded, for seconds
+    sys.exit(code)
 
 
 if __name__ == "__main__":

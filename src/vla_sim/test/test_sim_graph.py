@@ -46,6 +46,7 @@ class HoldingServo(Answering):
 
     def __init__(self, link: str) -> None:
         self.home, self.epoch = np.zeros(7), -1
+        self.mute = False
         super().__init__(link, "state", STATE, "command", COMMAND)
 
     def answer(self, news: np.ndarray, reply: np.ndarray) -> bool:
@@ -54,7 +55,7 @@ class HoldingServo(Answering):
             self.home, self.epoch = q.copy(), int(news["epoch_ns"][0])
         reply["tick"], reply["gripper_width"], reply["gripper_force"] = news["tick"], 0.08, 20.0
         reply["tau"][0, :7] = 200.0 * (self.home - q) - 20.0 * qd
-        return True
+        return not self.mute
 
 
 class Graph:
@@ -256,3 +257,20 @@ def test_bad_parameters_end_with_one_sentence(node: str, argument: str, text: st
     )
     errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR ")]
     assert result.returncode == 2 and len(errors) == 1 and text in errors[0], result.stderr
+
+
+def test_real_time_follows_the_servo_and_waits_without_one(make_graph: Callable[..., Graph]) -> None:
+    graph = make_graph("lockstep:=false")
+    clocks, images = graph.listen("/clock", Clock), graph.listen("front/image_raw", Image)
+    graph.servo = HoldingServo(graph.link)
+    graph.spin(lambda: len(images) >= 5 and to_ns(clocks[-1].clock) > 1_500_000_000)
+    graph.servo.mute = True
+    graph.spin(lambda: len(clocks) > 40 and to_ns(clocks[-1].clock) == to_ns(clocks[-4].clock))
+    stood = to_ns(clocks[-1].clock)
+    graph.servo.mute = False
+    graph.spin(lambda: to_ns(clocks[-1].clock) > stood + 200_000_000)
+    answer = graph.reset(seed=4)
+    assert answer.success and answer.message
+    graph.spin(lambda: to_ns(clocks[-1].clock) > stood + 400_000_000)
+    times = [to_ns(c.clock) for c in clocks]
+    assert times == sorted(times)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_bringup import machine
+from vla_bringup.commands.view import console_url
 from vla_bringup.core.plot import write_plot
 from vla_bringup.core.video import write_video
 from vla_bringup.graph import Graph, GraphOptions, tabletop_graph
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     out: Path = args.out
     make_jobs = _jobs_with_console if args.viewer else jobs
     with WatchedGraph(tabletop_graph(options), out, say, make_jobs=make_jobs) as graph:
+        if args.viewer:
+            say(f"console: {console_url()}")
         instruction = args.instruction or str(graph.session.judge()["instruction"])
         say(f"instruction: {instruction}")
         done = graph.carry_out(instruction, args.timeout, lambda stage, subtask: say(f"{stage} {subtask}".strip()))

@@ -108,6 +108,9 @@ class ConsoleNode(Node):
         self._fresh_truth = message
 
     def _on_instruction(self, message: String) -> None:
+        if message.data != self._panel.instruction:
+            self._panel.progress = self._panel.success_estimate = 0.0
+            self._panel.subtask = ""
         self._panel.instruction = message.data
 
     def _refresh(self) -> None:

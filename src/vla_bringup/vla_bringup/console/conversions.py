@@ -44,7 +44,9 @@ def take_observation(panel: Panel, message: Observation, now_ns: int) -> None:
 
 
 def take_chunk(panel: Panel, message: ActionChunk, now_ns: int) -> None:
-    """Latencies of a chunk."""
+    """Latencies of a chunk, and what the policy thinks of its task."""
+    panel.subtask, panel.progress = message.subtask, float(message.progress)
+    panel.success_estimate = float(message.success_estimate)
     panel.inference_ms.append(1e3 * float(message.inference_s))
     panel.image_to_chunk_ms.append((now_ns - to_ns(message.header.stamp)) / 1e6)
 
@@ -74,9 +76,8 @@ def take_safety(panel: Panel, message: SafetyState) -> None:
 
 
 def take_feedback(panel: Panel, message: ExecuteInstruction.Feedback) -> None:
-    """Where the mission stands."""
-    panel.stage, panel.subtask = message.stage, message.subtask
-    panel.progress, panel.success_estimate = float(message.progress), float(message.success_estimate)
+    """Stage of a mission that was sent from here."""
+    panel.stage = message.stage
 
 
 def take_diagnostics(panel: Panel, message: DiagnosticArray) -> None:

@@ -17,7 +17,8 @@ class Panel:
 
     Attributes:
         instruction: What the stack is doing; empty: idle.
-        stage, subtask, progress, success_estimate: Of the running mission.
+        stage: Of a mission that was sent from the console.
+        subtask, progress, success_estimate: Of the newest chunk.
         verdict: How the last mission ended.
         note: What the last button press led to.
         stopped: Cause of a latched safety stop, None: free.
@@ -73,8 +74,8 @@ class Panel:
         lines = [f"**STOPPED**: {self.stopped}"] if self.stopped is not None else []
         if self.instruction:
             lines.append(f"**{self.stage or 'acting'}**: {self.instruction}")
-            detail = f"{self.subtask or 'no sub-task'}, progress {self.progress:.0%}"
-            lines.append(f"{detail}, success estimate {self.success_estimate:.2f}")
+            parts = [self.subtask, f"progress {self.progress:.0%}", f"success estimate {self.success_estimate:.2f}"]
+            lines.append(", ".join(part for part in parts if part))
         else:
             lines.append("idle")
         lines += [f"last: {self.verdict}"] if self.verdict else []
@@ -87,7 +88,7 @@ class Panel:
         rows = [
             ("observation age", _ms(self.observation_age_ms)),
             ("inference p50 / p95", _quantiles(self.inference_ms)),
-            ("image to chunk p50 / p95", _quantiles(self.image_to_chunk_ms)),
+            ("image to chunk p50 / p95, ROS clock", _quantiles(self.image_to_chunk_ms)),
             ("real-time factor", "–" if self.real_time_factor is None else f"{self.real_time_factor:.2f}"),
         ]
         if self.executor:

@@ -145,7 +145,8 @@ class OpenVinoBackend:
         with torch.no_grad():
             keys_values = encode(*inputs)[0]
             graphs = [(encode, inputs), (decode, (keys_values, noise))]
-            converted = [ov.convert_model(graph, example_input=example) for graph, example in graphs]
+            traced = [torch.jit.trace(graph, example, check_trace=False) for graph, example in graphs]  # type: ignore[no-untyped-call]
+        converted = [ov.convert_model(t, example_input=example) for t, (_, example) in zip(traced, graphs, strict=True)]
         for graph, (_, example) in zip(converted, graphs, strict=True):
             graph.reshape({i: ov.PartialShape(list(part.shape)) for i, part in enumerate(example)})
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}

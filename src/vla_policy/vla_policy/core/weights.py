@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from vla_core.errors import WeightsError
@@ -58,7 +58,7 @@ def save_weights(path: Path, model: nn.Module, metadata: Metadata, half: bool = 
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={key: json.dumps(value) for key, value in asdict(metadata).items()})
+    partial.write_bytes(save(tensors, {key: json.dumps(value) for key, value in asdict(metadata).items()}))
     partial.replace(path)
 
 

@@ -1,8 +1,8 @@
 """Keypoints named by language, then a flow-matching action expert.
 
-    instruction -> RoleReader -> role queries --+
-    images -> ConvPyramid -> features ----------+-> Grounding -> Percept -> KeypointFusion -> FlowExpert -> chunk
-    state --------------------------------------------------------------------^
+instruction -> RoleReader -> role queries --+
+images -> ConvPyramid -> features ----------+-> Grounding -> Percept -> KeypointFusion -> FlowExpert -> chunk
+state --------------------------------------------------------------------^
 """
 
 from __future__ import annotations
