@@ -133,9 +133,8 @@ def _append(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One shard: its number and seeds, and how its frames come about."""
+    """One shard: its seeds, and how its frames come about."""
 
-    shard: int
     seeds: tuple[int, ...]
     contract: str
     split: str
@@ -143,6 +142,12 @@ class Job:
     stills: int
     policy: str
     weights: str
+
+    @property
+    def path(self) -> Path:
+        """Where the shard goes."""
+        kind = "stills" if self.stills else "own" if self.policy else "episodes"
+        return self.out / f"shard_{self.seeds[0]:08d}_{kind}.npz"
 
 
 def _work(job: Job) -> tuple[int, int, int]:
@@ -160,7 +165,7 @@ def _work(job: Job) -> tuple[int, int, int]:
             continue
         add_episode(columns, instructions, episode, rig.instruction, seed, family)
         kept += 1
-    save_shard(job.out / f"shard_{job.shard:05d}.npz", columns, instructions)
+    save_shard(job.path, columns, instructions)
     return len(job.seeds), kept, sum(len(a) for a in columns["step"])
 
 
@@ -215,23 +220,25 @@ def generate(
 ) -> dict[str, float]:  # fmt: skip
     """Generate `episodes` demonstrations with seeds seed0, seed0 + 1, … into shards; families take turns.
 
+    Shards that lie there already are kept: an interrupted run goes on.
+
     Args:
         stills: Greater than 0: each seed gives that many labelled single states instead of an episode.
         policy: Name of a preset that acts instead of the expert, who only labels.
         weights: Weight file for it, instead of the preset's.
 
     Returns:
-        Counts: episodes tried and kept, frames, seconds.
+        Counts of this run: episodes tried and kept, frames, seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
     per_shard = 512 if stills else 16
     jobs = [
         Job(
-            seed0 // per_shard + i, tuple(range(k, min(k + per_shard, seed0 + episodes))), contract, split, out,
-            stills, policy, weights,
+            tuple(range(k, min(k + per_shard, seed0 + episodes))), contract, split, out, stills, policy, weights,
         )
-        for i, k in enumerate(range(seed0, seed0 + episodes, per_shard))
+        for k in range(seed0, seed0 + episodes, per_shard)
     ]  # fmt: skip
+    jobs = [job for job in jobs if not job.path.is_file()]
     begin, tried, kept, frames = time.monotonic(), 0, 0, 0
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for a, b, c in pool.imap_unordered(_work, jobs):

@@ -1,51 +1,97 @@
-"""`vla train`: the shipped weights from nothing: demonstrations by the scripted experts, then training, seeded."""
+"""`vla train`: weights from nothing: demonstrations by the scripted experts, training, own experience; seeded.
+
+Goes through the recipe in the policy's preset. Needs no ROS. What is finished stays: started again with the same
+`--out`, it goes on where it was interrupted.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
+import math
+import shutil
+import time
 from pathlib import Path
 
 from vla_bringup import machine
 from vla_bringup.graph import GraphOptions
 from vla_bringup.results import save
+from vla_core.errors import ConfigError
+from vla_policy.core.preset import load_preset
+from vla_policy.training.recipe import Make, Train, read_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla train`."""
     parser.add_argument("--policy", default=GraphOptions.describe()["policy"][0], help="policy preset")
     parser.add_argument("--suite", default="tabletop", choices=("tabletop",), help="what to learn")
-    parser.add_argument("--episodes", type=int, default=6000, help="demonstrations to try (default 6000)")
-    parser.add_argument("--data", type=Path, help="folder of demonstrations; made there when empty (default OUT/data)")
-    parser.add_argument("--minutes", type=float, default=480.0, help="bound on training (default 480)")
+    parser.add_argument("--data", type=Path, help="folder of demonstrations (default OUT/data)")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the recipe's sizes; 0.01 is a quick trial")
     parser.add_argument("--workers", type=int, default=2, help="processes that make demonstrations (default 2)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make demonstrations where there are none, then train; 0 when a weight file was written.
+    """Follow the recipe; 0 when its last step is done and OUT/<policy>.safetensors written.
 
     Raises:
-        VlaError: an unknown policy or broken data.
+        VlaError: an unknown policy, one without a recipe, or broken data.
     """
-    from vla_policy.core.preset import load_preset
-    from vla_policy.training.__main__ import main as train
-    from vla_sim.generate import generate
+    begin = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{(time.monotonic() - begin) / 60:6.1f} min] {text}", flush=True)
 
     preset = load_preset(args.policy)
+    recipe = read_recipe(preset, args.scale)
     data = args.data or args.out / "data"
-    if not any(data.glob("shard_*.npz")):
-        data.mkdir(parents=True, exist_ok=True)
-        counts = generate(data, args.episodes, preset.contract, workers=args.workers)
-        print(f"demonstrations: {counts}", flush=True)
-    code = train(["--data", str(data), "--out", str(args.out), "--policy", args.policy, "--minutes", str(args.minutes)])
-    if code:
-        return code
-    figures = json.loads((args.out / "result.json").read_text(encoding="utf-8"))
-    weights = sorted(args.out.glob("*.safetensors"))
-    result = {"success": bool(weights), "weights": [path.name for path in weights], "figures": figures}
+    weights: Path | None = None
+    figures: dict[str, object] = {}
+    for number, step in enumerate(recipe, 1):
+        if isinstance(step, Make):
+            say(f"step {number}/{len(recipe)}: {step.count} {step.make.replace('_', ' ')}, seeds from {step.seed}")
+            _make(step, preset.contract, data, args, weights)
+        else:
+            name = f"step_{number}_{step.train}"
+            say(f"step {number}/{len(recipe)}: stage {step.train}, {step.steps} steps")
+            weights, figures[name] = _train(step, args.out / name, data, args, weights)
+    if weights is None:
+        say("the recipe has no training step: demonstrations only")
+        return 1
+    target = args.out / f"{preset.name}.safetensors"
+    shutil.copyfile(weights, target)
+    result = {"success": True, "weights": target.name, "minutes": (time.monotonic() - begin) / 60, "figures": figures}
     save(args.out, "result", result | {"revision": machine.revision(), "machine": machine.describe()})
-    print(
-        f"wrote {', '.join(str(path) for path in weights) or 'no weights'}", file=sys.stdout if weights else sys.stderr
-    )
-    return 0 if weights else 1
+    say(f"wrote {target}; to score it: copy it to where the preset's `weights` points, then ./vla eval")
+    return 0
+
+
+def _make(step: Make, contract: str, data: Path, args: argparse.Namespace, weights: Path | None) -> None:
+    from vla_sim.generate import generate
+
+    own = step.make == "own_episodes"
+    if own and weights is None:
+        raise ConfigError("own episodes before any training", "a training step above them", "mend the recipe")
+    generate(
+        data, step.count, contract, seed0=step.seed, workers=args.workers,
+        stills=2 if step.make == "stills" else 0,
+        policy=args.policy if own else "", weights=str(weights) if own else "",
+    )  # fmt: skip
+
+
+def _train(
+    step: Train, out: Path, data: Path, args: argparse.Namespace, weights: Path | None
+) -> tuple[Path, dict[str, object]]:
+    """Train one stage in its own folder, or take what lies there from an earlier run; weights and figures."""
+    from vla_policy.training.session import Options, Session
+
+    finished = out / "result.json"
+    if not finished.is_file():
+        options = Options(
+            data=data, out=out, preset=args.policy, minutes={}, steps={step.train: step.steps}, init=weights,
+            device=args.device, learning_rate=step.learning_rate,
+        )  # fmt: skip
+        found = Session(options).run(step.train)
+        save(out, "result", {name: value if math.isfinite(value) else None for name, value in found.items()})
+    figures: dict[str, object] = json.loads(finished.read_text(encoding="utf-8"))
+    return next(out.glob("*.safetensors")), figures

@@ -16,7 +16,7 @@ STAGES = ("joint", "expert")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; 0 when a weight file was written, 2 on a mistake that the message explains."""
+    """Train; 0 when a weight file was written, 2 on a mistake that the message explains, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="vla_policy.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with shard_*.npz")
     parser.add_argument(
@@ -53,6 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     except VlaError as error:
         print(f"ERROR {error.code}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the checkpoint", file=sys.stderr)
+        return 130
     (chosen.out / "result.json").write_text(json.dumps(figures, indent=1))
     return 0
 

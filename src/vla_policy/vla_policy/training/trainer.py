@@ -90,7 +90,12 @@ class Loop:
             self._resume()
 
     def run(self) -> None:
-        """Train until a bound is reached, or until SIGINT or SIGTERM; then save."""
+        """Train until a bound is reached, then save and judge.
+
+        Raises:
+            KeyboardInterrupt: SIGINT or SIGTERM came; the checkpoint is written, and the next run goes on from it.
+            WeightsError: a gradient that isn't finite.
+        """
         config = self.config
         previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         sums: dict[str, float] = {}
@@ -132,6 +137,8 @@ class Loop:
         for number, handler in previous.items():
             signal.signal(number, handler)
         self.save()
+        if self.stop:
+            raise KeyboardInterrupt
         self.evaluate()
 
     def fraction(self) -> float:

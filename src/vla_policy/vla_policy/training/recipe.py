@@ -1,0 +1,78 @@
+"""What `vla train` does, step after step: the `training: recipe` of a preset as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vla_core.errors import ConfigError
+from vla_policy.core.preset import Preset, parse
+
+SOURCES = ("episodes", "stills", "own_episodes")
+STAGES = ("joint", "expert")
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """Demonstrations to add.
+
+    Attributes:
+        make: 'episodes' (the expert acts, disturbed), 'stills' (two labelled states per table) or 'own_episodes' (the
+            newest weights act, the expert labels: DAgger).
+        count: Seeds to play.
+        seed: First one.
+    """
+
+    make: str
+    count: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """A stage to train, from the newest weights where there are some.
+
+    Attributes:
+        train: Name of the stage.
+        steps: Optimiser steps.
+        learning_rate: Peak, instead of the stage's own; 0: the stage's own.
+    """
+
+    train: str
+    steps: int
+    learning_rate: float = 0.0
+
+
+Step = Make | Train
+
+
+def read_recipe(preset: Preset, scale: float = 1.0) -> list[Step]:
+    """Steps of a preset's recipe.
+
+    Args:
+        preset: Whose `training: recipe` to read.
+        scale: Factor on all counts and steps, > 0.
+
+    Raises:
+        ConfigError: there is no recipe, a step is neither of the two kinds, or a name or number makes no sense.
+    """
+    if scale <= 0.0:
+        raise ConfigError(f"scale {scale}", "a number above 0", "give --scale 1 for the whole recipe")
+    lines = preset.training.get("recipe") or []
+    if not isinstance(lines, list) or not lines:
+        raise ConfigError(f"policy '{preset.name}' without training: recipe", "a list of steps", "write it there")
+    return [_step(line, f"{preset.name}.yaml: recipe: step {k}", scale) for k, line in enumerate(lines, 1)]
+
+
+def _step(line: Any, where: str, scale: float) -> Step:
+    step: Step = parse(Make, line, where) if isinstance(line, dict) and "make" in line else parse(Train, line, where)
+    if isinstance(step, Make):
+        _check(step.make in SOURCES and step.count > 0, f"{where}: {line}", f"make: {' | '.join(SOURCES)}, count > 0")
+        return replace(step, count=max(1, round(scale * step.count)))
+    _check(step.train in STAGES and step.steps > 0, f"{where}: {line}", f"train: {' | '.join(STAGES)}, steps > 0")
+    return replace(step, steps=max(1, round(scale * step.steps)))
+
+
+def _check(holds: bool, got: str, expected: str) -> None:
+    if not holds:
+        raise ConfigError(got, expected, "mend the preset")
