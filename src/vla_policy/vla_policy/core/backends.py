@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.types import Float32, UInt8
+from vla_policy.core import flow
 from vla_policy.core.blocks.language import Reading
 from vla_policy.core.models.keypoint_flow import KeypointFlow
 from vla_policy.core.text import Text
@@ -83,17 +84,17 @@ class Encode(nn.Module):
 
 
 class Decode(nn.Module):
-    """Second graph: all Euler steps unrolled, or the one pass of the regression head."""
+    """Second graph, run once per Euler step: the velocity of noisy actions; or the one pass of the regression head."""
 
-    def __init__(self, model: KeypointFlow, decoding: Decoding) -> None:
+    def __init__(self, model: KeypointFlow, head: str) -> None:
         super().__init__()
-        self.model, self.decoding = model, decoding
+        self.model, self.head = model, head
 
-    def forward(self, keys_values: Tensor, noise: Tensor) -> Tensor:
-        """Chunk (B,T,D)."""
-        if self.decoding.head == "l1":
-            return self.model.regress(keys_values) + 0.0 * noise
-        return self.model.sample(keys_values, noise, self.decoding.steps)
+    def forward(self, actions: Tensor, time: Tensor, keys_values: Tensor) -> Tensor:
+        """Velocity (B,T,D) in normalised units; for head 'l1' the chunk (B,T,D) in physical units."""
+        if self.head == "l1":
+            return self.model.regress(keys_values) + 0.0 * actions * time
+        return self.model.head.velocity(actions, time, keys_values)
 
 
 def _reading(model: KeypointFlow, text: Text) -> Reading:
@@ -109,8 +110,7 @@ class TorchBackend:
     def __init__(self, model: KeypointFlow, decoding: Decoding) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = model.to(device).eval().requires_grad_(False)
-        self._encode, self._decode = Encode(self.model), Decode(self.model, decoding)
-        self._device = device
+        self._encode, self._decoding, self._device = Encode(self.model), decoding, device
 
     def read(self, text: Text) -> Reading:
         """See Backend."""
@@ -121,7 +121,10 @@ class TorchBackend:
         """See Backend; waits for the GPU, so that a measured time means something."""
         rgb_, state_, noise_ = (torch.tensor(array[None], device=self._device) for array in (rgb, state, noise))
         keys_values, *rest = self._encode(rgb_, *reading, state_)
-        chunk = self._decode(keys_values, noise_)
+        if self._decoding.head == "l1":
+            chunk = self.model.regress(keys_values)
+        else:
+            chunk = self.model.sample(keys_values, noise_, self._decoding.steps)
         return Inference(*(part[0].float().cpu().numpy() for part in (chunk, *rest)))
 
 
@@ -140,11 +143,11 @@ class OpenVinoBackend:
         )
         image = torch.zeros(1, sizes.views, sizes.image, sizes.image, 3, dtype=torch.uint8)
         inputs = (image, *reading, torch.zeros(1, sizes.state))
-        noise = torch.zeros(1, sizes.horizon, sizes.action_width)
-        encode, decode = Encode(self.model), Decode(self.model, decoding)
+        actions, time = torch.zeros(1, sizes.horizon, sizes.action_width), torch.zeros(1)
+        encode, decode = Encode(self.model), Decode(self.model, decoding.head)
         with torch.no_grad():
             keys_values = encode(*inputs)[0]
-            graphs = [(encode, inputs), (decode, (keys_values, noise))]
+            graphs = [(encode, inputs), (decode, (actions, time, keys_values))]
             traced = [torch.jit.trace(graph, example, check_trace=False) for graph, example in graphs]  # type: ignore[no-untyped-call]
         converted = [ov.convert_model(t, example_input=example) for t, (_, example) in zip(traced, graphs, strict=True)]
         for graph, (_, example) in zip(converted, graphs, strict=True):
@@ -152,6 +155,7 @@ class OpenVinoBackend:
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
         core = ov.Core()
         self._encode, self._decode = (core.compile_model(g, "CPU", options).create_infer_request() for g in converted)
+        self._decoding = decoding
 
     def read(self, text: Text) -> Reading:
         """See Backend."""
@@ -162,8 +166,19 @@ class OpenVinoBackend:
         words = [part.numpy() for part in reading]
         first: Any = self._encode.infer([rgb[None], *words, state[None]])
         parts = [first[i] for i in range(6)]
-        chunk: Any = self._decode.infer([parts[0], noise[None]])
-        return Inference(*(np.array(part[0], np.float32) for part in (chunk[0], *parts[1:])))
+        chunk = self._draw(torch.from_numpy(noise[None]), parts[0]).numpy()
+        return Inference(*(np.array(part[0], np.float32) for part in (chunk, *parts[1:])))
+
+    def _draw(self, noise: Tensor, keys_values: Float32) -> Tensor:
+        """From noise (1,T,D) to a chunk (1,T,D) in physical units."""
+
+        def run(actions: Tensor, time: Tensor) -> Tensor:
+            out: Float32 = self._decode.infer([actions.numpy(), time.numpy(), keys_values])[0]
+            return torch.from_numpy(out)
+
+        if self._decoding.head == "l1":
+            return run(noise, torch.zeros(1))
+        return flow.integrate(run, noise, self._decoding.steps) * self.model.action_std + self.model.action_mean
 
 
 BACKENDS: dict[str, Callable[[KeypointFlow, Decoding], Backend]] = {"openvino": OpenVinoBackend, "torch": TorchBackend}
