@@ -148,7 +148,6 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Peers, str]]:
     rclpy.try_shutdown()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find_chromium() is None, reason="needs the Debian package chromium: apt-get install chromium")
 def test_a_person_types_an_instruction_and_presses_stop(served: tuple[Peers, str]) -> None:
     peers, url = served
