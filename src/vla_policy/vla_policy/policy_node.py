@@ -50,7 +50,8 @@ class PolicyNode(LifecycleNode):
     def configure(self) -> None:
         self._contract = load_contract(self._p.contract)
         self._frame = load_yaml(config_path("robots", self._contract.robot))["base_frame"]
-        policy = load_policy(self._wanted, self._contract, self._p.backend)
+        self._running = self._wanted
+        policy = load_policy(self._running, self._contract, self._p.backend)
         period_s, seed = self._p.replan_period_s, self._p.seed
         self._replanner = Replanner(policy, self._contract, period_s, seed, self._publish, self._refuse)
 
@@ -88,20 +89,18 @@ class PolicyNode(LifecycleNode):
         """Load what `policy` asks for in the background; when it can't be loaded, take the parameter back."""
         if not self.active or (self._loader is not None and self._loader.is_alive()):
             return
-        running = self._replanner.policy.name
         if self._loader is not None:
             self._loader = None
-            if self._wanted != running:
-                self.set_parameters([Parameter("policy", value=running)])
-            return
-        if self._wanted != running:
+            if self._change_error:
+                self.set_parameters([Parameter("policy", value=self._running)])
+        elif self._wanted != self._running:
             self._loader = threading.Thread(target=self._load, args=(self._wanted,), name="loader", daemon=True)
             self._loader.start()
 
     def _load(self, preset: str) -> None:
         try:
             self._replanner.replace(load_policy(preset, self._contract, self._p.backend))
-            self._change_error = ""
+            self._running, self._change_error = preset, ""
             self.get_logger().info(f"policy is now '{preset}'")
         except VlaError as error:
             self._change_error = f"policy '{preset}' not loaded: {error}"

@@ -1,0 +1,118 @@
+"""The policy as the node meets it: it answers what fits, the same on every backend, and refuses the rest in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_demonstrations import observation
+
+from vla_core.contract import Contract, load_contract
+from vla_core.errors import ConfigError, ObservationError, PolicyError, UnknownNameError, UnknownObjectError
+from vla_policy.core.backends import Decoding
+from vla_policy.core.keypoint_policy import KeypointPolicy
+from vla_policy.core.policy import Policy, load_policy
+
+
+@pytest.fixture(scope="module")
+def weights(trained: Path) -> str:
+    return str(trained / "toy_flow.safetensors")
+
+
+@pytest.fixture(scope="module")
+def policy(preset_file: Path, contract: Contract, weights: str) -> Policy:
+    return load_policy(str(preset_file), contract, "torch", weights)
+
+
+def test_a_chunk_is_whole_and_in_the_contracts_units(policy: Policy, contract: Contract) -> None:
+    out = policy.predict(observation(contract), 0)
+    assert out.actions.shape == (contract.horizon, len(contract.action_names)) and out.actions.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(out.actions[:, 3:7], axis=1), 1.0, atol=1e-5)
+    assert np.all((out.actions[:, 7] >= 0) & (out.actions[:, 7] <= 1)) and 0 <= out.success_estimate <= 1
+    assert out.roles is not None and out.roles.uv.shape[0] == len(contract.cameras)
+
+
+def test_the_seed_decides_the_noise_and_nothing_else_does(policy: Policy, contract: Contract) -> None:
+    first = policy.predict(observation(contract), 1).actions
+    other = policy.predict(observation(contract), 2).actions
+    policy.predict(observation(contract, 5, "lift the blue cube"), 3)  # leaves nothing behind
+    np.testing.assert_array_equal(policy.predict(observation(contract), 1).actions, first)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("head", ["flow", "l1"])
+def test_openvino_answers_like_torch(
+    preset_file: Path, contract: Contract, weights: str, head: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "variant.yaml"
+    path.write_text(preset_file.read_text(encoding="utf-8").replace("head: flow\n", f"head: {head}\n"), "utf-8")
+    one, other = (load_policy(str(path), contract, backend, weights) for backend in ("torch", "openvino"))
+    for seed in range(3):
+        seen = observation(contract, seed)
+        expected, found = one.predict(seen, seed), other.predict(seen, seed)
+        np.testing.assert_allclose(found.actions, expected.actions, atol=2e-3)
+        assert found.success_estimate == pytest.approx(expected.success_estimate, abs=1e-2)
+    assert isinstance(one, KeypointPolicy)
+    assert np.array_equal(one.predict(seen, 0).actions, one.predict(seen, 1).actions) == (head == "l1")
+
+
+def _broken(contract: Contract) -> dict[str, tuple[dict[str, Any], str]]:
+    state = np.zeros(len(contract.state_names), np.float32)
+    views = len(contract.cameras)
+    return {
+        "another contract": ({"contract_hash": "0" * 16}, "start all nodes with one contract"),
+        "another order of views": ({"view_names": contract.view_names[::-1]}, "views"),
+        "another size": ({"rgb": np.zeros((views, 16, 16, 3), np.uint8)}, "uint8"),
+        "another type": ({"rgb": np.zeros((views, 32, 32, 3), np.float32)}, "uint8"),
+        "a blind camera": ({"view_valid": np.arange(views) > 0}, f"no fresh image of {contract.view_names[0]}"),
+        "other joint names": ({"state_names": ("knee", *contract.state_names[1:])}, "knee"),
+        "too few numbers": ({"state": state[:-1]}, "shape"),
+        "NaN": ({"state": np.full_like(state, np.nan)}, "NaN or infinity"),
+        "no instruction": ({"instruction": "  "}, "no instruction"),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(_broken(load_contract("tabletop_panda"))))
+def test_observations_that_do_not_fit_are_refused(policy: Policy, contract: Contract, name: str) -> None:
+    changes, says = _broken(contract)[name]
+    with pytest.raises(ObservationError, match=r"got .*; expected .*; fix: ") as error:
+        policy.predict(observation(contract, **changes), 0)
+    assert says in str(error.value)
+
+
+def test_what_was_never_taught_is_named(policy: Policy, contract: Contract) -> None:
+    with pytest.raises(UnknownObjectError, match=r"banana.*red cube"):
+        policy.predict(observation(contract, instruction="pick up the banana"), 0)
+
+
+def test_a_model_that_breaks_is_refused(policy: Policy, contract: Contract) -> None:
+    class Broken:
+        def __init__(self, backend: Any) -> None:
+            self.read = backend.read
+            self._backend = backend
+
+        def infer(self, *arguments: Any) -> Any:
+            return self._backend.infer(*arguments)._replace(chunk=np.full((9, 7), np.nan, np.float32))
+
+    assert isinstance(policy, KeypointPolicy)
+    broken = KeypointPolicy("broken", contract, Broken(policy.backend), policy.vocabulary, 32)
+    with pytest.raises(PolicyError, match="chunk with NaN"):
+        broken.predict(observation(contract), 0)
+
+
+def test_names_that_do_not_exist_list_those_that_do(preset_file: Path, contract: Contract, weights: str) -> None:
+    with pytest.raises(UnknownNameError, match="tabletop_flow"):
+        load_policy("gpt", contract)
+    with pytest.raises(UnknownNameError, match="auto, openvino, torch"):
+        load_policy(str(preset_file), contract, "tpu", weights)
+    with pytest.raises(ConfigError, match="at least 1 step"):
+        Decoding("flow", 0).check()
+
+
+def test_weights_of_another_contract_are_refused(preset_file: Path, contract: Contract, weights: str) -> None:
+    other = load_contract("tabletop_panda")
+    with pytest.raises(PolicyError, match=f"{contract.hash}.*{other.hash}"):
+        load_policy(str(preset_file), replace(other), "torch", weights)
