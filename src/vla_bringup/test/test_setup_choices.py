@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vla_bringup.setup.interfaces import colcon_arguments, message_packages
-from vla_bringup.setup.interpreter import Interpreter, candidates, choose
+from vla_bringup.setup.interpreter import SUPPORTED, Interpreter, candidates, choose
 from vla_bringup.setup.ros import RosInstallation, find_installation
 from vla_bringup.setup.system import missing_drawing, missing_tools, require_tools
 from vla_core.errors import SetupError
@@ -30,6 +30,14 @@ def test_an_incomplete_or_broken_interpreter_is_passed_over() -> None:
 
 def test_ros_decides_the_version() -> None:
     assert choose(list(FOUND), ("3.12",), FOUND.get).version == "3.12"
+
+
+def test_310_is_used_where_there_is_nothing_newer() -> None:
+    """It is Humble's Python, and its packages are the oldest."""
+    old = Interpreter("/a/python3.10", "3.10", True, True)
+    found = {**FOUND, "/a/python3.10": old}
+    assert choose(["/a/python3.10", "/a/python3.12"], ask=found.get).version == "3.12"
+    assert choose(["/a/python3.10"], ask=found.get) == old
 
 
 def test_incomplete_python_names_the_debian_package() -> None:
@@ -68,6 +76,15 @@ def _fake_ros(tmp_path: Path) -> dict[str, str]:
 def test_sourced_ros_is_found_with_its_python(tmp_path: Path) -> None:
     ros = find_installation(_fake_ros(tmp_path), tmp_path / "checkout")
     assert ros == RosInstallation("jazzy", (tmp_path / "opt" / "ros" / "jazzy",), "3.12")
+
+
+def test_humble_is_found_where_debian_puts_modules(tmp_path: Path) -> None:
+    prefix = tmp_path / "opt" / "ros" / "humble"
+    (prefix / "local" / "lib" / "python3.10" / "dist-packages" / "rclpy").mkdir(parents=True)
+    environ = {"ROS_DISTRO": "humble", "AMENT_PREFIX_PATH": str(prefix)}
+    ros = find_installation(environ, tmp_path / "checkout")
+    assert ros == RosInstallation("humble", (prefix,), "3.10")
+    assert ros.python in SUPPORTED
 
 
 def test_our_own_wheels_are_no_installation(tmp_path: Path) -> None:

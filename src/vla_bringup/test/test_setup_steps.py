@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
 from vla_bringup import cli
 from vla_bringup.setup import environment, lock, wheels
@@ -19,6 +20,7 @@ from vla_bringup.setup.stamp import Stamps, fingerprint
 from vla_core.errors import SetupError
 
 ROOT = Path(__file__).resolve().parents[3]
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 @pytest.fixture
@@ -101,12 +103,11 @@ def test_fingerprint_keeps_parts_apart() -> None:
 
 def test_a_moved_virtual_environment_is_not_used(checkout: Checkout) -> None:
     settings = checkout.venv / "pyvenv.cfg"
-    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     settings.write_text(f"include-system-site-packages = false\ncommand = python -m venv {checkout.venv}\n")
-    assert usable_venv(checkout, (version,))
+    assert usable_venv(checkout, (PYTHON,))
     assert not usable_venv(checkout, ("3.9",))
     settings.write_text("include-system-site-packages = false\ncommand = python -m venv /elsewhere/.venv\n")
-    assert not usable_venv(checkout, (version,))
+    assert not usable_venv(checkout, (PYTHON,))
 
 
 def test_repair_points_baked_paths_here_and_is_idempotent(tmp_path: Path) -> None:
@@ -191,10 +192,11 @@ def test_telling_line() -> None:
     assert telling_line([]) == "it printed nothing"
 
 
-def test_locks_pin_everything_listed_and_nothing_twice() -> None:
+@pytest.mark.parametrize("half", wheels.HALVES)
+def test_locks_pin_everything_listed_and_nothing_twice(half: str) -> None:
     pinned: list[str] = []
     for kind in lock.ORDER:
-        pins = wheels.pins(ROOT / "requirements" / f"{kind}.txt")
+        pins = wheels.pins(ROOT / "requirements" / f"{kind}.txt", half)
         assert all(pin.count("==") == 1 for pin in pins)
         pinned += [pin.partition("==")[0] for pin in pins]
         assert {name.lower() for name in lock.wanted(ROOT / "requirements" / f"{kind}.in")} <= set(pinned)
@@ -203,9 +205,44 @@ def test_locks_pin_everything_listed_and_nothing_twice() -> None:
 
 def test_installed_versions_are_the_locked_ones() -> None:
     """Regenerating the locks from this environment changes nothing in the list that the stack imports."""
-    pins = wheels.pins(ROOT / "requirements" / "stack.txt")
+    pins = wheels.pins(ROOT / "requirements" / "stack.txt", wheels.half_of(PYTHON))
     found = lock.closure(lock.wanted(ROOT / "requirements" / "stack.in"))
     assert sorted(f"{name}=={version}" for name, version in found.items()) == sorted(pins)
+
+
+def test_locks_of_one_python_are_written_without_touching_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "stack.txt"
+    lock.rewrite(path, "later", {"numpy": "2.4.6", "pin": "4.1.0"})
+    old = {"numpy": "2.2.6", "pin": "4.1.0", "tomli": "2.5.0"}
+    lock.rewrite(path, "3.10", old)
+    assert path.read_text().splitlines()[1:] == [
+        'numpy==2.2.6; python_version < "3.11"',
+        'numpy==2.4.6; python_version >= "3.11"',
+        "pin==4.1.0",
+        'tomli==2.5.0; python_version < "3.11"',
+    ]
+    lock.rewrite(path, "later", {"numpy": "2.5.0", "pin": "4.2.0"})
+    assert wheels.pins(path, "3.10") == [f"{name}=={version}" for name, version in old.items()]
+    assert wheels.pins(path, "later") == ["numpy==2.5.0", "pin==4.2.0"]
+
+
+@pytest.mark.parametrize("half", wheels.HALVES)
+def test_shipped_locks_are_in_the_form_that_is_written(half: str, tmp_path: Path) -> None:
+    for kind in lock.ORDER:
+        shipped = ROOT / "requirements" / f"{kind}.txt"
+        copy = tmp_path / shipped.name
+        copy.write_bytes(shipped.read_bytes())
+        lock.rewrite(copy, half, dict(pin.split("==") for pin in wheels.pins(shipped, half)))
+        assert copy.read_text() == shipped.read_text()
+
+
+def test_the_half_of_a_lock_follows_the_python() -> None:
+    assert [wheels.half_of(python) for python in ("3.10", "3.11", "3.13")] == ["3.10", "later", "later"]
+    markers = {half: Marker(mark) for half, mark in wheels.HALVES.items()}
+    for python in ("3.10", "3.11", "3.12", "3.13"):
+        assert [half for half, mark in markers.items() if mark.evaluate({"python_version": python})] == [
+            wheels.half_of(python)
+        ]
 
 
 def test_help_lists_exactly_the_commands_that_exist() -> None:

@@ -32,8 +32,8 @@ def colcon_arguments(src: Path, ros: RosInstallation | None, python: Path) -> li
     links = ["--symlink-install"] if ros else []
     return [
         "build", "--base-paths", "src", *links, "--packages-select", *names,
-        "--cmake-args", f"-DPython3_EXECUTABLE={python}", "-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release",
-        "--no-warn-unused-cli",
+        "--cmake-args", f"-DPython3_EXECUTABLE={python}", f"-DPYTHON_EXECUTABLE={python}",  # the latter for Humble
+        "-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release", "--no-warn-unused-cli",
     ]  # fmt: skip
 
 

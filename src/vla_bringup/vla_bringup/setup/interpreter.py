@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vla_core.errors import SetupError
 
-SUPPORTED = ("3.11", "3.12", "3.13")
+SUPPORTED = ("3.11", "3.12", "3.13", "3.10")  # in order of preference
 PROBE = (
     "import importlib.util as u, json, os, sys, sysconfig;"
     "print(json.dumps([sys.executable, '%d.%d' % sys.version_info[:2], u.find_spec('ensurepip') is not None,"

@@ -170,7 +170,7 @@ def ensure_venv(checkout: Checkout, environ: Mapping[str, str], child: Mapping[s
         raise SetupError(
             f"ROS 2 {checkout.ros.distro} on Python {checkout.ros.python}",
             f"Python {', '.join(interpreter.SUPPORTED)}",
-            "use ROS 2 Jazzy or later, or unset ROS_DISTRO to use the wheels",
+            "use ROS 2 Humble, Jazzy or Kilted, or unset ROS_DISTRO to use the wheels",
         )
     if usable_venv(checkout, wanted):
         return

@@ -12,10 +12,22 @@ INCLUDE = re.compile(r'/[^";]*/cp3\d+-cp3\d+/include/python3\.\d+')
 NUMPY_INCLUDE = re.compile(r'/[^";]*/cp3\d+-cp3\d+/lib/[^";]*/numpy/_core/include')
 
 
-def pins(lock: Path) -> list[str]:
-    """The `name==version` lines of a lock file."""
-    lines = (line.partition("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line]
+# The two halves of a lock, as its lines are marked; a line without a mark belongs to both. Python 3.10, which ROS 2
+# Humble has, must do with older versions of some packages.
+HALVES = {"3.10": 'python_version < "3.11"', "later": 'python_version >= "3.11"'}
+
+
+def half_of(python: str) -> str:
+    """Key of HALVES for a Python version, e.g. '3.12' → 'later'."""
+    return python if python in HALVES else "later"
+
+
+def pins(lock: Path, half: str) -> list[str]:
+    """The `name==version` pins of one half of a lock file; none where there is no file yet."""
+    if not lock.is_file():
+        return []
+    lines = (line.partition("#")[0].partition(";") for line in lock.read_text(encoding="utf-8").splitlines())
+    return [pin.strip() for pin, _, mark in lines if pin.strip() and mark.strip() in ("", HALVES[half])]
 
 
 def install(python: Path, locks: list[Path], environ: Mapping[str, str], root: Path, progress: Progress) -> None:
@@ -24,7 +36,9 @@ def install(python: Path, locks: list[Path], environ: Mapping[str, str], root: P
     Raises:
         SetupError: pip failed.
     """
-    total = sum(len(pins(lock)) for lock in locks)
+    site_packages = next((python.parent.parent / "lib").glob("python3.*/site-packages"))
+    pinned = [pin for lock in locks for pin in pins(lock, half_of(site_packages.parent.name.removeprefix("python")))]
+    total = len(pinned)
     seen = 0
 
     def on_line(line: str) -> str | None:
@@ -37,14 +51,13 @@ def install(python: Path, locks: list[Path], environ: Mapping[str, str], root: P
 
     options = ["--no-deps", "--no-input", "--no-compile", "--progress-bar=off", "--disable-pip-version-check"]
     requirements = [f"--requirement={lock}" for lock in locks]
-    command = [str(python), "-m", "pip", "install", "--root-user-action=ignore", *options, *requirements]
-    progress.run(command, environ, root, on_line)
-    site_packages = next((python.parent.parent / "lib").glob("python3.*/site-packages"))
+    environ = {**environ, "PIP_ROOT_USER_ACTION": "ignore"}  # Ubuntu 22.04's pip doesn't know it as an option
+    progress.run([str(python), "-m", "pip", "install", *options, *requirements], environ, root, on_line)
     if is_cuda_build(site_packages):
         progress.warn("this package index serves torch's CUDA build: fetching its libraries, some gigabytes")
-        torch = next(pin for lock in locks for pin in pins(lock) if pin.startswith("torch=="))
+        torch = next(pin for pin in pinned if pin.startswith("torch=="))
         constraints = [f"--constraint={lock}" for lock in locks]
-        command = [str(python), "-m", "pip", "install", "--root-user-action=ignore", *options[1:], torch, *constraints]
+        command = [str(python), "-m", "pip", "install", *options[1:], torch, *constraints]
         progress.run(command, environ, root, on_line)
 
 
