@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def table(command: str, rows: Sequence[Row]) -> dict[str, Any]:
         "command": command,
         "revision": machine.revision(),
         "machine": machine.describe(),
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
         "rows": [dict(row) for row in rows],
     }
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class LoopParameters:
     rt_priority: int
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+    def from_mapping(cls, values: Mapping[str, Any]) -> LoopParameters:
         """Take this class's fields out of `values`, which may hold more.
 
         Raises:

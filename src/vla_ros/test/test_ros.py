@@ -119,7 +119,12 @@ def test_bad_parameters_name_themselves_and_their_file(
     assert "config/probe.yaml" in str(caught.value)
 
 
-def test_live_changes_are_checked_and_announced(make: Callable[..., Node], schema: Path) -> None:
+@pytest.mark.parametrize("post_set", [True, False], ids=["post-set callback", "none, as in Humble"])
+def test_live_changes_are_checked_and_announced(
+    make: Callable[..., Node], schema: Path, monkeypatch: pytest.MonkeyPatch, post_set: bool
+) -> None:
+    if not post_set:
+        monkeypatch.delattr(Node, "add_post_set_parameters_callback", raising=False)
     node, seen = make(**GOOD), []
     values = parameters.declare(node, schema, on_change=lambda new: seen.append(new.rate_hz))
     results = node.set_parameters([Parameter("rate_hz", value=v) for v in (30.0, 99.0, float("nan"))])

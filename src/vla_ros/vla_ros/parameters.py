@@ -70,6 +70,8 @@ def declare(node: Node, schema_path: Path, on_change: Callable[[Parameters], Non
     source = values_file(schema_path)
     values = {name: _declare(node, spec, source) for name, spec in specs.items()}
 
+    post_set = getattr(node, "add_post_set_parameters_callback", None)
+
     def check(changes: list[Parameter]) -> SetParametersResult:
         try:
             for change in changes:
@@ -77,6 +79,8 @@ def declare(node: Node, schema_path: Path, on_change: Callable[[Parameters], Non
                     specs[change.name].check(change.value, "the value that is being set")
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        if post_set is None:  # Humble
+            apply(changes)
         return SetParametersResult(successful=True)
 
     def apply(changes: list[Parameter]) -> None:
@@ -86,7 +90,8 @@ def declare(node: Node, schema_path: Path, on_change: Callable[[Parameters], Non
             on_change(Parameters(values))
 
     node.add_on_set_parameters_callback(check)
-    node.add_post_set_parameters_callback(apply)
+    if post_set is not None:
+        post_set(apply)
     return Parameters(values)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import load_yaml, workspace_root
 
 GRIPPER_MODES = ("continuous", "binary")
 STRATEGIES = ("blend",)
+_T = TypeVar("_T", bound="_FromConfig")
 
 
 class _FromConfig:
@@ -20,7 +21,7 @@ class _FromConfig:
     NODE = ""
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+    def from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
         """Take this class's fields out of `values`, which may hold more.
 
         Raises:
@@ -43,7 +44,7 @@ class _FromConfig:
         return cls(**taken)
 
     @classmethod
-    def from_config(cls) -> Self:
+    def from_config(cls: type[_T]) -> _T:
         """Values of `config/control.yaml`.
 
         Raises:
