@@ -61,8 +61,11 @@ class Session:
         self._executor.add_node(self.node)
         self._check = check
         self._thread = threading.Thread(target=self._spin, name="session", daemon=True)
-        # one for all goals: each client hears the answers to all of them
+        # One client each for all calls. DDS finds each end by itself, and a server drops the answer to a client that it
+        # hasn't found yet: the older a client, the safer.
         self._mission = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
+        self._debug = {name: self.node.create_client(Trigger, f"sim_node/debug/{name}") for name in ("reset", "judge")}
+        self._parameters = {"sim_node": self.node.create_client(SetParameters, "sim_node/set_parameters")}
 
     def __enter__(self) -> Session:
         self._thread.start()
@@ -99,11 +102,12 @@ class Session:
             ConfigError: it refuses one.
             GraphError: it doesn't answer.
         """
-        client = self.node.create_client(SetParameters, f"{node}/set_parameters")
+        if node not in self._parameters:
+            self._parameters[node] = self.node.create_client(SetParameters, f"{node}/set_parameters")
         request = SetParameters.Request(
             parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
         )
-        response = self._call(client, request)
+        response = self._call(self._parameters[node], request)
         for name, result in zip(values, response.results, strict=True):
             if not result.successful:
                 raise ConfigError(f"{name}={values[name]!r} refused by {node}", result.reason, "give another value")
@@ -115,14 +119,14 @@ class Session:
             ConfigError: the simulator refuses.
         """
         self.set_parameters("sim_node", {"seed": seed, "instruction": instruction, "split": split, "family": family})
-        response = self._call(self.node.create_client(Trigger, "sim_node/debug/reset"), Trigger.Request())
+        response = self._call(self._debug["reset"], Trigger.Request())
         if not response.success:
             raise ConfigError("a refused reset", response.message, "ask for another scene")
         return str(response.message)
 
     def judge(self) -> dict[str, Any]:
         """Ground truth of the simulated world, `success` among it; never an input of the stack."""
-        response = self._call(self.node.create_client(Trigger, "sim_node/debug/judge"), Trigger.Request())
+        response = self._call(self._debug["judge"], Trigger.Request())
         truth: dict[str, Any] = json.loads(response.message)
         return truth
 
@@ -173,11 +177,8 @@ class Session:
         )
 
     def _call(self, client: Any, request: Any) -> Any:
-        try:
-            self.wait_until(client.service_is_ready, f"service {client.srv_name}")
-            return self._result(client.call_async(request), f"an answer from {client.srv_name}")
-        finally:
-            self.node.destroy_client(client)
+        self.wait_until(client.service_is_ready, f"service {client.srv_name}")
+        return self._result(client.call_async(request), f"an answer from {client.srv_name}")
 
     def _result(self, future: Future, what: str) -> Any:
         self.wait_until(future.done, what)

@@ -82,16 +82,17 @@ class WatchedGraph:
         options = self._graph.options
         try:
             self._stack.callback(self.runner.stop)
+            # before the nodes: they have met our clients long before the first call, whose answer would get lost else
+            self.session = Session(f"watch_{os.getpid()}", self._check, options.namespace)
+            self._stack.enter_context(self.session)
             self.runner.start(lambda node: self._say(f"ready: {node}"))
             self._spool = ImageSpool(self._out / "images.tmp")
             self._stack.callback(self._spool.close)
             self.latency = LatencyWatch(options.link)
             self._stack.callback(self.latency.close)
-            self.session = Session(f"watch_{os.getpid()}", self._check, options.namespace)
             contract, robot = load_contract(options.contract), load_yaml(config_path("robots", options.robot))
             cameras = contract.view_names if self._images else ()
             self.recorder = Recorder(self.session.node, cameras, str(robot["base_frame"]), self._spool)
-            self._stack.enter_context(self.session)
             self.session.wait_until(lambda: self.recording.clock_ns > 0, "/clock")
             if not options.namespace:
                 self.session.check_alone([node.name for node in self._graph.nodes])
