@@ -31,6 +31,6 @@ setup(
         *tree("../../config", "config"),
     ],
     install_requires=["setuptools"],
-    tests_require=["pytest"],
+    extras_require={"test": ["pytest"]},  # what makes `colcon test` run pytest
     zip_safe=False,
 )

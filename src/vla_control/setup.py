@@ -18,7 +18,7 @@ setup(
         ("share/" + PACKAGE, ["package.xml"]),
     ],
     install_requires=["setuptools"],
-    tests_require=["pytest"],
+    extras_require={"test": ["pytest"]},  # what makes `colcon test` run pytest
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -18,6 +18,6 @@ setup(
         ("share/" + PACKAGE, ["package.xml"]),
     ],
     install_requires=["setuptools"],
-    tests_require=["pytest"],
+    extras_require={"test": ["pytest"]},  # what makes `colcon test` run pytest
     zip_safe=False,
 )

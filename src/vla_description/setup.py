@@ -30,6 +30,6 @@ setup(
         *tree("robots", "robots"),
     ],
     install_requires=["setuptools"],
-    tests_require=["pytest"],
+    extras_require={"test": ["pytest"]},  # what makes `colcon test` run pytest
     zip_safe=False,
 )

@@ -30,7 +30,7 @@ setup(
         *tree("weights", "weights"),
     ],
     install_requires=["setuptools"],
-    tests_require=["pytest"],
+    extras_require={"test": ["pytest"]},  # what makes `colcon test` run pytest
     zip_safe=False,
     entry_points={
         "console_scripts": [

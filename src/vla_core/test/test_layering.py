@@ -108,6 +108,13 @@ def test_manifest_names_nothing_unused(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+def test_colcon_runs_pytest(package: str) -> None:
+    """Regression guard: setuptools drops `tests_require`, and `colcon test` then runs no test and reports success."""
+    setup = (SRC / package / "setup.py").read_text(encoding="utf-8")
+    assert 'extras_require={"test": ["pytest"]}' in setup and "tests_require" not in setup
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_entry_points_exist(package: str) -> None:
     """`ros2 run` and launch start nodes through setup.py's entry points."""
     setup = (SRC / package / "setup.py").read_text(encoding="utf-8")

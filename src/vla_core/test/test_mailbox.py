@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,18 @@ from vla_core.shared_memory import Mailbox, link_path
 
 RECORD = np.dtype([("number", np.int64), ("values", np.float64, 4096)], align=True)
 BOX = "box"
+WRITE_MANY = """
+import sys
+import numpy as np
+from vla_core.shared_memory import Mailbox, link_path
+link, name, count, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+record = np.dtype([("number", np.int64), ("values", np.float64, size)], align=True)
+box, made = Mailbox(link_path(link, name), record), np.zeros(1, record)
+for number in range(1, count + 1):
+    made["number"], made["values"] = number, number
+    box.write(made)
+box.close()
+"""
 
 
 @pytest.fixture
@@ -42,13 +55,6 @@ def record(number: int) -> np.ndarray:
     return made
 
 
-def write_many(link: str, count: int) -> None:
-    box = Mailbox(link_path(link, BOX), RECORD, create=False)
-    for number in range(1, count + 1):
-        box.write(record(number))
-    box.close()
-
-
 def test_round_trip(owner: Mailbox) -> None:
     reader, out = Mailbox(owner.path, RECORD), np.zeros(1, RECORD)
     assert reader.version == reader.read(out) == 0
@@ -62,17 +68,20 @@ def test_round_trip(owner: Mailbox) -> None:
 
 
 def test_no_reader_ever_sees_a_torn_record(owner: Mailbox, link: str) -> None:
-    """A second process writes 32 kB records as fast as it can."""
+    """A second process writes 32 kB records as fast as it can.
+
+    It is a script: what `multiprocessing` spawns can't import this file when colcon starts pytest in the package.
+    """
     count = 3000
     peer, seen = Peer(link, BOX, RECORD), 0
     assert peer.refresh()
-    writer = multiprocessing.get_context("spawn").Process(target=write_many, args=(link, count))
-    writer.start()
-    while peer.record["number"][0] < count and (writer.is_alive() or peer.poll()):
+    size = RECORD["values"].shape[0]
+    writer = subprocess.Popen([sys.executable, "-c", WRITE_MANY, link, BOX, str(count), str(size)])
+    while peer.record["number"][0] < count and (writer.poll() is None or peer.poll()):
         if peer.poll():
             seen += 1
             assert (peer.record["values"] == peer.record["number"][0]).all()
-    writer.join()
+    assert writer.wait() == 0
     peer.poll()
     assert peer.record["number"][0] == count and seen > 0
     peer.close()
