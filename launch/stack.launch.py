@@ -10,4 +10,4 @@ from vla_bringup.launch_files import including
 
 def generate_launch_description() -> LaunchDescription:
     """The stack's layers, each from its own launch file."""
-    return including(tuple(f"{name}.launch.py" for name in STACK_LAYERS))
+    return including(tuple(f"{name}.launch.py" for name in STACK_LAYERS), rviz=True)

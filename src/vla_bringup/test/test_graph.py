@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, tabletop_graph
-from vla_core.errors import UnknownNameError
+from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import load_yaml, workspace_root
 from vla_core.topics import TOPICS
 
@@ -62,6 +62,8 @@ def test_options_from_launch_texts() -> None:
         GraphOptions.parse({"sede": "7"})
     with pytest.raises(UnknownNameError, match="truth value 'maybe'"):
         GraphOptions.parse({"lockstep": "maybe"})
+    with pytest.raises(ConfigError, match="got seed:=three; expected a whole number"):
+        GraphOptions.parse({"seed": "three"})
 
 
 def test_every_option_reaches_a_node() -> None:

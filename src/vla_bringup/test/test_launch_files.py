@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,7 @@ def launch_api(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {
         "launch": ["LaunchDescription", "LaunchContext"],
         "launch.actions": ["DeclareLaunchArgument", "IncludeLaunchDescription", "OpaqueFunction", "Shutdown"],
+        "launch.conditions": ["IfCondition"],
         "launch.launch_description_sources": ["PythonLaunchDescriptionSource"],
         "launch.substitutions": [],
         "launch_ros": [],
@@ -91,6 +93,17 @@ def test_stack_launch_leaves_the_simulator_out() -> None:
     found, _ = nodes("stack", {"use_sim_time": "false"})
     assert {action.kw["package"] for action in found} & {"vla_sim"} == set()
     assert all(action.kw["parameters"][1]["use_sim_time"].args[0] is False for action in found)
+
+
+@pytest.mark.usefixtures("launch_api")
+def test_rviz_is_off_unless_asked_for() -> None:
+    path = workspace_root() / "launch" / "stack.launch.py"
+    actions = runpy.run_path(str(path))["generate_launch_description"]().args[0]
+    (argument,) = [a for a in actions if type(a).__name__ == "DeclareLaunchArgument" and a.args == ("rviz",)]
+    (window,) = [a for a in actions if type(a).__name__ == "Node"]
+    assert argument.kw["default_value"] == "false"
+    assert window.kw["condition"].args[0].args == ("rviz",)
+    assert Path(window.kw["arguments"][1]).is_file()
 
 
 @pytest.mark.usefixtures("launch_api")

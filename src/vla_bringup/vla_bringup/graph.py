@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from vla_core.errors import UnknownNameError
+from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path, workspace_root
 
 Scalar = bool | int | float | str
@@ -48,24 +48,29 @@ class GraphOptions:
 
         Raises:
             UnknownNameError: no such option, or no such truth value.
-            ValueError: not a whole number where one is needed.
+            ConfigError: not a whole number where one is needed.
         """
         known = cls.describe()
         values: dict[str, Any] = {}
         for name, text in texts.items():
             if name not in known:
                 raise UnknownNameError("option", name, known)
-            values[name] = _parse(text, known[name][0])
+            values[name] = _parse(name, text, known[name][0])
         return cls(**values)
 
 
-def _parse(text: str, like: Scalar) -> Scalar:
+def _parse(name: str, text: str, like: Scalar) -> Scalar:
     if isinstance(like, bool):
         truths = {"true": True, "1": True, "false": False, "0": False}
         if text.lower() not in truths:
             raise UnknownNameError("truth value", text, ("true", "false"))
         return truths[text.lower()]
-    return int(text) if isinstance(like, int) else text
+    if not isinstance(like, int):
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}:={text}", "a whole number", f"for example {name}:={like}") from error
 
 
 @dataclass(frozen=True, slots=True)

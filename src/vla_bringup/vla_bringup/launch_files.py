@@ -26,12 +26,13 @@ def layer(name: str) -> LaunchDescription:
     return LaunchDescription([*_arguments(), OpaqueFunction(function=_nodes, args=[name])])
 
 
-def including(files: tuple[str, ...], layers: tuple[str, ...] = ()) -> LaunchDescription:
+def including(files: tuple[str, ...], layers: tuple[str, ...] = (), rviz: bool = False) -> LaunchDescription:
     """Description that starts layers of its own and hands all arguments on to other launch files.
 
     Args:
         files: Names of files in `launch/`, e.g. 'control.launch.py'.
         layers: Layers started by this file itself, before the others.
+        rviz: Whether to offer the argument `rviz`; files that include this one show it too.
     """
     from launch.actions import IncludeLaunchDescription, OpaqueFunction
     from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -46,7 +47,7 @@ def including(files: tuple[str, ...], layers: tuple[str, ...] = ()) -> LaunchDes
         IncludeLaunchDescription(PythonLaunchDescriptionSource(str(folder / file)), launch_arguments=arguments)
         for file in files
     ]
-    return LaunchDescription([*_arguments(), *own, *others])
+    return LaunchDescription([*_arguments(), *own, *others, *(_rviz() if rviz else ())])
 
 
 def _arguments() -> list[Any]:
@@ -84,6 +85,28 @@ def _action(node: NodeSpec) -> Any:
         sigterm_timeout="2",
         on_exit=Shutdown(reason=f"{node.name} ended"),
     )
+
+
+def _rviz() -> list[Any]:
+    """Argument `rviz` and what it starts; closing the window ends nothing."""
+    from launch.actions import DeclareLaunchArgument
+    from launch.conditions import IfCondition
+    from launch.substitutions import LaunchConfiguration
+    from launch_ros.actions import Node
+    from launch_ros.parameter_descriptions import ParameterValue
+
+    clock = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+    window = Node(
+        package="rviz2",
+        executable="rviz2",
+        name="rviz2",
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", str(workspace_root() / "config" / "vla.rviz")],
+        parameters=[{"use_sim_time": clock}],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    description = "open RViz with config/vla.rviz; needs the package rviz2"
+    return [DeclareLaunchArgument("rviz", default_value="false", description=description), window]
 
 
 def _text(value: object) -> str:
