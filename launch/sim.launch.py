@@ -8,5 +8,5 @@ from vla_bringup.launch_files import including
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The layer 'sim', then stack.launch.py."""
+    """stack.launch.py and the layer 'sim'."""
     return including(("stack.launch.py",), layers=("sim",))

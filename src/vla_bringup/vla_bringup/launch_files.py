@@ -31,7 +31,7 @@ def including(files: tuple[str, ...], layers: tuple[str, ...] = (), rviz: bool =
 
     Args:
         files: Names of files in `launch/`, e.g. 'control.launch.py'.
-        layers: Layers started by this file itself, before the others.
+        layers: Layers started by this file itself, after the others.
         rviz: Whether to offer the argument `rviz`; files that include this one show it too.
     """
     from launch.actions import IncludeLaunchDescription, OpaqueFunction
@@ -47,7 +47,8 @@ def including(files: tuple[str, ...], layers: tuple[str, ...] = (), rviz: bool =
         IncludeLaunchDescription(PythonLaunchDescriptionSource(str(folder / file)), launch_arguments=arguments)
         for file in files
     ]
-    return LaunchDescription([*_arguments(), *own, *others, *(_rviz() if rviz else ())])
+    # RViz first: where it isn't installed, launch gives up at once and abandons the processes that it has started.
+    return LaunchDescription([*_arguments(), *(_rviz() if rviz else ()), *others, *own])
 
 
 def _arguments() -> list[Any]:
