@@ -12,7 +12,7 @@ import numpy as np
 from vla_core.records import COMMAND, PLAN, STATE
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.types import RobotState
-from vla_sim.core.link import Peer
+from vla_sim.core.link import WatchfulPeer
 from vla_sim.core.records import RENDERED, SNAPSHOT
 
 
@@ -52,7 +52,7 @@ class Answering(threading.Thread):
     def __init__(self, link: str, box: str, source: np.dtype, reply_box: str, reply: np.dtype) -> None:
         super().__init__(daemon=True)
         self.seen: list[int] = []
-        self._news = Peer(link, box, source)
+        self._news = WatchfulPeer(link, box, source)
         self._box = Mailbox(link_path(link, reply_box), reply, create=True)
         self._reply = np.zeros(1, reply)
         self._end = threading.Event()

@@ -10,14 +10,14 @@ from vla_core.errors import ConfigError
 from vla_core.records import COMMAND, STATE
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.types import RobotState
-from vla_sim.core.link import CameraLink, HardwareLink, Peer
+from vla_sim.core.link import CameraLink, HardwareLink, WatchfulPeer
 from vla_sim.core.records import SNAPSHOT, Start
 
 
 def test_peer_appears_late_and_restarts() -> None:
     """Regression: a reader that keeps the mapping of a dead owner never sees the new one's records."""
     link = new_link()
-    peer = Peer(link, "command", COMMAND)
+    peer = WatchfulPeer(link, "command", COMMAND)
     assert not peer.wait(0.0) and peer.missing
     record = np.zeros(1, COMMAND)
     for tick in (1, 2):

@@ -26,7 +26,7 @@ from vla_ros.stamps import to_msg
 from vla_sim import conversions
 from vla_sim.core.cameras import Cameras
 from vla_sim.core.late_joiners import LateJoiners
-from vla_sim.core.link import Peer
+from vla_sim.core.link import WatchfulPeer
 from vla_sim.core.records import RENDERED, SNAPSHOT, Start
 from vla_sim.core.world import World
 
@@ -55,7 +55,7 @@ class CameraNode(Node):
         self._world = World(self._p.scene)
         self._cameras = Cameras(self._world)
         self._outputs = {name: _Output(self, name, self._cameras) for name in self._cameras.sizes}
-        self._snapshots = Peer(self._p.link, "snapshot", SNAPSHOT)
+        self._snapshots = WatchfulPeer(self._p.link, "snapshot", SNAPSHOT)
         self._joiners = LateJoiners()
         self._generation = -1
         self._captures = np.zeros(1, CAPTURES)

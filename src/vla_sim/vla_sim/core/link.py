@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import numpy as np
 
+from vla_core.peer import Peer
 from vla_core.records import COMMAND, PLAN, STATE
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.types import RobotState
@@ -15,21 +15,10 @@ from vla_sim.core.records import MAX_STATE, RENDERED, SNAPSHOT, Start
 _RETRY_S = 0.1  # how often a missing or silent peer is looked for [s]
 
 
-class Peer:
-    """A mailbox that another process owns: opened when it appears, opened anew when its owner restarts.
+class WatchfulPeer(Peer):
+    """A peer that is also looked for while it is polled: the world has time for that, a control tick doesn't."""
 
-    Attributes:
-        record: Newest record, shape (1,); zeros until the first one.
-        version: Version of `record`; 0: none yet.
-    """
-
-    def __init__(self, link: str, box: str, dtype: np.dtype) -> None:
-        self._path, self._dtype = link_path(link, box), dtype
-        self._box: Mailbox | None = None
-        self._inode = -1
-        self._looked_s = -_RETRY_S
-        self.record = np.zeros(1, dtype)
-        self.version = 0
+    _looked_s = -_RETRY_S
 
     @property
     def missing(self) -> bool:
@@ -38,41 +27,17 @@ class Peer:
 
     def poll(self) -> bool:
         """Take the newest record; True if it is news. Looks at most every 0.1 s for a new file."""
-        if self._box is not None:
-            version = self._box.version
-            if version != self.version and version > 0:
-                self.version = self._box.read(self.record)
-                return True
+        if super().poll():
+            return True
         now_s = time.monotonic()
         if now_s - self._looked_s >= _RETRY_S:
             self._looked_s = now_s
-            self._open()
+            self.refresh()
         return False
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until news or the timeout, take it; True if it is news."""
-        if self.poll():
-            return True
-        if self._box is None:
-            time.sleep(min(timeout_s, 0.01))
-        else:
-            self._box.wait(self.version, timeout_s)
-        return self.poll()
-
-    def close(self) -> None:
-        """Let go of the mailbox."""
-        if self._box is not None:
-            self._box.close()
-            self._box = None
-
-    def _open(self) -> None:
-        try:
-            inode = os.stat(self._path).st_ino
-        except FileNotFoundError:
-            return  # keep what we have: an owner that has gone writes no more
-        if inode != self._inode and os.stat(self._path).st_size > 0:
-            self.close()
-            self._box, self._inode, self.version = Mailbox(self._path, self._dtype), inode, 0
+        return self.poll() or super().wait(timeout_s)
 
 
 class HardwareLink:
@@ -87,8 +52,8 @@ class HardwareLink:
         self._state_box = Mailbox(link_path(link, "state"), STATE, create=True)
         self._state = np.zeros(1, STATE)
         self._state["lockstep"] = int(lockstep)
-        self._command = Peer(link, "command", COMMAND)
-        self._plan = Peer(link, "plan", PLAN)
+        self._command = WatchfulPeer(link, "command", COMMAND)
+        self._plan = WatchfulPeer(link, "plan", PLAN)
 
     @property
     def command(self) -> np.ndarray:
@@ -145,7 +110,7 @@ class CameraLink:
     def __init__(self, link: str) -> None:
         self._box = Mailbox(link_path(link, "snapshot"), SNAPSHOT, create=True)
         self._record = np.zeros(1, SNAPSHOT)
-        self._rendered = Peer(link, "rendered", RENDERED)
+        self._rendered = WatchfulPeer(link, "rendered", RENDERED)
 
     def describe(self, generation: int, start: Start) -> None:
         """Say which world the next snapshots belong to."""
