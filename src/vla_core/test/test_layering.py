@@ -102,8 +102,8 @@ def test_manifest_names_nothing_unused(package: str) -> None:
     files = [p for folder in (package, "launch", "test") for p in (SRC / package / folder).rglob("*.py")]
     files += (ROOT / "launch").glob("*.py") if package == "vla_bringup" else []
     used = {SUPPLIERS.get(name, name) for path in files for _, name in imported(path)}
-    # vla_bringup's graph starts nodes of these by name, and the robots' files are found by path.
-    by_name = set(PACKAGES) if package == "vla_bringup" else {"vla_description"}
+    # vla_bringup starts programs of these by name, and the robots' files are found by path.
+    by_name = {*PACKAGES, "ros2launch", "rviz2"} if package == "vla_bringup" else {"vla_description"}
     assert sorted(named - used - by_name) == [], f"remove them from src/{package}/package.xml"
 
 
