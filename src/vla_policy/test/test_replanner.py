@@ -74,6 +74,17 @@ def test_the_newest_observation_wins(bench: Bench) -> None:
     assert bench.chunks.empty() and bench.replanner.statistics().chunks == 2
 
 
+def test_slow_inference_does_not_halve_the_period(bench: Bench) -> None:
+    """Regression: an observation that came 50 ms after the one in progress was answered too."""
+    bench.offer(1.0)
+    bench.policy.begun.get(timeout=20)
+    bench.offer(1.05)
+    assert bench.answered() == 1.0
+    bench.offer(1.1)
+    bench.offer(1.4)
+    assert bench.answered() == 1.4
+
+
 def test_a_chunk_carries_the_stamp_it_answers_and_how_long_it_took(bench: Bench, contract: Contract) -> None:
     bench.offer(3.25)
     bench.policy.begun.get(timeout=20)

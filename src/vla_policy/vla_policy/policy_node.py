@@ -6,15 +6,17 @@ can't be answered is refused with a sentence, counted and shown in /diagnostics,
 
 from __future__ import annotations
 
-import gc
+import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 
+from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
 
 from vla_core.contract import load_contract
-from vla_core.errors import ObservationError, VlaError
+from vla_core.errors import ObservationError, PolicyError, VlaError
 from vla_core.files import config_path, load_yaml
 from vla_core.types import ActionChunk
 from vla_msgs.msg import ActionChunk as ActionChunkMsg
@@ -42,7 +44,8 @@ class PolicyNode(LifecycleNode):
         self._wanted = self._p.policy
         self._loader: threading.Thread | None = None
         self._change_error = ""
-        self.create_timer(_SETTLE_S, self._settle)
+        # steady: a policy is also changed while simulated time stands still
+        self.create_timer(_SETTLE_S, self._settle, clock=Clock(clock_type=ClockType.STEADY_TIME))
         Diagnostics(self, self._status)
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
@@ -60,9 +63,11 @@ class PolicyNode(LifecycleNode):
 
     def deactivate(self) -> None:
         """No chunk comes after this; the executor brakes by itself when the last one runs out."""
-        if self._loader is not None:
-            self._loader.join()
         self._replanner.stop()
+
+    def cleanup(self) -> None:
+        """A policy that is being loaded is for nobody any more."""
+        self._loader = None
 
     # -- in and out ---------------------------------------------------------------------------------------------------
 
@@ -99,12 +104,24 @@ class PolicyNode(LifecycleNode):
 
     def _load(self, preset: str) -> None:
         try:
-            self._replanner.replace(load_policy(preset, self._contract, self._p.backend))
+            policy = load_policy(preset, self._contract, self._p.backend)
+            if threading.current_thread() is not self._loader:
+                return  # the node was cleaned up meanwhile
+            self._replanner.replace(policy)
+        except VlaError as error:
+            self._refuse_change(preset, error)
+        except Exception as error:  # a fault in a policy's own code must not look like a policy that is loaded
+            traceback.print_exc()
+            self._refuse_change(
+                preset, PolicyError(f"{type(error).__name__}: {error}", "it to load", "mend the policy")
+            )
+        else:
             self._running, self._change_error = preset, ""
             self.get_logger().info(f"policy is now '{preset}'")
-        except VlaError as error:
-            self._change_error = f"policy '{preset}' not loaded: {error}"
-            self.get_logger().error(self._change_error)
+
+    def _refuse_change(self, preset: str, error: VlaError) -> None:
+        self._change_error = f"policy '{preset}' not loaded: {error}"
+        self.get_logger().error(self._change_error)
 
     # -- diagnostics --------------------------------------------------------------------------------------------------
 
@@ -124,8 +141,11 @@ class PolicyNode(LifecycleNode):
 def main() -> None:
     """Entry point of the process."""
     code = run(PolicyNode)
-    gc.freeze()  # or the interpreter's last collection walks everything that torch has loaded, for seconds
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(
+        code
+    )  # all is tidied; Python's own end would walk all of torch for seconds and wait for a policy that loads
 
 
 if __name__ == "__main__":

@@ -102,3 +102,18 @@ def test_signal_around_ready_is_no_crash(tmp_path: Path, number: signal.Signals)
     process = start(tmp_path, "spin", script=NODE.replace(hook, early + hook))
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out.splitlines()[-1], err) == (0, "EXIT", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_a_node_that_is_still_starting(tmp_path: Path, number: signal.Signals) -> None:
+    """Regression: SIGTERM only ended the ROS context, and a node that loaded weights went on doing so."""
+    hook = "    def on_exit(self):"
+    slow = (
+        "    def start(self):\n        import time\n        print('STARTING', flush=True)\n        time.sleep(100)\n\n"
+    )
+    process = start(tmp_path, "spin", script=NODE.replace(hook, slow + hook))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "STARTING\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "EXIT\n", "")

@@ -58,12 +58,15 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
             traceback.print_exc()
             code = CRASHED
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         code = max(code, _close(node))
     return code
 
 
 def _init(args: list[str] | None) -> None:
+    # rclpy's own handler for SIGTERM only ends the context, which a node that is still starting doesn't look at
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         rclpy.init(args=args)
     except Exception as error:  # rclpy has one private class per way of being wrong

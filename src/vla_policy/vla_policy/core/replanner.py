@@ -144,6 +144,8 @@ class Replanner:
                 if self._stopping or self._newest is None:
                     return
                 observation, self._newest = self._newest, None
+                if not self._schedule.due(observation):  # it came during the inference before, right after its own
+                    continue
                 policy = self.policy
             try:
                 self._publish(self._answer(policy, observation))
