@@ -109,6 +109,16 @@ def test_whole_workspace_is_built_on_ros_and_messages_alone_with_wheels(tmp_path
     assert "vla_control" not in colcon_arguments(src, None, Path("/v/bin/python"))
 
 
+def test_colcon_never_sees_what_the_installation_ships(tmp_path: Path) -> None:
+    """Regression guard: an unselected package is looked for in `install/`, and the build fails where it isn't found."""
+    ros = find_installation(_fake_ros(tmp_path), tmp_path / "checkout")
+    src = Path(__file__).resolve().parents[2]
+    arguments = colcon_arguments(src, ros, Path("/v/bin/python"))
+    assert arguments.count("tf2_msgs") == 1
+    assert arguments[arguments.index("tf2_msgs") - 1] == "--packages-ignore"
+    assert "--packages-ignore" not in colcon_arguments(src, None, Path("/v/bin/python"))
+
+
 def test_missing_build_tools_are_named_with_the_command() -> None:
     assert missing_tools(lambda name: "/usr/bin/" + name) == {}
     with pytest.raises(SetupError, match=r"no cmake, no a C\+\+ compiler.*apt-get install cmake g\+\+"):

@@ -30,8 +30,10 @@ def colcon_arguments(src: Path, ros: RosInstallation | None, python: Path) -> li
     """Arguments after `colcon`."""
     names = message_packages(src, ros) + (python_packages(src) if ros else [])
     links = ["--symlink-install"] if ros else []
+    shipped = [name for name in compat_packages(src) if name not in names]
+    ignored = ["--packages-ignore", *shipped] if shipped else []  # else colcon misses it in `install/`
     return [
-        "build", "--base-paths", "src", *links, "--packages-select", *names,
+        "build", "--base-paths", "src", *links, *ignored, "--packages-select", *names,
         "--cmake-args", f"-DPython3_EXECUTABLE={python}", f"-DPYTHON_EXECUTABLE={python}",  # the latter for Humble
         "-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release", "--no-warn-unused-cli",
     ]  # fmt: skip
