@@ -64,6 +64,11 @@ def test_drawing_says_which_library(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.level == "error" and "RuntimeError: no display" in found.found
 
 
+def test_the_expert_is_no_policy_that_fails_to_load() -> None:
+    """Regression guard: doctor reported an error on every machine, for a preset that no node is meant to load."""
+    assert checks._policy("scripted_expert").level == "ok"
+
+
 def test_one_core_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks.os, "sched_getaffinity", lambda _: {0})
     assert levels(checks.processors) == {"processors": "warning"}

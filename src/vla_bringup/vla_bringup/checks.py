@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vla_bringup.jobs import has_launch
 from vla_bringup.runner import SHM
 from vla_bringup.setup import system
 from vla_core.contract import load_contract
@@ -55,7 +56,7 @@ def ros() -> Iterator[Check]:
     if not kind:
         yield Check("ROS 2", "error", "no environment", "start through ./vla, or source .venv/ros_env.sh")
         return
-    launch = "with ros2 launch" if importlib.util.find_spec("launch_ros") else "without launch_ros (not needed)"
+    launch = "with ros2 launch" if has_launch() else "without ros2 launch (not needed)"
     yield Check("ROS 2", "ok", f"{kind}, {launch}, domain {os.environ.get('ROS_DOMAIN_ID', '0')}")
 
 
@@ -158,10 +159,13 @@ def configuration() -> Iterator[Check]:
 def _policy(name: str) -> Check:
     # loaded here: torch takes seconds, and doctor must answer the other questions without it
     from vla_policy.core.policy import load_policy
-    from vla_policy.core.preset import load_preset
+    from vla_policy.core.preset import EXPERT, load_preset
 
     try:
-        load_policy(name, load_contract(load_preset(name).contract))
+        preset = load_preset(name)
+        if preset.policy == EXPERT:
+            return Check(f"policy {name}", "ok", "reads the simulator's ground truth, for ./vla eval alone")
+        load_policy(name, load_contract(preset.contract))
     except VlaError as error:
         return Check(f"policy {name}", "error", error.got, error.fix)
     except ImportError as error:

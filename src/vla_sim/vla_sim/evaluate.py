@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vla_core.contract import load_contract
 from vla_core.types import Float32, Observation
 from vla_policy.core.policy import load_policy
-from vla_policy.core.preset import load_preset
+from vla_policy.core.preset import EXPERT, load_preset
 from vla_sim.core.expert import clean_chunk
 from vla_sim.core.judge import succeeded
 from vla_sim.core.rig import Act, Episode, Rig, run_episode
@@ -50,7 +50,7 @@ def _play(job: tuple[str, int, str, str | None]) -> Episode:
 def _prepare(policy: str, weights: str | None) -> tuple[Rig, Act]:
     preset = load_preset(policy)
     contract = load_contract(preset.contract)
-    if preset.policy == "scripted_expert":
+    if preset.policy == EXPERT:
         rig = Rig(contract, render=False)
         return rig, lambda _: (clean_chunk(rig.world, contract.horizon, contract.dt_s), float(succeeded(rig.world)))
     model = load_policy(policy, contract, weights=weights) if weights else load_policy(policy, contract)

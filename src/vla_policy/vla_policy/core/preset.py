@@ -11,6 +11,9 @@ from vla_core.files import asset_path, config_path, load_yaml
 
 T = TypeVar("T")
 
+#: `policy` of the preset that only `vla eval` without --graph can play: it reads the simulator's ground truth.
+EXPERT = "scripted_expert"
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
