@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,98 @@ os.kill(os.getpid(), signal.SIGKILL)
             break
         time.sleep(0.01)
     assert not alive(pid)
+
+
+# A node whose child leads a session of its own, and a parent of it, as `ros2 launch` is.
+NODE = """
+import signal, subprocess, sys
+loop = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
+def end(*_):
+    loop.terminate(), loop.wait(), open("FOLDER/ended", "w").close(), sys.exit(0)
+signal.signal(signal.SIGINT, end)
+print("PID", loop.pid, flush=True)
+while True: signal.pause()
+"""
+LAUNCH = """
+import signal, subprocess, sys
+node = subprocess.Popen([sys.executable, "-c", NODE])
+signal.signal(signal.SIGINT, lambda *_: (node.send_signal(signal.SIGINT), node.wait(), sys.exit(0)))
+print("PID", node.pid, flush=True)
+while True: signal.pause()
+"""
+
+
+def launch(folder: Path) -> Runner:
+    """Runner of a launch with a node that makes the file `ended` when it is interrupted."""
+    script = LAUNCH.replace("NODE", repr(NODE.replace("FOLDER", str(folder))))
+    return Runner([Job("launch", (sys.executable, "-c", script), ())], link(), folder)
+
+
+def printed_pids(runner: Runner, count: int) -> list[int]:
+    for _ in range(1000):
+        pids = [int(pid) for pid in re.findall(r"PID (\d+)\n", runner.log("launch").read_text())]
+        if len(pids) == count:
+            return pids
+        time.sleep(0.01)
+    raise AssertionError(runner.log("launch").read_text())
+
+
+def await_death(runner: Runner) -> None:
+    for _ in range(1000):
+        runner.check()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nodes_of_a_launch_that_is_killed_end_in_their_own_way(tmp_path: Path, number: signal.Signals) -> None:
+    """Regression guard: they got SIGKILL at once, and the servo loop, in a session of its own, outlived the runner."""
+    with launch(tmp_path) as runner, pytest.raises(GraphError, match=f"got launch ended with status -{int(number)}"):
+        pids = printed_pids(runner, 2)
+        os.kill(runner.pids["launch"], number)
+        await_death(runner)
+    assert not any(alive(pid) for pid in pids)
+    assert (tmp_path / "ended").exists(), "the node was not interrupted"
+    report = runner.report
+    assert report is not None and not report.clean
+    assert (report.orphaned, report.terminated, report.killed) == (("launch",), (), ())
+
+
+def test_a_launch_that_is_interrupted_ends_its_own_nodes(tmp_path: Path) -> None:
+    with launch(tmp_path) as runner:
+        pids = printed_pids(runner, 2)
+    assert runner.report is not None and runner.report.clean
+    assert (tmp_path / "ended").exists() and not any(alive(pid) for pid in pids)
+
+
+def test_a_stubborn_orphan_is_killed_in_whatever_session(tmp_path: Path) -> None:
+    child = STUBBORN.replace('"READY NAME"', '"PID", __import__("os").getpid()')
+    script = f"""
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {child!r}], start_new_session=True, stdout=sys.stdout)
+time.sleep(1)
+"""
+    runner = Runner([Job("launch", (sys.executable, "-c", script), ())], link(), tmp_path, grace_s=0.2)
+    with runner, pytest.raises(GraphError, match="got launch ended with status 0"):
+        (pid,) = printed_pids(runner, 1)
+        await_death(runner)
+    report = runner.report
+    assert report is not None and not alive(pid)
+    assert (report.orphaned, report.killed, report.failed) == (("launch",), ("launch",), {})
+
+
+def test_the_first_node_to_die_in_a_launch_is_named_with_its_own_words(tmp_path: Path) -> None:
+    runner = Runner([Job("launch", ("true",), ())], link(), tmp_path)
+
+    def told(*lines: str) -> str:
+        runner.log("launch").write_text("".join(line + "\r\n" for line in lines), newline="")
+        return runner.tail("launch")
+
+    ready, follows = "[a-1] READY a", "[b-2] ERROR link: got x; expected y; fix: z"
+    killed = "\x1b[31m[ERROR] [a-1]: process has died [pid 7, exit code -9, cmd 'x --a [b]'].\x1b[0m"
+    refused = killed.replace("-9", "2")
+    error, then = "[a-1] ERROR weights: got w; expected x; fix: y", follows.replace("ERROR", "[ERROR]")
+    assert told(ready, killed, follows) == f"a-1 died with exit code -9\n{ready}"
+    assert told(ready, error, then, refused, follows) == error.removeprefix("[a-1] ")
 
 
 def test_node_command_quotes_texts_and_keeps_types() -> None:

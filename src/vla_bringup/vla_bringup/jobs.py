@@ -54,7 +54,7 @@ def launch_jobs(graph: Graph) -> list[Job]:
         if getattr(graph.options, name) != ""
     ]
     command = (sys.executable, "-c", _ROS2, "launch", "--noninteractive", str(file), *arguments)
-    # launch itself insists after 2 s and needs time for that
+    # launch itself insists after 4 s, see launch_files, and needs time for that
     return [Job("launch", command, tuple(node.name for node in graph.nodes), grace_s=6.0)]
 
 

@@ -83,7 +83,7 @@ def _action(node: NodeSpec) -> Any:
         remappings=list(node.remaps.items()),
         output="screen",
         emulate_tty=True,
-        sigterm_timeout="2",
+        sigterm_timeout="4",
         on_exit=Shutdown(reason=f"{node.name} ended"),
     )
 

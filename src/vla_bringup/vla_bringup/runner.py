@@ -9,17 +9,23 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from vla_bringup.family import MARK, families, heads
 from vla_bringup.jobs import Job
 from vla_core.errors import GraphError
 
 SHM = Path("/dev/shm")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
+_POLL_S = 0.02
 _READY = re.compile(r"(?:^|\s)READY (\S+)\s*$", re.MULTILINE)
+# how `ros2 launch` tells of a node
+_DIED = re.compile(r"\[(?P<process>\S+)\]: process has died \[.*?exit code (?P<code>-?\d+)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m|\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class StopReport:
         seconds: From the first signal to the end of the last process.
         terminated: Jobs that SIGINT did not end in time and SIGTERM did.
         killed: Jobs that only SIGKILL ended.
+        orphaned: Jobs that ended before processes they had started; those were ended as well.
         failed: Job → exit status, where it isn't 0 (a negative one is the number of a signal).
         left_behind: Shared-memory files of the link that their owners did not remove; they are removed now.
     """
@@ -37,13 +44,14 @@ class StopReport:
     seconds: float
     terminated: tuple[str, ...]
     killed: tuple[str, ...]
+    orphaned: tuple[str, ...]
     failed: Mapping[str, int]
     left_behind: tuple[str, ...]
 
     @property
     def clean(self) -> bool:
         """Everything ended by SIGINT, with status 0, and removed its files."""
-        return not (self.terminated or self.killed or self.failed or self.left_behind)
+        return not (self.terminated or self.killed or self.orphaned or self.failed or self.left_behind)
 
 
 class Runner:
@@ -64,6 +72,8 @@ class Runner:
         self._start_timeout_s = start_timeout_s
         self._grace_s = max(job.grace_s for job in jobs) if grace_s is None else grace_s
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._run = f"{os.getpid()}-{time.monotonic_ns()}"
+        self._orphaned: set[str] = set()
         self.report: StopReport | None = None
 
     def __enter__(self) -> Runner:
@@ -114,10 +124,16 @@ class Runner:
                 )  # fmt: skip
 
     def tail(self, job: str, lines: int = 6) -> str:
-        """Last lines of a job's log; only its ERROR line if it printed one."""
-        text = self.log(job).read_text(encoding="utf-8", errors="replace").strip()
-        errors = re.findall(r"ERROR \w+: .*", text)
-        return errors[-1] if errors else "\n".join(["", *text.splitlines()[-lines:]]) or "it printed nothing"
+        """Last lines of a job's log, of a launch those of the node that died first; only the ERROR line if any."""
+        text = self._text(job).strip().splitlines()
+        died = next(filter(None, map(_DIED.search, text)), None)
+        own = [line for line in text if died is None or line.startswith(f"[{died['process']}]")]
+        errors: list[str] = re.findall(r"ERROR \w+: .*", "\n".join(own))
+        if errors:
+            return errors[-1]
+        if died is not None:
+            return "\n".join([f"{died['process']} died with exit code {died['code']}", *own[-lines:]])
+        return "\n".join(["", *text[-lines:]]) or "it printed nothing"
 
     def stop(self) -> StopReport:
         """Interrupt every process once, insist where one stays, remove what is left; safe to call again."""
@@ -125,22 +141,22 @@ class Runner:
             return self.report
         start = time.monotonic()
         failed = {name: code for name, p in self._processes.items() if (code := p.poll()) is not None and code != 0}
-        late: dict[signal.Signals, tuple[str, ...]] = {}
+        late = {}
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            alive = [name for name, process in self._processes.items() if process.poll() is None]
-            late[number] = tuple(alive)
-            for name in alive:
-                self._signal(name, number)
-            self._await_end(self._grace_s if number != signal.SIGKILL else 10.0)
+            late[number] = self._end(number, self._grace_s if number != signal.SIGKILL else 10.0)
         failed |= {name: p.returncode for name, p in self._processes.items() if p.returncode != 0}
-        killed = tuple(dict.fromkeys((*late[signal.SIGKILL], *self._end_stragglers())))
+        killed = late[signal.SIGKILL]
         terminated = tuple(name for name in late[signal.SIGTERM] if name not in killed)
-        seconds = time.monotonic() - start
-        self.report = StopReport(seconds, terminated, killed, failed, remove_link_files(self._link))
+        orphaned = tuple(name for name in self._processes if name in self._orphaned)
+        seconds, left = time.monotonic() - start, remove_link_files(self._link)
+        self.report = StopReport(seconds, terminated, killed, orphaned, failed, left)
         return self.report
 
     def _spawn(self, job: Job) -> subprocess.Popen[bytes]:
-        environ = {**os.environ, "PYTHONUNBUFFERED": "1", "ROS_LOG_DIR": str(self._logs.resolve() / "ros")}
+        environ = {
+            **os.environ, "PYTHONUNBUFFERED": "1", "ROS_LOG_DIR": str(self._logs.resolve() / "ros"),
+            MARK: f"{self._run}/{job.name}",
+        }  # fmt: skip
         with self.log(job.name).open("wb") as log:
             return subprocess.Popen(
                 job.command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -153,8 +169,7 @@ class Runner:
         deadline = time.monotonic() + self._start_timeout_s
         while wanted:
             for job in set(wanted.values()):
-                text = self.log(job).read_text(encoding="utf-8", errors="replace")
-                for node in _READY.findall(text):
+                for node in _READY.findall(self._text(job)):
                     if wanted.pop(node, None):
                         on_ready(node)
             self.check()
@@ -166,31 +181,45 @@ class Runner:
                 )  # fmt: skip
             time.sleep(0.02)
 
-    def _signal(self, name: str, number: signal.Signals) -> None:
-        process = self._processes[name]
-        try:
-            if number == signal.SIGKILL:
-                os.killpg(process.pid, number)
-            else:
-                process.send_signal(number)
-        except ProcessLookupError:
-            pass  # it ended meanwhile
+    def _text(self, job: str) -> str:
+        return _COLOUR.sub("", self.log(job).read_text(encoding="utf-8", errors="replace"))
 
-    def _await_end(self, timeout_s: float) -> None:
+    def _end(self, number: signal.Signals, timeout_s: float) -> tuple[str, ...]:
+        """Signal what runs and wait for its end; returns the jobs that had processes at the beginning."""
+        told: set[int] = set()
+        first = left = self._tell(number, told)
         deadline = time.monotonic() + timeout_s
-        while any(p.poll() is None for p in self._processes.values()) and time.monotonic() < deadline:
-            time.sleep(0.005)
+        while left and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            left = self._tell(number, told)
+        return first
 
-    def _end_stragglers(self) -> list[str]:
-        """Kill children that outlived a job (each job leads a process group of its own); returns those jobs."""
-        found = []
+    def _tell(self, number: signal.Signals, told: set[int]) -> tuple[str, ...]:
+        """Send a signal, once, to the heads of all jobs, orphans included, SIGKILL to all processes.
+
+        Args:
+            number: Signal.
+            told: Processes that have had it; extended.
+
+        Returns:
+            Jobs that had processes.
+        """
+        alive, marked = [], families(self._run)
         for name, process in self._processes.items():
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-                found.append(name)
-            except ProcessLookupError:
-                pass
-        return found
+            members = marked.get(name, {})
+            if process.poll() is None:
+                members.setdefault(process.pid, os.getpid())
+            else:
+                members.pop(process.pid, None)  # it ended meanwhile
+                if not members:
+                    continue
+                self._orphaned.add(name)
+            alive.append(name)
+            for pid in (set(members) if number == signal.SIGKILL else heads(members)) - told:
+                told.add(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        return tuple(alive)
 
 
 def link_files(link: str) -> list[Path]:
