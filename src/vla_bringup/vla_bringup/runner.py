@@ -21,7 +21,7 @@ from vla_core.errors import GraphError
 SHM = Path("/dev/shm")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
-_POLL_S = 0.02
+_POLL_S = 0.05  # a look at all processes costs some milliseconds
 _READY = re.compile(r"(?:^|\s)READY (\S+)\s*$", re.MULTILINE)
 # how `ros2 launch` tells of a node
 _DIED = re.compile(r"\[(?P<process>\S+)\]: process has died \[.*?exit code (?P<code>-?\d+)")
