@@ -54,8 +54,8 @@ def launch_jobs(graph: Graph) -> list[Job]:
         if getattr(graph.options, name) != ""
     ]
     command = (sys.executable, "-c", _ROS2, "launch", "--noninteractive", str(file), *arguments)
-    # launch itself insists after 4 s, see launch_files, and needs time for that
-    return [Job("launch", command, tuple(node.name for node in graph.nodes), grace_s=6.0)]
+    # launch itself insists after 4 s (see launch_files) and kills after 9 s; ended before, it would abandon its nodes
+    return [Job("launch", command, tuple(node.name for node in graph.nodes), grace_s=10.0)]
 
 
 def node_command(node: NodeSpec) -> tuple[str, ...]:
