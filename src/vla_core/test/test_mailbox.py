@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -116,7 +118,8 @@ def test_reader_follows_an_owner_that_comes_late_goes_and_returns(link: str) -> 
     assert peer.refresh() and not peer.poll()
     first.write(record(1))
     assert peer.poll() and peer.version == 1
-    second = Mailbox(link_path(link, BOX), RECORD, create=True)  # the first was killed
+    first.path.unlink()  # somebody tidied up under its feet
+    second = Mailbox(link_path(link, BOX), RECORD, create=True)
     assert not first.current and second.current
     second.write(record(2))
     assert not peer.poll()
@@ -144,3 +147,66 @@ def test_missing_and_mismatched_boxes_are_named(owner: Mailbox, link: str) -> No
         Mailbox(link_path(link, "nothing"), RECORD)
     with pytest.raises(LinkError, match="bytes"):
         Peer(link, BOX, np.dtype([("number", np.int64)])).refresh()
+
+
+HOLD = """
+import subprocess, sys, time
+import numpy as np
+from pathlib import Path
+from vla_core.shared_memory import Mailbox
+box = Mailbox(Path(sys.argv[1]), np.dtype("f8"), create=True)
+heir = subprocess.Popen(["sleep", "60"])
+print(heir.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_mailbox_with_a_living_owner_is_not_taken_over(owner: Mailbox, link: str) -> None:
+    """Regression: a second graph on the same link renamed over a running robot's mailboxes and commanded it."""
+    owner.write(record(1))
+    with pytest.raises(LinkError, match=rf"link '{link}', which is in use by pid {os.getpid()} .*; fix: .*link:=NAME"):
+        Mailbox(owner.path, RECORD, create=True)
+    assert owner.current
+    out = np.zeros(1, RECORD)
+    reader = Mailbox(owner.path, RECORD)
+    assert reader.read(out) == 1 and out == record(1)
+    reader.close()
+    assert list(owner.path.parent.glob(f"{owner.path.name}*")) == [owner.path], "nothing half-made is left"
+
+
+def test_ownership_ends_with_the_process_and_is_not_inherited(link: str) -> None:
+    """A killed owner's file is free at once, even while a program that the owner had started lives on."""
+    path = link_path(link, BOX)
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    heir = int(process.stdout.readline())
+    try:
+        with pytest.raises(LinkError, match=f"in use by pid {process.pid} "):
+            Mailbox(path, RECORD, create=True)
+        process.kill()
+        process.wait()
+        Mailbox(path, RECORD, create=True).close(unlink=True)
+    finally:
+        process.kill()
+        os.kill(heir, signal.SIGKILL)
+        process.stdout.close()
+
+
+def test_of_many_that_want_a_mailbox_at_once_one_gets_it(link: str) -> None:
+    path, start, won, refused = link_path(link, BOX), threading.Barrier(8), [], []
+    Mailbox(path, RECORD, create=True).close()  # left by a killed owner
+
+    def want(number: int) -> None:
+        start.wait()
+        try:
+            won.append(Mailbox(path, RECORD, create=True))
+        except LinkError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=want, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(refused)) == (1, 7) and won[0].current
+    won[0].close(unlink=True)

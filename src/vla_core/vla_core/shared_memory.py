@@ -1,16 +1,22 @@
 """One-writer mailboxes between unrelated processes: a seqlock over a /dev/shm file, and a futex to wait for news.
 
 `multiprocessing.shared_memory` is not used: before Python 3.13 a process that merely attaches unlinks the
-segment when it exits. Layout: one int64 counter (odd while a write is under way), one int32 futex word,
-then the record.
+segment when it exits. Layout: one int64 counter (odd while a write is under way), one int32 futex word, four bytes
+of padding, one int64 with the owner's process id, then the record.
+
+The owner holds an exclusive flock on its file for as long as it lives. The kernel lets go of it however the owner
+ends, so a file without a lock is one that nobody owns.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import mmap
 import os
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +25,7 @@ import numpy as np
 from vla_core.errors import LinkError
 
 _HEADER = 64  # [bytes], keeps the record on a cache line of its own
+_PID_AT = 16  # [bytes]
 _SYS_FUTEX = 202 if os.uname().machine == "x86_64" else 98
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -43,17 +50,14 @@ class Mailbox:
             that a killed owner left is replaced, never reused, so its readers see by the inode that it is gone.
 
     Raises:
-        LinkError: the file is missing or has another size.
+        LinkError: the file is missing or has another size; with `create`, it has an owner that lives.
     """
 
     def __init__(self, path: Path, dtype: np.dtype, create: bool = False) -> None:
         self.path = path
         size = _HEADER + dtype.itemsize
         if create:
-            fresh = path.with_name(f"{path.name}.{os.getpid()}")  # renamed when whole: no reader meets an empty file
-            fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.ftruncate(fd, size)
-            os.rename(fresh, path)
+            fd = _own(path, size)
         else:
             try:
                 fd = os.open(path, os.O_RDWR)
@@ -66,7 +70,9 @@ class Mailbox:
                 raise LinkError(got, f"{size} bytes", "start both sides from the same version")
         self._inode = os.fstat(fd).st_ino
         self._map = mmap.mmap(fd, size)
-        os.close(fd)
+        self._lock_fd = fd if create else None  # its lock is our ownership; not inherited by programs that we start
+        if not create:
+            os.close(fd)
         self._counter = memoryview(self._map)[:8].cast("q")
         self._word = memoryview(self._map)[8:12].cast("i")
         self._record = np.frombuffer(self._map, np.uint8, dtype.itemsize, _HEADER)  # bytes: 5x faster than fields
@@ -141,11 +147,80 @@ class Mailbox:
         return True
 
     def close(self, unlink: bool = False) -> None:
-        """Let go of the mapping; the owner also removes the file, unless a new owner has replaced it."""
+        """Let go of the mapping and of the ownership; with `unlink`, the owner also removes the file if it is there."""
         if unlink and self.current:
             self.path.unlink(missing_ok=True)
+        if self._lock_fd is not None:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)  # the mapping has a duplicate of fd, which may live longer
+            os.close(self._lock_fd)
+            self._lock_fd = None
         self._counter.release()
         self._word.release()
         del self._record
         with contextlib.suppress(BufferError):  # a caller still holds a view; the mapping goes with it
             self._map.close()
+
+
+def _own(path: Path, size: int) -> int:
+    """Put a fresh file of `size` bytes, locked by us, in the place of `path`; its descriptor.
+
+    Raises:
+        LinkError: the file that is there has an owner that lives.
+    """
+    # moved when whole: no reader meets an empty file
+    fresh = path.with_name(f"{path.name}.{threading.get_native_id()}")
+    fresh.unlink(missing_ok=True)  # of a dead process with our number
+    fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.ftruncate(fd, size)
+        os.pwrite(fd, os.getpid().to_bytes(8, sys.byteorder), _PID_AT)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        while not _put(fresh, path):  # somebody was faster: look again
+            pass
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        os.close(fd)
+        raise
+    return fd
+
+
+def _put(fresh: Path, path: Path) -> bool:
+    """Move `fresh` to `path` unless a living owner's file is there; False when it came or went while we looked.
+
+    Two processes can't both succeed: a link fails where there is a file, and a file is replaced under its own lock.
+
+    Raises:
+        LinkError: the file has an owner that lives.
+    """
+    try:
+        old = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            return False
+        fresh.unlink()
+        return True
+    except PermissionError as error:
+        raise LinkError(f"{path.name} of another user", "a file of our own", "choose another link") from error
+    try:
+        try:
+            fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = int.from_bytes(os.pread(old, 8, _PID_AT), sys.byteorder)
+            got = f"link '{_link_name(path)}', which is in use by pid {pid} ({path.name})"
+            fix = "end that graph, or pass link:=NAME"
+            raise LinkError(got, "a link of its own for every running graph", fix) from error
+        try:
+            if os.fstat(old).st_ino != os.stat(path).st_ino:
+                return False
+        except FileNotFoundError:
+            return False
+        os.rename(fresh, path)
+        return True
+    finally:
+        os.close(old)  # and with it the lock
+
+
+def _link_name(path: Path) -> str:
+    return path.name.removeprefix("vla_").rpartition("_")[0]
