@@ -125,3 +125,20 @@ def test_an_outcome_is_final(events: list[tuple[tuple[str, float], int]]) -> Non
             assert mission.outcome is first and first.error_code in ERROR_CODES
             assert first.success == (first.error_code == "")
             assert first.duration_s >= max(first.first_motion_s, 0.0) and math.isfinite(first.duration_s)
+
+
+def test_a_clock_that_is_set_back_ends_the_mission() -> None:
+    """Regression: after a jump back the mission had neither timeout nor success, and the arm went on."""
+    mission = started(timeout_s=10.0)
+    chunk(mission, 1.0, 0.4)
+    assert mission.check_time(T0 + 2 * NS) is None
+    assert mission.check_time(T0 + NS) is None, "/clock and messages may disagree a little"
+    outcome = mission.check_time(T0 + NS - 1)
+    assert outcome is not None and (outcome.success, outcome.error_code) == (False, "clock_jump")
+    assert "set back by 1.0 s" in outcome.message and "; fix: " in outcome.message
+    assert outcome.duration_s == pytest.approx(2.0) and mission.on_chunk(T0 + 9 * NS, 1.0, 1.0, "", T0) is outcome
+
+
+def test_a_clock_that_goes_back_before_the_goal_is_noticed() -> None:
+    outcome = started().check_time(T0 - 2 * NS)
+    assert outcome is not None and outcome.error_code == "clock_jump"

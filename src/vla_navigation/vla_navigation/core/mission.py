@@ -14,7 +14,8 @@ from vla_core.errors import ConfigError
 from vla_core.types import NS
 
 STAGES = ("waiting", "acting", "verifying", "done")
-ERROR_CODES = ("", "timeout", "cancelled", "unknown_object", "safety_stop", "no_policy")
+ERROR_CODES = ("", "timeout", "cancelled", "unknown_object", "safety_stop", "no_policy", "clock_jump")
+_JUMP_NS = NS  # the clock may lag behind messages, but not go back by more than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Mission:
         self.outcome: Outcome | None = None
         self._params = params
         self._start_ns = now_ns
+        self._newest_ns = now_ns  # newest reading of the clock
         self._alive_ns = now_ns  # when the policy last gave something that the executor took
         self._answers_ns = -1  # newest observation that the executor follows
         self._first_motion_ns: int | None = None
@@ -129,9 +131,19 @@ class Mission:
         return self._end(now_ns, False, "cancelled", message)
 
     def check_time(self, now_ns: int) -> Outcome | None:
-        """Return the outcome if there is one, having looked at the clock."""
+        """Return the outcome if there is one, having looked at the clock.
+
+        A clock that was set back ends the mission: its time limits and the chunks that it waits for lie in a future
+        that may never come, while the arm goes on.
+        """
         if self.outcome is not None:
             return self.outcome
+        if now_ns < self._newest_ns - _JUMP_NS:
+            back_s = (self._newest_ns - now_ns) / NS
+            message = f"got a clock that was set back by {back_s:.1f} s; expected time to pass; "
+            message += "fix: find out who set it (simulator restarted, clock synchronisation), send the goal again"
+            return self._end(self._newest_ns, False, "clock_jump", message)
+        self._newest_ns = max(self._newest_ns, now_ns)
         if now_ns - self._start_ns >= self.timeout_s * NS:
             message = f"got no success within {self.timeout_s:g} s; expected a success estimate >= "
             message += f"{self._params.success_threshold:g} (last {self.success_estimate:.2f}); fix: allow more time"
