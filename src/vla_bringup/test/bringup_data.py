@@ -28,7 +28,7 @@ def recording(folder: Path, seconds: int = 2) -> Recording:
         tool = np.array([0.4, 0.0, 0.2 + 0.001 * i])
         made.controls.append(
             ControlSample(START_NS + i * NS // 50, np.zeros(7), np.full(7, 0.01), np.ones(7), tool,
-                          {"torque_rate": i, "workspace": 0}, 100.0 + i)
+                          {"torque_rate": i, "singularity": 0}, 100.0 + i)
         )  # fmt: skip
     made.stages += [StageTrace("waiting", START_NS, 10 * NS), StageTrace("acting", START_NS + NS, 13 * NS)]
     made.starved_s = 0.25

@@ -45,12 +45,12 @@ def test_panel_says_what_is_known_and_nothing_else() -> None:
     panel.inference_ms.extend([10.0, 20.0, 30.0])
     panel.servo, panel.limit_counts, panel.limits_acting = (
         "track",
-        {"joint_torque": 4, "workspace": 0},
+        {"joint_torque": 4, "singularity": 0},
         ("joint_torque",),
     )
     panel.instruction, panel.stage, panel.stopped, panel.note = "press the button", "acting", "operator", "stop: done"
     assert "| inference p50 / p95 | 20 / 29 ms |" in panel.numbers()
-    assert "joint_torque 4" in panel.numbers() and "workspace" not in panel.numbers()
+    assert "joint_torque 4" in panel.numbers() and "singularity" not in panel.numbers()
     assert panel.mission().startswith("**STOPPED**: operator") and "**acting**: press the button" in panel.mission()
 
 

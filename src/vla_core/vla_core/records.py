@@ -22,6 +22,8 @@ STATE = np.dtype(
         ("qd", *JOINTS),
         ("tau", *JOINTS),
         ("gripper_width", np.float64),
+        ("torque_limit", *JOINTS),  # [N*m], what the actuators give at most; the servo starts only within it
+        ("gripper_force_limit", np.float64),  # [N]
         ("lockstep", np.int32),  # 1: the hardware waits for the command of this tick
     ],
     align=True,
@@ -106,7 +108,6 @@ LIMITS = (
     "error_clamp",
     "force_clamp",
     "singularity",
-    "workspace",
     "non_finite_input",
     "stale_state",
     "safety_stop",

@@ -32,7 +32,7 @@ def test_peer_appears_late_and_restarts() -> None:
 
 def test_state_carries_tick_epoch_and_joints() -> None:
     link = new_link()
-    hardware = HardwareLink(link, lockstep=True)
+    hardware = HardwareLink(link, True, np.arange(1.0, 8.0), 40.0)
     try:
         q = np.arange(7.0)
         hardware.publish(5, 1_005_000_000, 1_000_000_000, RobotState(0, q, q + 1, q + 2, 0.04))
@@ -43,6 +43,8 @@ def test_state_carries_tick_epoch_and_joints() -> None:
         np.testing.assert_array_equal(state["q"][0, :7], q)
         np.testing.assert_array_equal(state["tau"][0, :7], q + 2)
         assert not state["q"][0, 7:].any()
+        np.testing.assert_array_equal(state["torque_limit"][0, :8], [1, 2, 3, 4, 5, 6, 7, 0])
+        assert state["gripper_force_limit"] == 40.0
         assert not hardware.commanded and hardware.newest_command_tick() == -1 and hardware.answers_ns() == -1
         assert not hardware.await_command(5, 0.01)
         box.close()

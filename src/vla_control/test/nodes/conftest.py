@@ -43,6 +43,13 @@ def link() -> Iterator[str]:
     assert not left, f"mailboxes left behind: {[p.name for p in left]}"
 
 
+@pytest.fixture
+def latched(link: str) -> Iterator[None]:
+    """For a test whose safety monitor ends with a latched stop. Name it first, so that it tidies up last."""
+    yield
+    link_path(link, "safety").unlink()
+
+
 @pytest.fixture(scope="session")
 def robot() -> RobotModel:
     return RobotModel.load("panda")
@@ -58,14 +65,15 @@ def make_chunk(robot: RobotModel, contract: Contract) -> Callable[..., ActionChu
     """Chunk of 20 steps that lifts the tool from the home pose by `lift_m`, gripper open."""
     position, quaternion = robot.tool_pose(robot.config.home_rad)
 
-    def make(stamp_ns: int, sequence: int = 1, lift_m: float = 0.05) -> ActionChunk:
+    def make(stamp_ns: int, sequence: int = 1, lift_m: float = 0.05, instruction: str = "") -> ActionChunk:
         actions = np.zeros((contract.horizon, 8), np.float32)
         actions[:, :3], actions[:, 3:7], actions[:, 7] = position, quaternion, 1.0
         actions[:, 2] += np.linspace(0.0, lift_m, contract.horizon)
         names = contract.action_names
         return ActionChunk(
-            stamp_ns, sequence, "test", contract.hash, contract.action_space, names, contract.dt_s, actions
-        )
+            stamp_ns, sequence, "test", contract.hash, contract.action_space, names, contract.dt_s, actions,
+            instruction=instruction,
+        )  # fmt: skip
 
     return make
 
@@ -80,6 +88,7 @@ def ros_arguments(link: str, request: pytest.FixtureRequest) -> list[str]:
         f"use_sim_time:={sim_time}",
         "link_timeout_s:=60.0",
         "safety_timeout_s:=10.0",
+        "max_ahead_s:=10.0",
         "rt_priority:=0",
     )
     return ["--ros-args", "--params-file", values, *(word for value in given for word in ("-p", value))]
@@ -148,6 +157,8 @@ class FakeRobot:
         self._box = Mailbox(link_path(link, "state"), STATE, create=True)
         self._command = Peer(link, "command", COMMAND)
         self._record = np.zeros(1, STATE)
+        self._record["torque_limit"][0, :7] = robot.config.torque_nm
+        self._record["gripper_force_limit"] = robot.config.gripper.max_force_n
         self.publish()
 
     @property

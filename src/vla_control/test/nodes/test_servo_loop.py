@@ -217,6 +217,15 @@ def test_process_without_a_robot_says_so(link) -> None:
         ServoProcess({**values(link), "link_timeout_s": 0.1}, 60.0)
 
 
+def test_a_robot_file_that_allows_more_than_the_robot_takes_is_refused(link, robot, writer) -> None:
+    """Regression: the limits of the robot file were compared with themselves."""
+    q, torque_nm = robot.config.home_rad, robot.config.torque_nm
+    state = {"q": q, "lockstep": 1, "torque_limit": 0.9 * torque_nm, "gripper_force_limit": 100.0}
+    writer("state").write(**state)
+    with pytest.raises(LinkError, match=r"ended with code 2 .*torque limits.*lower them in config/robots/panda\.yaml"):
+        ServoProcess(values(link), 60.0)
+
+
 def test_process_ends_with_its_owner(fake_robot, link) -> None:
     """No orphan: the owner is killed outright, the loop brakes, ends and tidies up."""
     script = (

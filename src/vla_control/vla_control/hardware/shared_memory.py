@@ -16,7 +16,7 @@ class SharedMemoryHardware:
 
     Args:
         link: Name of the link.
-        config: The robot; the peer follows the same file, so its limits are the peer's.
+        config: The robot; its number of joints.
         timeout_s: How long to wait for the first state [s].
 
     Raises:
@@ -28,7 +28,8 @@ class SharedMemoryHardware:
         self._state.wait_first(timeout_s)
         self.state: np.ndarray = self._state.record
         self.mode = "lockstep" if int(self.state["lockstep"][0]) else "real_time"
-        self.limits = HardwareLimits(config.torque_nm, config.gripper.max_force_n)
+        first, joints = self.state[0], len(config.joints)
+        self.limits = HardwareLimits(first["torque_limit"][:joints].copy(), float(first["gripper_force_limit"]))
         self._pending = True  # the state that `wait_first` took has not been handed out yet
         self._command = Mailbox(link_path(link, "command"), COMMAND, create=True)
 

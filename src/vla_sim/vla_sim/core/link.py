@@ -9,7 +9,7 @@ import numpy as np
 from vla_core.peer import Peer
 from vla_core.records import COMMAND, PLAN, STATE
 from vla_core.shared_memory import Mailbox, link_path
-from vla_core.types import RobotState
+from vla_core.types import Float64, RobotState
 from vla_sim.core.records import MAX_STATE, RENDERED, SNAPSHOT, Start
 
 _RETRY_S = 0.1  # how often a missing or silent peer is looked for [s]
@@ -46,12 +46,16 @@ class HardwareLink:
     Args:
         link: Name of the link.
         lockstep: Whether the world waits for the command of each tick.
+        torque_limit_nm: What the motors give at most [N*m], float64 (J,).
+        gripper_force_limit_n: And the gripper [N].
     """
 
-    def __init__(self, link: str, lockstep: bool) -> None:
+    def __init__(self, link: str, lockstep: bool, torque_limit_nm: Float64, gripper_force_limit_n: float) -> None:
         self._state_box = Mailbox(link_path(link, "state"), STATE, create=True)
         self._state = np.zeros(1, STATE)
         self._state["lockstep"] = int(lockstep)
+        self._state["torque_limit"][0, : len(torque_limit_nm)] = torque_limit_nm
+        self._state["gripper_force_limit"] = gripper_force_limit_n
         self._command = WatchfulPeer(link, "command", COMMAND)
         self._plan = WatchfulPeer(link, "plan", PLAN)
 

@@ -44,7 +44,7 @@ class Simulation:
         self.started = False
         self.instruction = ""
         self.robot_state: RobotState = world.robot_state()
-        self.hardware = HardwareLink(link, lockstep)
+        self.hardware = HardwareLink(link, lockstep, world.torque_limit_nm, world.gripper_force_limit_n)
         self.cameras = CameraLink(link)
         try:
             self.reset(start)

@@ -54,6 +54,8 @@ class World:
         self.finger_q = np.array([j.qposadr[0] for j in fingers])
         self._motors = np.array([self.model.actuator(n).id for n in self.robot["joints"]])
         self._gripper = self.model.actuator("panda_gripper").id
+        self.torque_limit_nm: Float64 = self.model.actuator_ctrlrange[self._motors, 1].copy()
+        self.gripper_force_limit_n = float(self.model.actuator_forcerange[self._gripper, 1])
         self._tool = self.model.site("tool").id
         owners = [self.model.body(i).name for i in self.model.geom_bodyid]
         self._is_robot = np.array([name.startswith("panda_") for name in owners])
