@@ -8,5 +8,5 @@ from vla_bringup.launch_files import including
 
 
 def generate_launch_description() -> LaunchDescription:
-    """stack.launch.py and the layer 'sim'."""
-    return including(("stack.launch.py",), layers=("sim",))
+    """stack.launch.py and the layer 'sim', which makes the clock of all."""
+    return including(("stack.launch.py",), layers=("sim",), defaults={"use_sim_time": True})

@@ -1,6 +1,6 @@
 """Everything that runs on a robot: perception, policy, control and mission. Drivers bring cameras and joints.
 
-ros2 launch vla_bringup stack.launch.py use_sim_time:=false
+ros2 launch vla_bringup stack.launch.py
 """
 
 from launch import LaunchDescription

@@ -12,7 +12,7 @@ import pytest
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-from vla_bringup.graph import Graph, GraphOptions, tabletop_graph
+from vla_bringup.graph import Graph, GraphOptions, simulated_graph
 from vla_bringup.jobs import process_jobs
 from vla_bringup.runner import Runner, link_files
 from vla_bringup.session import Session
@@ -20,7 +20,7 @@ from vla_core.contract import load_contract
 from vla_core.topics import TOPICS
 
 LINK = f"systest{os.getpid()}"
-GRAPH: Graph = tabletop_graph(GraphOptions(link=LINK, instruction="press the button"))
+GRAPH: Graph = simulated_graph(GraphOptions(link=LINK, instruction="press the button"))
 CAMERAS = load_contract("tabletop_panda").view_names
 DRIVERS = {node.name for node in GRAPH.layer("sim")}
 EVERYBODY = {node.name for node in GRAPH.nodes}

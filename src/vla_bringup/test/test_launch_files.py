@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, tabletop_graph
+from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, simulated_graph, tabletop_graph
 from vla_bringup.launch_files import launch_files
 from vla_core.files import workspace_root
 
@@ -77,7 +77,7 @@ def test_the_layers_have_launch_files() -> None:
 @pytest.mark.usefixtures("launch_api")
 def test_sim_launch_starts_the_whole_graph_through_every_file() -> None:
     found, files = nodes("sim", {"seed": "3", "link": "x", "lockstep": "false"})
-    graph = tabletop_graph(GraphOptions(seed=3, link="x", lockstep=False))
+    graph = simulated_graph(GraphOptions(seed=3, link="x", lockstep=False))
     assert sorted(action.kw["name"] for action in found) == sorted(node.name for node in graph.nodes)
     for action in found:
         node = graph.node(action.kw["name"])
@@ -90,8 +90,9 @@ def test_sim_launch_starts_the_whole_graph_through_every_file() -> None:
 
 
 @pytest.mark.usefixtures("launch_api")
-def test_stack_launch_leaves_the_simulator_out() -> None:
-    found, _ = nodes("stack", {"use_sim_time": "false"})
+def test_stack_launch_leaves_the_simulator_and_its_clock_out() -> None:
+    """Regression: a robot had to be told use_sim_time:=false, else all of its watches were off."""
+    found, _ = nodes("stack", {})
     assert {action.kw["package"] for action in found} & {"vla_sim"} == set()
     assert all(action.kw["parameters"][1]["use_sim_time"].args[0] is False for action in found)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -32,7 +32,7 @@ class GraphOptions:
     instruction: str = _option("", "build the scene for this instruction; empty: draw a task")
     split: str = _option("train", "which objects and phrases a drawn task may have")
     lockstep: bool = _option(True, "the simulated world waits for servo and policy; false: real time")
-    use_sim_time: bool = _option(True, "nodes take their time from /clock; false on a physical robot")
+    use_sim_time: bool = _option(False, "nodes take their time from /clock; only sim.launch.py sets it by default")
     namespace: str = _option("", "namespace of every node, for more than one robot")
     link: str = _option("vla", "name of the shared-memory link, one per running graph")
 
@@ -131,8 +131,13 @@ class Graph:
         raise UnknownNameError("node", name, (node.name for node in self.nodes))
 
 
+def simulated_graph(options: GraphOptions) -> Graph:
+    """`tabletop_graph` with the simulator as its robot: time comes from /clock, whatever the options say."""
+    return tabletop_graph(replace(options, use_sim_time=True))
+
+
 def tabletop_graph(options: GraphOptions) -> Graph:
-    """The whole line for one arm on a table.
+    """The whole line for one arm on a table; on a robot, drivers take the place of the layer 'sim'.
 
     Raises:
         UnknownNameError: robot, contract, policy or scene has no file; the message lists those that have.
@@ -143,8 +148,10 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     link: dict[str, Scalar] = {"link": options.link}
     robot: dict[str, Scalar] = {"robot": options.robot}
     contract: dict[str, Scalar] = {"contract": options.contract}
-    # On a busy machine a heartbeat may come late by the wall clock; in lockstep the robot waits for everybody anyway.
-    patience: dict[str, Scalar] = {"safety_timeout_s": 10.0} if options.lockstep else {}
+    # On a busy machine heartbeats and /clock may come late; a simulated robot in lockstep waits for everybody anyway.
+    waits = options.lockstep and options.use_sim_time
+    servo_patience: dict[str, Scalar] = {"safety_timeout_s": 10.0} if waits else {}
+    monitor_patience: dict[str, Scalar] = {"max_ahead_s": 10.0} if waits else {}
     world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
@@ -153,8 +160,8 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         ("perception", "vla_perception", "observation_node", contract),
         ("policy", "vla_policy", "policy_node", {**contract, "policy": options.policy, "seed": options.seed}),
         ("control", "vla_control", "executor_node", {**robot, **contract, **link}),
-        ("control", "vla_control", "servo_node", {**robot, **link, **patience}),
-        ("control", "vla_control", "safety_monitor_node", link),
+        ("control", "vla_control", "servo_node", {**robot, **link, **servo_patience}),
+        ("control", "vla_control", "safety_monitor_node", {**link, **monitor_patience}),
         ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
     )
     nodes = tuple(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vla_bringup.graph import LAYERS, GraphOptions, NodeSpec, tabletop_graph
+from vla_bringup.graph import LAYERS, GraphOptions, NodeSpec, Scalar, tabletop_graph
 from vla_core.files import workspace_root
 
 if TYPE_CHECKING:
@@ -26,13 +28,19 @@ def layer(name: str) -> LaunchDescription:
     return LaunchDescription([*_arguments(), OpaqueFunction(function=_nodes, args=[name])])
 
 
-def including(files: tuple[str, ...], layers: tuple[str, ...] = (), rviz: bool = False) -> LaunchDescription:
+def including(
+    files: tuple[str, ...],
+    layers: tuple[str, ...] = (),
+    rviz: bool = False,
+    defaults: Mapping[str, Scalar] = MappingProxyType({}),
+) -> LaunchDescription:
     """Description that starts layers of its own and hands all arguments on to other launch files.
 
     Args:
         files: Names of files in `launch/`, e.g. 'control.launch.py'.
         layers: Layers started by this file itself, after the others.
         rviz: Whether to offer the argument `rviz`; files that include this one show it too.
+        defaults: Options whose default is another one here than in `GraphOptions`.
     """
     from launch.actions import IncludeLaunchDescription, OpaqueFunction
     from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -48,14 +56,14 @@ def including(files: tuple[str, ...], layers: tuple[str, ...] = (), rviz: bool =
         for file in files
     ]
     # RViz first: where it isn't installed, launch gives up at once and abandons the processes that it has started.
-    return LaunchDescription([*_arguments(), *(_rviz() if rviz else ()), *others, *own])
+    return LaunchDescription([*_arguments(defaults), *(_rviz() if rviz else ()), *others, *own])
 
 
-def _arguments() -> list[Any]:
+def _arguments(defaults: Mapping[str, Scalar] = MappingProxyType({})) -> list[Any]:
     from launch.actions import DeclareLaunchArgument
 
     return [
-        DeclareLaunchArgument(name, default_value=_text(default), description=description)
+        DeclareLaunchArgument(name, default_value=_text(defaults.get(name, default)), description=description)
         for name, (default, description) in GraphOptions.describe().items()
     ]
 

@@ -14,7 +14,7 @@ from vla_bringup import conversions
 from vla_bringup.core.overlay import Pinhole
 from vla_bringup.core.recording import ImageSpool, Recording
 from vla_core.topics import topic
-from vla_msgs.msg import ActionChunk, ControlState, ExecutorState, Observation
+from vla_msgs.msg import ActionChunk, ControlState, ExecutorState, Observation, SafetyState
 from vla_ros.qos import profile
 from vla_ros.stamps import to_ns
 
@@ -33,12 +33,14 @@ class Recorder:
     Attributes:
         recording: What has been seen.
         enabled: False: nothing more is kept.
+        free: The safety monitor has said that the robot may move. It holds the robot until it has heard /clock.
     """
 
     def __init__(self, node: Node, cameras: tuple[str, ...], base_frame: str, spool: ImageSpool) -> None:
         self.recording = Recording(spool)
         self.cameras = cameras
         self.enabled = True
+        self.free = False
         self._base_frame = base_frame
         self._info: CameraInfo | None = None
         self._mounts: dict[str, Any] = {}
@@ -53,6 +55,7 @@ class Recorder:
         self._listen("action_chunk", ActionChunk, self._on_chunk)
         self._listen("executor_state", ExecutorState, self._on_executor)
         self._listen("control_state", ControlState, self._on_control)
+        self._listen("safety_state", SafetyState, self._on_safety)
 
     @property
     def camera_model(self) -> Pinhole | None:
@@ -100,3 +103,6 @@ class Recorder:
 
     def _on_control(self, message: ControlState) -> None:
         self.recording.controls.append(conversions.control_sample(message))
+
+    def _on_safety(self, message: SafetyState) -> None:
+        self.free = not message.stopped

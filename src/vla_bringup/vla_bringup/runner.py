@@ -17,6 +17,7 @@ from types import TracebackType
 from vla_bringup.family import MARK, families, heads
 from vla_bringup.jobs import Job
 from vla_core.errors import GraphError
+from vla_core.shared_memory import link_path
 
 SHM = Path("/dev/shm")
 _PR_SET_PDEATHSIG = 1
@@ -38,7 +39,8 @@ class StopReport:
         killed: Jobs that only SIGKILL ended.
         orphaned: Jobs that ended before processes they had started; those were ended as well.
         failed: Job → exit status, where it isn't 0 (a negative one is the number of a signal).
-        left_behind: Shared-memory files of the link that their owners did not remove; they are removed now.
+        left_behind: Shared-memory files of the link that their owners did not remove; they are removed now. The one in
+            which a safety monitor leaves a latched stop doesn't count.
     """
 
     seconds: float
@@ -148,7 +150,8 @@ class Runner:
         killed = late[signal.SIGKILL]
         terminated = tuple(name for name in late[signal.SIGTERM] if name not in killed)
         orphaned = tuple(name for name in self._processes if name in self._orphaned)
-        seconds, left = time.monotonic() - start, remove_link_files(self._link)
+        seconds = time.monotonic() - start
+        left = tuple(name for name in remove_link_files(self._link) if name != link_path(self._link, "safety").name)
         self.report = StopReport(seconds, terminated, killed, orphaned, failed, left)
         return self.report
 

@@ -94,6 +94,7 @@ class WatchedGraph:
             cameras = contract.view_names if self._images else ()
             self.recorder = Recorder(self.session.node, cameras, str(robot["base_frame"]), self._spool)
             self.session.wait_until(lambda: self.recording.clock_ns > 0, "/clock")
+            self.session.wait_until(lambda: self.recorder.free, "a safety monitor that lets the robot move")
             if not options.namespace:
                 self.session.check_alone([node.name for node in self._graph.nodes])
         except BaseException:

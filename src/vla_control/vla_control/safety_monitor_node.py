@@ -3,8 +3,9 @@ instruction; the servo's status by shared memory. Out: safety (shared memory, to
 safety_state (10 Hz and on change).
 
 Tracking, contact and numbers are taken from the servo's own record, not from control_state: the watch must not depend
-on the node in between. Services ~/stop and ~/release. A stop is latched until it is released; a watch that finds the
-mailbox of one that was killed begins with a latched stop, because nobody knows what that one saw.
+on the node in between. Services ~/stop and ~/release. A stop is latched until it is released, also over the end of this
+process: a watch that ends with a latched stop leaves its mailbox, as does one that is killed, and a watch that finds a
+mailbox begins with a latched stop.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _BY_AGE = {
     "control_state": ControlState,
 }  # fmt: skip
 _LOOK_S = 0.5  # how often a mailbox that may have been re-created is looked for
-_KILLED = "the safety monitor was killed and has been restarted"
+_BEFORE = "the safety monitor before this one was killed, or ended with a stop that nobody had released"
 
 
 class SafetyMonitorNode(Node):
@@ -48,7 +49,7 @@ class SafetyMonitorNode(Node):
         super().__init__("safety_monitor_node")
         self._p = parameters.declare(self, _SCHEMA)
         path = link_path(self._p.link, "safety")
-        self._monitor = Monitor(_monitor_parameters(self._p), _KILLED if path.exists() else "")
+        self._monitor = Monitor(_monitor_parameters(self._p), _BEFORE if path.exists() else "")
         self._box, self._record = Mailbox(path, SAFETY, create=True), np.zeros(1, SAFETY)
         self._servo, self._look_at = Peer(self._p.link, "status", STATUS), 0.0
         self._verdict: Verdict = self._judge()
@@ -65,9 +66,9 @@ class SafetyMonitorNode(Node):
         Diagnostics(self, self._status)
 
     def on_exit(self) -> None:
-        """Remove the mailbox; without a heartbeat the servo stops."""
+        """Remove the mailbox, unless a stop is latched; without a heartbeat the servo stops."""
         self._servo.close()
-        self._box.close(unlink=True)
+        self._box.close(unlink=not self._monitor.latched)
 
     def _on_beat(self) -> None:
         self._watch_servo()
@@ -144,6 +145,7 @@ def _monitor_parameters(p: parameters.Parameters) -> MonitorParameters:
         tracking_time_s=p.tracking_time_s,
         contact_force_n=p.contact_force_n,
         contact_time_s=p.contact_time_s,
+        max_ahead_s=p.max_ahead_s,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from vla_bringup.bench import c_loop, servo
 from vla_bringup.bench.cpu import CpuShares
-from vla_bringup.graph import Graph, GraphOptions, NodeSpec, tabletop_graph
+from vla_bringup.graph import Graph, GraphOptions, NodeSpec, simulated_graph
 from vla_bringup.jobs import process_jobs
 from vla_bringup.statistics import rounded, spread
 from vla_bringup.watched import WatchedGraph, new_link
@@ -66,11 +66,11 @@ def _servo(seconds: float, priority: int) -> list[Row]:
 
 def bench_graph(options: GraphOptions) -> Graph:
     """The graph with bench_cameras_node in place of camera_node."""
-    graph = tabletop_graph(options)
+    graph = simulated_graph(options)
     overrides = {name: graph.node("camera_node").overrides[name] for name in ("scene", "link")}
     cameras = NodeSpec(
         name="bench_cameras_node", package="vla_bringup", executable="bench_cameras_node", layer="sim",
-        parameter_file="bench.yaml", overrides={"use_sim_time": options.use_sim_time, **overrides},
+        parameter_file="bench.yaml", overrides={"use_sim_time": graph.options.use_sim_time, **overrides},
     )  # fmt: skip
     return replace(graph, nodes=tuple(cameras if node.name == "camera_node" else node for node in graph.nodes))
 

@@ -11,7 +11,7 @@ from vla_bringup import machine
 from vla_bringup.commands.view import console_url
 from vla_bringup.core.plot import write_plot
 from vla_bringup.core.video import write_video
-from vla_bringup.graph import Graph, GraphOptions, tabletop_graph
+from vla_bringup.graph import Graph, GraphOptions, simulated_graph
 from vla_bringup.jobs import Job, jobs
 from vla_bringup.results import save
 from vla_bringup.statistics import rounded
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     out: Path = args.out
     make_jobs = _jobs_with_console if args.viewer else jobs
-    with WatchedGraph(tabletop_graph(options), out, say, make_jobs=make_jobs) as graph:
+    with WatchedGraph(simulated_graph(options), out, say, make_jobs=make_jobs) as graph:
         if args.viewer:
             say(f"console: {console_url()}")
         instruction = args.instruction or str(graph.session.judge()["instruction"])

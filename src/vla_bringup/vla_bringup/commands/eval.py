@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from vla_bringup.core.scores import Score, rows
-from vla_bringup.graph import GraphOptions, tabletop_graph
+from vla_bringup.graph import GraphOptions, simulated_graph
 from vla_bringup.results import markdown_table, merge, publish, save, table
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path, workspace_root
@@ -84,7 +84,7 @@ def _graph_scores(args: argparse.Namespace) -> Iterator[Score]:
     from vla_sim.core.tasks import FAMILIES
 
     options = GraphOptions(policy=args.policy, seed=args.seed, split=args.split, link=new_link())
-    with WatchedGraph(tabletop_graph(options), args.out, print, images=False) as graph:
+    with WatchedGraph(simulated_graph(options), args.out, print, images=False) as graph:
         for seed in range(args.seed, args.seed + args.episodes):
             instruction = graph.session.reset(seed, split=args.split, family=_family(seed, args.split, FAMILIES))
             before = len(graph.recording.chunks)

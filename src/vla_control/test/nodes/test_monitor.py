@@ -20,6 +20,7 @@ PARAMS = MonitorParameters(
     tracking_time_s=0.5,
     contact_force_n=60.0,
     contact_time_s=0.2,
+    max_ahead_s=0.1,
 )
 
 
@@ -163,6 +164,49 @@ def test_a_clock_set_back_is_a_new_simulation() -> None:
     assert not judge(monitor, 1.05, 2.0).stopped
     judge(monitor, 2.0, 3.0)
     assert judge(monitor, 2.0, 4.0).stopped
+
+
+def test_without_a_clock_the_robot_is_stopped_until_there_is_one() -> None:
+    """Regression: with use_sim_time and no /clock every age was 0, so nothing was ever stale and nothing stopped."""
+    monitor = Monitor(PARAMS)
+    for k in range(10):
+        seen(monitor, 1e9 + k)
+        verdict = judge(monitor, 0.0, k)
+        assert verdict.stopped and "ROS clock is 0" in verdict.cause and "use_sim_time:=false" in verdict.cause
+    assert "ROS clock is 0" in monitor.release() and not monitor.latched
+    monitor = Monitor(PARAMS)
+    assert judge(monitor, 0.0, 0.0).stopped  # a simulation that starts: its first reading frees the robot
+    seen(monitor, 1.0)
+    assert not judge(monitor, 1.0, 5.0).stopped
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_stamps_ahead_of_the_clock_stop_the_robot_by_name(source: str) -> None:
+    """Regression: such a stamp counted as fresh for ever after."""
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    seen(monitor, 10.09, source)
+    judge(monitor, 10.0, 0.0)
+    assert not judge(monitor, 10.0, 1.0).stopped
+    seen(monitor, 20.0, source)
+    assert not judge(monitor, 10.0, 1.0).stopped
+    verdict = judge(monitor, 10.0, 1.2)
+    assert verdict.stopped and verdict.cause == f"{source} is stamped more than 0.1 s ahead of the ROS clock"
+    assert source in monitor.release()
+    seen(monitor, 10.0, source)  # the source's clock has been corrected
+    assert monitor.release() == "" and not judge(monitor, 10.0, 1.3).stopped
+
+
+def test_one_stamp_ahead_is_forgotten_with_the_next_message() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    judge(monitor, 10.0, 0.0)
+    seen(monitor, 20.0, "joint_states")
+    assert not judge(monitor, 10.0, 0.0).stopped
+    seen(monitor, 10.0, "joint_states")
+    assert not judge(monitor, 10.0, 0.5).stopped
+    judge(monitor, 10.3, 1.0)
+    assert "joint_states is older" in judge(monitor, 10.3, 1.5).cause
 
 
 def test_unknown_source_is_refused_by_name() -> None:

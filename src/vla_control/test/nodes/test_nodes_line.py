@@ -191,7 +191,39 @@ def test_monitor_begins_stopped_after_a_killed_one(spinner, link) -> None:
     spinner.until(lambda: not ears.safety[-1].stopped, "released")
 
 
-def test_monitor_sees_numbers_that_are_not_finite_and_silence(spinner, link) -> None:
+def test_a_stop_outlives_the_monitor_that_latched_it(spinner, link) -> None:
+    """Regression: a monitor that was interrupted removed its mailbox, and the next one began with a free robot."""
+    ears, path = spinner.add(Ears()), link_path(link, "safety")
+
+    def begin() -> SafetyMonitorNode:
+        ears.safety.clear()
+        node = spinner.add(SafetyMonitorNode())
+        spinner.until(lambda: ears.safety and "clock" not in ears.safety[-1].cause, "safety_state")
+        return node
+
+    def end(node: SafetyMonitorNode) -> None:
+        """As `vla_ros.node.run` does after SIGINT and after an exception."""
+        spinner.executor.remove_node(node)
+        spinner.nodes.remove(node)
+        node.on_exit()
+        node.destroy_node()
+
+    first = begin()
+    assert not ears.safety[-1].stopped and ears.call(spinner, "stop").success
+    end(first)
+    end(begin())  # nobody releases it: it stays, however many come and go
+    third = begin()
+    assert ears.safety[-1].stopped and "nobody had released" in ears.safety[-1].cause
+    assert ears.call(spinner, "release").success
+    spinner.until(lambda: not ears.safety[-1].stopped, "released")
+    end(third)
+    assert not path.exists()
+    last = begin()
+    assert not ears.safety[-1].stopped
+    end(last)
+
+
+def test_monitor_sees_numbers_that_are_not_finite_and_silence(latched, spinner) -> None:
     ears = spinner.add(Ears())
     spinner.add(SafetyMonitorNode())
     spinner.until(lambda: ears.joints.get_subscription_count(), "the monitor listens")
@@ -203,8 +235,8 @@ def test_monitor_sees_numbers_that_are_not_finite_and_silence(spinner, link) -> 
         ears.joints.publish(message)
 
     say(0.0)
-    spinner.until(lambda: ears.safety and ears.safety[-1].stopped, "silence stops")
-    assert ears.safety[-1].cause == "joint_states is older than 0.1 s"
+    spinner.until(lambda: ears.safety and "older" in ears.safety[-1].cause, "silence stops")
+    assert ears.safety[-1].stopped and ears.safety[-1].cause == "joint_states is older than 0.1 s"
     assert not ears.call(spinner, "release").success
     say(float("nan"))
     say(0.0)

@@ -2,6 +2,9 @@
 
 Ages are on the ROS clock, so a simulation that stands still ages nobody. A finding acts only after it has lasted
 `confirm_s` of real time: simulated clocks move in steps, and messages of one step arrive one after the other.
+
+Without a clock no age can be told: while the ROS clock is 0 (simulated time, and nobody publishes /clock) the robot is
+stopped, and free again with the first reading. Stamps ahead of the clock would never age either, so they stop it too.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from vla_core.errors import ConfigError
 #: What is watched by age: topics, and the servo itself by its STATUS record.
 SOURCES = ("joint_states", "observation", "action_chunk", "executor_state", "control_state", "servo")
 _ONLY_WITH_A_TASK = "action_chunk"
+_NO_CLOCK = "the ROS clock is 0: nobody publishes /clock (on a physical robot: use_sim_time:=false)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class MonitorParameters:
         tracking_time_s: ... that may last this long [s, ROS clock].
         contact_force_n: Largest external force at the tool [N].
         contact_time_s: ... that may last this long [s, ROS clock].
+        max_ahead_s: A stamp may lie so far ahead of the ROS clock [s].
     """
 
     max_age_s: Mapping[str, float]
@@ -38,6 +43,7 @@ class MonitorParameters:
     tracking_time_s: float
     contact_force_n: float
     contact_time_s: float
+    max_ahead_s: float
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.stop_on_stale) - set(SOURCES))
@@ -73,9 +79,15 @@ class Monitor:
         self._lasting: dict[str, str] = {}  # limits exceeded for too long
         self._since_wall_ns: dict[str, int] = {}  # since when a finding has stood, on the monotonic clock
 
+    @property
+    def latched(self) -> bool:
+        """Whether a stop waits for its release."""
+        return bool(self._cause)
+
     def seen(self, source: str, stamp_ns: int) -> None:
-        """A message of `source` with this stamp has come."""
-        self._stamps[source] = max(stamp_ns, self._stamps.get(source, stamp_ns))
+        """A message of `source` with this stamp has come; one from the future is forgotten with the next."""
+        known_ns = self._stamps.get(source, stamp_ns)
+        self._stamps[source] = stamp_ns if self._is_ahead(known_ns) else max(stamp_ns, known_ns)
 
     def numbers(self, source: str, finite: bool) -> None:
         """Whether the newest message of `source` holds only finite numbers; if not, the robot stops at once."""
@@ -108,7 +120,8 @@ class Monitor:
         Returns:
             Empty when released, else the reason why it stays: what stopped the robot still stands.
         """
-        standing = "; ".join([*self._lasting.values(), *self._stale(self._params.stop_on_stale).values()])
+        found = {**self._lasting, **self._stale(self._params.stop_on_stale), **self._ahead()}
+        standing = "; ".join([_NO_CLOCK] * (self._now_ns == 0) + list(found.values()))
         if not standing:
             self._cause = ""
         return standing
@@ -122,7 +135,7 @@ class Monitor:
             self._task_since_ns = None if self._task_since_ns is None else now_ns
         self._now_ns = now_ns
         stale = self._stale(SOURCES)
-        findings = {**stale, **self._lasting}
+        findings = {**stale, **self._lasting, **self._ahead()}
         self._since_wall_ns = {name: self._since_wall_ns.get(name, wall_ns) for name in findings}
         warnings = []
         for name, text in findings.items():
@@ -134,7 +147,8 @@ class Monitor:
                 self.stop(text)
         warnings += [f"{name} was never seen" for name in SOURCES if self._missing(name)]
         ages = tuple(self._age_s(name) if name in self._stamps else -1.0 for name in SOURCES)
-        return Verdict(bool(self._cause), self._cause, tuple(warnings), ages)
+        cause = self._cause or (_NO_CLOCK if now_ns == 0 else "")
+        return Verdict(bool(cause), cause, tuple(warnings), ages)
 
     def _limit(self, name: str, text: str, stamp_ns: int, over: bool, time_s: float) -> None:
         if not over:
@@ -154,6 +168,18 @@ class Monitor:
             if age_s > limit_s:
                 found[name] = f"{name} is older than {limit_s:g} s"
         return found
+
+    def _ahead(self) -> dict[str, str]:
+        """Sources whose stamps lie ahead of the clock, each with its sentence; none while there is no clock."""
+        limit_s = self._params.max_ahead_s
+        return {
+            f"{name} ahead": f"{name} is stamped more than {limit_s:g} s ahead of the ROS clock"
+            for name, stamp_ns in self._stamps.items()
+            if self._is_ahead(stamp_ns)
+        }
+
+    def _is_ahead(self, stamp_ns: int) -> bool:
+        return self._now_ns > 0 and (stamp_ns - self._now_ns) * 1e-9 > self._params.max_ahead_s
 
     def _age_s(self, name: str) -> float:
         """Age [s], 0 for stamps ahead of now; chunks are due from the task's beginning on. -inf: nothing to judge."""
