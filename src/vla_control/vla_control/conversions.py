@@ -46,6 +46,7 @@ def chunk(message: ActionChunkMsg) -> ActionChunk:
         progress=float(message.progress),
         success_estimate=float(message.success_estimate),
         subtask=message.subtask,
+        instruction=message.instruction,
     )
 
 

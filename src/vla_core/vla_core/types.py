@@ -56,6 +56,7 @@ class ActionChunk:
         progress: Estimated task progress, 0..1.
         success_estimate: Probability that the instruction is carried out, 0..1.
         subtask: Text of the sub-task that is followed, may be empty.
+        instruction: The instruction that this chunk answers, word for word as in the observation.
     """
 
     stamp_ns: int
@@ -70,6 +71,7 @@ class ActionChunk:
     progress: float = 0.0
     success_estimate: float = 0.0
     subtask: str = ""
+    instruction: str = ""
 
 
 @dataclass(frozen=True, slots=True)

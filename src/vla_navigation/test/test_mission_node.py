@@ -82,10 +82,11 @@ class Bench:
         assert handle.accepted
         return handle
 
-    def answer(self, estimate: float) -> None:
+    def answer(self, estimate: float, instruction: str = "put the red cube in the blue bowl") -> None:
         """Be policy and executor for one chunk."""
         stamp = self.node.get_clock().now().to_msg()
-        chunk, state = ActionChunk(success_estimate=estimate, progress=0.5, subtask="reach"), ExecutorState()
+        chunk = ActionChunk(success_estimate=estimate, progress=0.5, subtask="reach", instruction=instruction)
+        state = ExecutorState()
         chunk.header.stamp = state.answers = stamp
         self.states.publish(state)
         self.chunks.publish(chunk)
@@ -123,6 +124,13 @@ def test_goals_from_first_to_last(bench: Bench) -> None:
     assert 0.0 <= result.result.first_motion_s <= result.result.duration_s
     assert bench.stages == ["waiting", "acting", "verifying", "done"]
     bench.spin(lambda: bench.instructions[-1] == "")
+
+    other = bench.send("put the blue cube in the red bowl")
+    for _ in range(10):  # the policy is still at the task before
+        bench.answer(0.95)
+    assert bench.wait(other.cancel_goal_async()).goals_canceling
+    ended = bench.wait(other.get_result_async()).result
+    assert ended.error_code == "cancelled" and ended.success_estimate == 0.0
 
     first = bench.send("put the red cube in the blue bowl").get_result_async()
     second = bench.send("put the blue cube in the red bowl")

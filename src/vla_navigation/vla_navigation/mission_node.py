@@ -108,8 +108,8 @@ class MissionNode(Node):
             goal.publish_feedback(conversions.feedback(mission))
 
     def _on_chunk(self, message: ActionChunk) -> None:
-        if self._running is None:
-            return
+        if self._running is None or message.instruction != self._running[0].instruction:
+            return  # the policy may still be at the task before
         mission = self._running[0]
         outcome = mission.on_chunk(
             to_ns(message.header.stamp), message.progress, message.success_estimate, message.subtask, now_ns(self)

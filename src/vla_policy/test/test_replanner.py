@@ -14,6 +14,7 @@ from toy_demonstrations import observation
 from vla_core.contract import Contract
 from vla_core.errors import ObservationError, VlaError
 from vla_core.types import NS, ActionChunk, Observation
+from vla_policy.conversions import chunk_msg
 from vla_policy.core.policy import PolicyOutput
 from vla_policy.core.replanner import Replanner, noise_seed
 from vla_policy.core.schedule import ReplanSchedule
@@ -92,6 +93,17 @@ def test_a_chunk_carries_the_stamp_it_answers_and_how_long_it_took(bench: Bench,
     chunk = bench.chunks.get(timeout=20)
     assert (chunk.stamp_ns, chunk.sequence, chunk.policy) == (round(3.25 * NS), 1, "slow")
     assert chunk.contract_hash == contract.hash and chunk.inference_s > 0.0
+
+
+def test_a_chunk_carries_the_instruction_it_answers(bench: Bench) -> None:
+    """Even when another one has come while the policy was thinking."""
+    bench.offer(1.0, "press the button")
+    bench.policy.begun.get(timeout=20)
+    bench.offer(2.0, "open the drawer")
+    bench.policy.go.release(2)
+    answers = [bench.chunks.get(timeout=20) for _ in range(2)]
+    assert [chunk.instruction for chunk in answers] == ["press the button", "open the drawer"]
+    assert [chunk_msg(chunk, "base").instruction for chunk in answers] == ["press the button", "open the drawer"]
 
 
 def test_one_refusal_is_said_once_and_counted_always(bench: Bench) -> None:

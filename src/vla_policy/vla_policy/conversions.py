@@ -39,6 +39,7 @@ def observation(message: ObservationMsg) -> Observation:
 def chunk_msg(chunk: ActionChunk, frame: str) -> ActionChunkMsg:
     """ActionChunk message, stamped with the observation that it answers; `frame` is the robot's base."""
     message = ActionChunkMsg(
+        instruction=chunk.instruction,
         sequence=chunk.sequence,
         policy=chunk.policy,
         contract_hash=chunk.contract_hash,

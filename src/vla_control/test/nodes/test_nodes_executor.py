@@ -23,7 +23,7 @@ NOW_NS = 10_000_000_000
 
 def message_of(chunk: ActionChunk) -> ActionChunkMsg:
     message = ActionChunkMsg(
-        sequence=chunk.sequence, policy=chunk.policy, contract_hash=chunk.contract_hash,
+        instruction=chunk.instruction, sequence=chunk.sequence, policy=chunk.policy, contract_hash=chunk.contract_hash,
         action_space=chunk.action_space, action_names=list(chunk.action_names), dt_s=chunk.dt_s,
         horizon=len(chunk.actions), actions=array("f", chunk.actions.tobytes()),
     )  # fmt: skip
@@ -135,7 +135,8 @@ def test_a_wrong_number_of_actions_is_rejected(neighbours, make_chunk) -> None:
 
 def test_an_empty_instruction_ends_the_motion(neighbours, make_chunk) -> None:
     neighbours.instructions.publish(String(data="lift"))
-    neighbours.send(message_of(make_chunk(NOW_NS - 400_000_000, lift_m=0.2)))
+    lift = make_chunk(NOW_NS - 400_000_000, lift_m=0.2, instruction="lift")
+    neighbours.spinner.until(lambda: neighbours.send(message_of(lift)).chunks_accepted, "the instruction is heard")
     neighbours.instructions.publish(String(data=""))
     neighbours.spinner.until(lambda: neighbours.states[-1].mode == "finishing", "the arm brakes")
     state = neighbours.send(message_of(make_chunk(NOW_NS - 300_000_000, sequence=2)))

@@ -130,7 +130,7 @@ def test_no_instruction_means_brake_then_hold_and_no_more_chunks(bench, make_chu
     executor = bench.executor
     assert not executor.instruct("pick up the mug")
     bench.later(100)
-    executor.accept(make_chunk(bench.now_ns, lift_m=0.2))
+    executor.accept(make_chunk(bench.now_ns, lift_m=0.2, instruction="pick up the mug"))
     bench.later(300, "track")
     q, qd, _ = (bench.executor.sample().q_rad, bench.executor.sample().qd_rad_s, None)
     assert np.abs(qd).max() > 0.05
@@ -141,11 +141,45 @@ def test_no_instruction_means_brake_then_hold_and_no_more_chunks(bench, make_chu
         executor.accept(make_chunk(bench.now_ns))
     executor.instruct("pick up the mug")
     with pytest.raises(ChunkError, match="comes to rest"):
-        executor.accept(make_chunk(bench.now_ns))
+        executor.accept(make_chunk(bench.now_ns, instruction="pick up the mug"))
     for _ in range(20):
         bench.later(50, "hold", q)
     assert executor.state().mode == "idle"
-    executor.accept(make_chunk(bench.now_ns, sequence=3))
+    executor.accept(make_chunk(bench.now_ns, sequence=3, instruction="pick up the mug"))
+    assert plan(bench)[0] == 3
+
+
+def test_a_chunk_of_a_withdrawn_task_is_rejected_under_the_next(bench, make_chunk) -> None:
+    """Regression: an answer that was under way when the goal changed was executed for the new goal."""
+    executor = bench.executor
+    executor.instruct("pick up the mug")
+    bench.later(100)
+    executor.instruct("")
+    executor.instruct("press the button")
+    late = make_chunk(bench.now_ns, sequence=2, instruction="pick up the mug")
+    with pytest.raises(ChunkError, match="answers 'pick up the mug' while the instruction is 'press the button'"):
+        executor.accept(late)
+    assert plan(bench) == (0, 1, 100.0), "not executed, but answered: a lockstep world goes on"
+    assert executor.state().chunks_rejected == 1
+    executor.accept(make_chunk(bench.now_ns, sequence=3, instruction="press the button"))
+    assert plan(bench)[0] == 3
+
+
+def test_a_replaced_instruction_brakes_though_the_empty_one_between_was_never_heard(bench, make_chunk) -> None:
+    """Regression: of two messages back to back a latched topic of depth 1 keeps the second, and the arm went on."""
+    executor = bench.executor
+    executor.instruct("pick up the mug")
+    bench.later(100)
+    executor.accept(make_chunk(bench.now_ns, lift_m=0.2, instruction="pick up the mug"))
+    bench.later(300, "track")
+    assert not executor.instruct("pick up the mug"), "said again, for somebody who came late"
+    assert executor.state().mode == "tracking"
+    assert executor.instruct("press the button")
+    assert executor.state().mode == "finishing"
+    q = executor.sample().q_rad
+    for _ in range(20):
+        bench.later(50, "hold", q)
+    executor.accept(make_chunk(bench.now_ns, sequence=3, instruction="press the button"))
     assert plan(bench)[0] == 3
 
 

@@ -1,7 +1,9 @@
 """A ChunkExecutor that follows what happens around it: stops of the servo, resets of the world, instructions.
 
-Motion is only planned from where the servo's target rests. After a stop, or when the instruction has been taken back,
-the executor brakes, waits until the servo has come to rest too, and begins anew from the servo's target.
+Motion is only planned from where the servo's target rests. After a stop, or when the motion's instruction has been
+taken back or replaced, the executor brakes, waits until the servo has come to rest too, and begins anew from the
+servo's target. Chunks that answer another instruction than the present one are rejected: while a policy thinks, its
+task may have been withdrawn.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class SupervisedExecutor:
         self._joints = executor.robot.joint_count
         self._record = np.zeros(1, PLAN)
         self._phase = _READY
-        self._instructed: bool | None = None  # None: nobody gives instructions here, chunks are taken as they come
+        self._instruction: str | None = None  # None: nobody gives instructions here, chunks are taken as they come
+        self._followed = ""  # instruction of the newest accepted chunk
         self._epoch_ns, self.now_ns, self._answered_ns = -1, 0, 0
         self._rejected, self._last_error = 0, ""
         self._begun = False
@@ -85,9 +88,13 @@ class SupervisedExecutor:
         return False
 
     def instruct(self, text: str) -> bool:
-        """Take the newest instruction; an empty one ends the task: brake, then hold. True if the plan has changed."""
-        self._instructed = bool(text)
-        if text or self._phase != _READY or self._idle:
+        """Take the newest instruction. Motion for any other one ends, brake, then hold. True if the plan has changed.
+
+        An empty text ends every motion. A goal that replaces another is seen here as such even when the empty text
+        between the two got lost: the topic keeps one message.
+        """
+        self._instruction = text
+        if self._phase != _READY or self._idle or (text and text == self._followed):
             return False
         self._executor.stop(self.now_ns)
         self._phase = _FINISHING
@@ -106,15 +113,18 @@ class SupervisedExecutor:
                 raise ChunkError(got, "answers to what is there now", "drop what was under way")
             if self._phase == _STOPPED:
                 raise ChunkError("a chunk while the robot is stopped", "none", "release the stop (safety_monitor_node)")
-            if self._instructed is False:
+            if self._instruction == "":
                 raise ChunkError("a chunk without an instruction", "chunks while there is a task", "publish one")
+            if self._instruction not in (None, chunk.instruction):
+                got = f"a chunk that answers '{chunk.instruction}' while the instruction is '{self._instruction}'"
+                raise ChunkError(got, "answers to the present instruction", "send the next one")
             if self._phase == _FINISHING:
                 raise ChunkError("a chunk while the last motion comes to rest", "none", "send the next one")
             self._executor.accept(chunk, self.now_ns)
         except ChunkError as error:
             self.refuse(error, chunk.stamp_ns)
             raise
-        self._last_error = ""
+        self._last_error, self._followed = "", chunk.instruction
         self._answered_ns = max(self._answered_ns, chunk.stamp_ns)
 
     def refuse(self, error: ChunkError, stamp_ns: int) -> None:

@@ -180,6 +180,7 @@ class Replanner:
             progress=output.progress,
             success_estimate=output.success_estimate,
             subtask=output.subtask,
+            instruction=observation.instruction,
         )
 
 
