@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 
-from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, tabletop_graph
+from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, simulated_graph, tabletop_graph
+from vla_core.contract import load_contract
 from vla_core.errors import ConfigError, UnknownNameError
-from vla_core.files import load_yaml, workspace_root
-from vla_core.topics import TOPICS
+from vla_core.files import config_path, load_yaml, workspace_root
+from vla_core.topics import TOPICS, topic
 
 GRAPH = tabletop_graph(GraphOptions())
 
@@ -69,7 +70,7 @@ def test_options_from_launch_texts() -> None:
 def test_every_option_reaches_a_node() -> None:
     """Regression guard: an option that is declared, described and then forgotten."""
     given = GraphOptions(seed=41, instruction="press the button", split="heldout_pose", lockstep=False,
-                         use_sim_time=False, namespace="arm", link="other")  # fmt: skip
+                         use_sim_time=True, namespace="arm", link="other")  # fmt: skip
     graph = tabletop_graph(given)
     reached = {name: value for node in graph.nodes for name, value in node.overrides.items()}
     reached["namespace"] = graph.nodes[0].namespace
@@ -92,3 +93,29 @@ def test_simulator_waits_for_the_answers_that_the_policy_gives() -> None:
         for node in (GRAPH.node("sim_node"), GRAPH.node("policy_node"))
     }
     assert len(periods) == 1
+    assert periods == {1.0 / topic("action_chunk").rate_hz}, "the topic table tells another rate"
+
+
+def test_contract_scene_and_topic_table_agree_on_the_rate_of_the_cameras() -> None:
+    contract, scene = load_contract(GRAPH.options.contract), load_yaml(config_path("scenes", GRAPH.options.scene))
+    rates = {float(camera["rate_hz"]) for camera in scene["cameras"]}
+    rates |= {row.rate_hz for name, row in TOPICS.items() if name.startswith("{camera}/")}
+    assert rates == {contract.rate_hz} == {topic("observation").rate_hz}
+
+
+@pytest.mark.parametrize("lockstep", [True, False])
+def test_a_robot_gets_no_patience_of_a_simulation(lockstep: bool) -> None:
+    """Regression: lockstep is the default, so a robot's servo went on for 10 s after the safety monitor had died."""
+    on_robot = tabletop_graph(GraphOptions(lockstep=lockstep))
+    assert "safety_timeout_s" not in on_robot.node("servo_node").overrides
+    assert "max_ahead_s" not in on_robot.node("safety_monitor_node").overrides
+    simulated = simulated_graph(GraphOptions(lockstep=lockstep))
+    assert ("safety_timeout_s" in simulated.node("servo_node").overrides) is lockstep
+    assert ("max_ahead_s" in simulated.node("safety_monitor_node").overrides) is lockstep
+
+
+def test_only_a_simulated_graph_waits_for_clock() -> None:
+    """Regression: on a robot without /clock every age was 0, and no watch ever acted."""
+    assert {node.overrides["use_sim_time"] for node in tabletop_graph(GraphOptions()).nodes} == {False}
+    simulated = simulated_graph(GraphOptions())
+    assert {node.overrides["use_sim_time"] for node in simulated.nodes} == {simulated.options.use_sim_time} == {True}

@@ -38,7 +38,7 @@ TOPICS: dict[str, Topic] = {
     "joint_states": Topic("sensor_msgs/msg/JointState", "driver", 100, True, 10, max_age_s=0.1),
     "instruction": Topic("std_msgs/msg/String", "mission_node", 0, True, latched=True),
     "observation": Topic("vla_msgs/msg/Observation", "observation_node", 20, False, 2, max_age_s=0.3),
-    "action_chunk": Topic("vla_msgs/msg/ActionChunk", "policy_node", 5, True, 4, max_age_s=1.0),
+    "action_chunk": Topic("vla_msgs/msg/ActionChunk", "policy_node", 2.5, True, 4, max_age_s=1.0),
     "executor_state": Topic("vla_msgs/msg/ExecutorState", "executor_node", 20, False, 2, max_age_s=0.5),
     "joint_target": Topic("vla_msgs/msg/JointTarget", "executor_node", 50, False, 2),
     "executor_node/markers": Topic("visualization_msgs/msg/MarkerArray", "executor_node", 5, True, 1),
