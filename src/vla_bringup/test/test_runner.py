@@ -102,6 +102,15 @@ def test_files_of_our_link_are_removed_and_no_others(tmp_path: Path) -> None:
         other.unlink(missing_ok=True)
 
 
+def test_a_latched_stop_that_a_monitor_leaves_is_removed_and_no_fault(tmp_path: Path) -> None:
+    name = link()
+    path = Path(f"/dev/shm/vla_{name}_safety")
+    path.write_bytes(b"")
+    with Runner([job("a", POLITE)], name, tmp_path) as runner:
+        pass
+    assert runner.report is not None and runner.report.clean and not path.exists()
+
+
 def test_nodes_follow_a_killed_runner(tmp_path: Path) -> None:
     """Regression guard: a runner that dies by SIGKILL must not leave a robot driven by orphans."""
     script = f"""
