@@ -29,6 +29,7 @@ class FakeWorld:
         self.time_offset_ns = 0
         self.steps, self.q = 0, 0.0
         self.resets: list[tuple[int, str | None, str, str | None]] = []
+        self.torque_limit_nm, self.gripper_force_limit_n = np.full(7, 87.0), 40.0
 
     def reset(self, seed: int, instruction: str | None, split: str, family: str | None) -> str:
         self.resets.append((seed, instruction, split, family))
