@@ -157,6 +157,8 @@ class ExecutorNode(LifecycleNode):
     def _on_target_timer(self) -> None:
         if self.active and self._targets.get_subscription_count() > 0:
             self._follow()
+            if not self._executor.ready:
+                return
             self._targets.publish(conversions.joint_target(self._executor.sample(), self._joints, self._frame))
 
     def _on_marker_timer(self) -> None:

@@ -65,6 +65,40 @@ def test_begins_with_a_hold_where_the_arm_is(bench) -> None:
     assert bench.executor.state().mode == "idle"
 
 
+@pytest.mark.parametrize("field", ["q", "gripper_width"])
+def test_regression_a_state_that_is_not_a_number_is_no_place_to_begin(robot, contract, make_chunk, field) -> None:
+    """The plan held NaN, the servo took it over, and the torque was NaN until the next reset."""
+    bench = Bench(robot, contract)
+    bench.servo("hold")
+    bench.status["stamp_ns"] = 0
+    good = bench.state.copy()
+    bench.state[field] = np.nan
+    assert not bench.executor.follow(bench.state, bench.status)
+    assert not bench.executor.ready and int(bench.executor.record["count"][0]) == 0
+    assert bench.executor.state().mode == "idle"
+    with pytest.raises(ChunkError, match="before the first good joint state"):
+        bench.executor.accept(make_chunk(bench.now_ns))
+    bench.state[:] = good
+    assert bench.later(10, None)
+    assert np.array_equal(bench.executor.record["q"][0, 0, :7], bench.home)
+    bench.state["q"] = np.nan
+    assert not bench.later(10, None)  # nor one to sag to
+    bench.state["epoch_ns"] = bench.now_ns
+    assert not bench.later(10, None)  # nor one to be reset to
+    bench.state["q"] = good["q"] + 0.1
+    assert bench.later(10, None)
+    record = bench.executor.record
+    assert np.isfinite(record["q"]).all() and int(record["start_ns"][0]) >= int(bench.state["epoch_ns"][0])
+
+
+def test_regression_a_stop_does_not_end_at_a_target_that_is_not_a_number(bench) -> None:
+    bench.later(100, "stop")
+    assert not bench.later(50, "hold", np.full(7, np.nan))
+    assert bench.executor.state().mode == "stopped"
+    assert bench.later(50, "hold")
+    assert np.array_equal(bench.executor.record["q"][0, 0, :7], bench.home)
+
+
 def test_holds_where_the_arm_sags_until_there_is_a_servo(bench) -> None:
     assert not bench.later(10, None)
     bench.state["q"][0, 1] += 0.01

@@ -60,11 +60,14 @@ class SupervisedExecutor:
             status: Newest STATUS record (1,), zeros until there is a servo.
 
         Returns:
-            Whether the plan has changed and must be written.
+            Whether the plan has changed and must be written. Motion never begins from a record with numbers that
+            aren't finite: the next good one is waited for, with no plan or the old one.
         """
         stamp_ns, epoch_ns = int(state["stamp_ns"][0]), int(state["epoch_ns"][0])
         servo_seen = epoch_ns <= int(status["stamp_ns"][0]) <= stamp_ns
         if epoch_ns != self._epoch_ns or stamp_ns < self.now_ns:
+            if not self._is_finite(state["q"], state["gripper_width"]):
+                return False  # a world to begin in, but no place yet: the next state may know one
             first = self._epoch_ns < 0
             self._epoch_ns, self.now_ns, self._answered_ns = epoch_ns, stamp_ns, 0
             self._begin(state["q"], state["gripper_width"])
@@ -107,6 +110,8 @@ class SupervisedExecutor:
             ChunkError: the chunk can't be executed; the running plan is unchanged, the answer counts as given.
         """
         try:
+            if not self.ready:
+                raise ChunkError("a chunk before the first good joint state", "one later", "start the robot driver")
             if chunk.stamp_ns < self._epoch_ns:
                 behind_s = (self._epoch_ns - chunk.stamp_ns) * 1e-9
                 got = f"a chunk that answers an observation from {behind_s:.2f} s before the reset"
@@ -150,6 +155,11 @@ class SupervisedExecutor:
         return replace(status, mode=mode, chunks_rejected=self._rejected, last_error=self._last_error)
 
     @property
+    def ready(self) -> bool:
+        """Whether there is a plan: a first good state has been seen."""
+        return self._epoch_ns >= 0
+
+    @property
     def _idle(self) -> bool:
         return int(self._executor.plan["sequence"][0]) == 0
 
@@ -161,8 +171,13 @@ class SupervisedExecutor:
     def _moved(self, q: Float64) -> bool:
         return bool(np.abs(self.sample().q_rad - q[0, : self._joints]).max() > _MOVED_RAD)
 
+    def _is_finite(self, q: Float64, gripper_width_m: Float64) -> bool:
+        return bool(np.isfinite(q[0, : self._joints]).all() and np.isfinite(gripper_width_m[0]))
+
     def _begin(self, q: Float64, gripper_width_m: Float64) -> bool:
-        """Hold at q, ready for chunks."""
+        """Hold at q, ready for chunks; False, and nothing has changed, while q or the width isn't finite."""
+        if not self._is_finite(q, gripper_width_m):
+            return False
         self._executor.reset(q[0, : self._joints], float(gripper_width_m[0]), self.now_ns)
         self._phase, self._begun = _READY, True
         return True
