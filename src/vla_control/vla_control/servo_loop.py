@@ -169,7 +169,11 @@ class ServoLoop:
         self._plan.poll()
         if self._seen() != self._last:
             self._check_reset()
-        core.tick(self._hardware.state, self._valid_plan(), stale or self._must_stop(), self._command, self._status)
+        plan, stop = self._valid_plan(), self._must_stop()
+        if stale:
+            core.tick_without_state((begin_ns - self._fresh_ns) * 1e-9, plan, stop, self._command, self._status)
+        else:
+            core.tick(self._hardware.state, plan, stop, self._command, self._status)
         self._hardware.write(self._command)
         timing.add((time.monotonic_ns() - begin_ns) * 1e-3, wake_us)
         p50, p99, wake, overruns = self._out

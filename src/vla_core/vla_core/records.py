@@ -100,6 +100,8 @@ SAFETY = np.dtype([("stop", np.int32), ("beat", np.int64), ("monotonic_ns", np.i
 CAPTURES = np.dtype([("next", np.int64), ("stamp_ns", np.int64, 256), ("monotonic_ns", np.int64, 256)], align=True)
 
 MODES = ("hold", "track", "stop")
+#: What may change a tick's command; each is counted. The last three also brake the arm (mode 'stop'): states not
+#: finite for longer than a moment, states that are missing or leave a gap, and a stop that was asked for.
 LIMITS = (
     "joint_position",
     "joint_velocity",

@@ -64,6 +64,10 @@ class Rig:
     log: list[np.ndarray] = field(default_factory=list)
     stop: bool = False
     corrupt: bool = False
+    blind: bool = False  # no states, and the servo is told so
+    deaf: bool = False  # no states, and the servo isn't called: its last command stands
+    skew_ns: int = 0  # the robot's clock runs ahead by this
+    speed: list[float] = field(default_factory=list)  # largest true joint speed [rad/s], one per tick
     push_n: Float64 = field(default_factory=lambda: np.zeros(3))
 
     @property
@@ -76,12 +80,19 @@ class Rig:
         hand = self.model.site(self.servo.robot.config.tool_frame).bodyid[0]
         for _ in range(ticks):
             status = np.zeros(1, STATUS)
-            self.state["tick"], self.state["stamp_ns"] = len(self.log), self.now_ns
-            self.state["q"][0, :j], self.state["qd"][0, :j] = self.data.qpos[:j], self.data.qvel[:j]
-            self.state["gripper_width"] = 2 * self.data.qpos[j]
-            if self.corrupt:
-                self.state["q"][0, 2] = np.nan
-            self.servo.tick(self.state, self.plan, self.stop, self.command, status)
+            if self.deaf:
+                status = self.log[-1].copy()
+            elif self.blind:
+                age_s = (self.now_ns + self.skew_ns - int(self.state["stamp_ns"][0])) * 1e-9
+                self.servo.tick_without_state(age_s, self.plan, self.stop, self.command, status)
+            else:
+                self.state["tick"], self.state["stamp_ns"] = len(self.log), self.now_ns + self.skew_ns
+                self.state["q"][0, :j], self.state["qd"][0, :j] = self.data.qpos[:j], self.data.qvel[:j]
+                self.state["gripper_width"] = 2 * self.data.qpos[j]
+                if self.corrupt:
+                    self.state["q"][0, 2] = np.nan
+                self.servo.tick(self.state, self.plan, self.stop, self.command, status)
+            self.speed.append(float(np.abs(self.data.qvel[:j]).max()))
             self.data.ctrl[:j] = self.command["tau"][0, :j]
             self.data.xfrc_applied[hand, :3] = self.push_n
             mujoco.mj_step(self.model, self.data)

@@ -8,15 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pinocchio as pin
 import pytest
 
 from vla_control.core.parameters import ServoParameters
+from vla_control.core.servo import ServoCore
+from vla_control.hardware.protocol import HardwareLimits
+from vla_control.servo_loop import LoopParameters, ServoLoop
 from vla_control.servo_process import ServoProcess
 from vla_core.errors import LinkError
-from vla_core.records import LIMITS, MODES, STATE
+from vla_core.peer import Peer
+from vla_core.records import LIMITS, MODES, STATE, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 
 HOLD, TRACK, STOP = (MODES.index(name) for name in ("hold", "track", "stop"))
@@ -197,6 +203,99 @@ def test_in_real_time_a_silent_robot_is_braked_and_named(link, robot, start_loop
         loop.leave()
     finally:
         box.close(unlink=True)
+
+
+class LiveArm:
+    """An arm in real time, as `Hardware`: forward dynamics under the newest torque; `mute` between two of its times.
+
+    Attributes:
+        log: (time [s], largest true joint speed [rad/s], copy of STATUS) of every look that the loop takes.
+    """
+
+    mode = "real_time"
+
+    def __init__(self, robot, link: str, mute_s: tuple[float, float], end_s: float) -> None:
+        self.limits = HardwareLimits(robot.config.torque_nm, robot.config.gripper.max_force_n)
+        self.state = np.zeros(1, STATE)
+        self.log: list[tuple[float, float, np.void]] = []
+        self.loop: ServoLoop | None = None
+        self.at: dict[float, object] = {}  # what is to be called when
+        self._model, self._data, self._damping = robot.model, robot.model.createData(), robot.damping_nm_s
+        self._q, self._qd, self._mute_s, self._end_s = np.array(robot.config.home_rad), np.zeros(7), mute_s, end_s
+        self._tau, self._time_s, self._began_s = np.zeros(7), 0.0, 0.0
+        self._status = Peer(link, "status", STATUS)
+        self._show()
+
+    def read(self) -> bool:
+        if self._began_s == 0.0:
+            self._began_s = time.monotonic()
+            return True
+        while self._time_s + 1e-3 <= time.monotonic() - self._began_s:
+            tau = self._tau - self._damping * self._qd
+            self._qd = self._qd + 1e-3 * pin.aba(self._model, self._data, self._q, self._qd, tau)
+            self._q = self._q + 1e-3 * self._qd
+            self._time_s += 1e-3
+        for due_s in [s for s in self.at if s <= self._time_s]:
+            self.at.pop(due_s)()
+        self._status.poll()
+        self.log.append((self._time_s, float(np.abs(self._qd).max()), self._status.record[0].copy()))
+        if self._time_s >= self._end_s:
+            self.loop.leave()
+        if self._mute_s[0] <= self._time_s < self._mute_s[1]:
+            return False
+        self._show()
+        return True
+
+    def write(self, command: np.ndarray) -> None:
+        self._tau = command["tau"][0, :7].copy()
+
+    def refresh(self) -> None:
+        self._status.refresh()
+
+    def close(self) -> None:
+        self._status.close()
+
+    def _show(self) -> None:
+        stamp_ns = 10**9 + round(self._time_s * 1e9)
+        self.state["stamp_ns"], self.state["tick"], self.state["epoch_ns"] = stamp_ns, round(self._time_s * 1e3), 10**9
+        self.state["q"][0, :7], self.state["qd"][0, :7] = self._q, self._qd
+
+
+def test_regression_in_real_time_a_moving_arm_whose_states_end_comes_to_rest(link, robot, writer, straight) -> None:
+    """Torque and target froze: in 0.6 s the arm sped up from 0.75 to 1.7 rad/s, and a stop changed nothing."""
+    plan, safety = writer("plan"), writer("safety")
+    beat(safety)
+    arm = LiveArm(robot, link, mute_s=(0.35, 1.2), end_s=1.7)
+    home = np.array(robot.config.home_rad)
+    plan.write(**straight(home, home + OFFSET, 10**9))
+    arm.at[0.9] = lambda: beat(safety, stop=1)
+    arm.at[1.1] = lambda: beat(safety, stop=0)
+    params = replace(ServoParameters.from_config(), stale_state_s=0.3)  # a busy machine's hiccups aren't the subject
+    changes = {"state_timeout_s": 0.05, "safety_timeout_s": 60.0, "period_s": 0.001}
+    loop = ServoLoop(arm, ServoCore(robot, params), link, LoopParameters.from_mapping({**values(link), **changes}))
+    arm.loop = loop
+    try:
+        loop.run()
+    finally:
+        loop.close()
+        arm.close()
+
+    def between(start_s: float, end_s: float) -> list[tuple[float, float, np.void]]:
+        return [entry for entry in arm.log if start_s <= entry[0] < end_s]
+
+    speed = between(0.0, 0.35)[-1][1]
+    assert speed > 0.3 and int(between(0.0, 0.35)[-1][2]["mode"]) == TRACK
+    assert max(entry[1] for entry in between(0.35, 1.2)) < 1.5 * speed
+    assert max(entry[1] for entry in between(1.0, 1.2)) < 0.25 * speed
+    stale, stopped = (1 << LIMITS.index(name) for name in ("stale_state", "safety_stop"))
+    for at_s, stop in ((0.7, 0), (1.0, stopped)):
+        status = between(at_s, 1.2)[0][2]
+        assert int(status["mode"]) == STOP and int(status["limits_acting"]) & (stale | stopped) == stale | stop
+    jump = np.abs(between(1.2, 1.7)[5][2]["q_target"] - between(1.0, 1.2)[-1][2]["q_target"]).max()
+    assert jump < 0.01
+    last = between(1.5, 1.7)[-1]
+    assert int(last[2]["mode"]) == HOLD and last[1] < 0.1  # the plan isn't resumed
+    assert not last[2]["qd_target"].any()
 
 
 def test_process_follows_the_link_and_removes_its_mailboxes(fake_robot, link) -> None:

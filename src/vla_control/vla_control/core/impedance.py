@@ -32,6 +32,7 @@ _RATE = 1 << LIMITS.index("torque_rate")
 _ERROR = 1 << LIMITS.index("error_clamp")
 _FORCE = 1 << LIMITS.index("force_clamp")
 _SINGULARITY = 1 << LIMITS.index("singularity")
+NOT_FINITE = -1  # instead of bits: a torque isn't a number
 _LENGTH_M = 0.2  # lever that makes rotational mobility [1/(kg m^2)] comparable with translational [1/kg]
 
 
@@ -83,7 +84,8 @@ def impedance_torque(
         tau_previous: (J,) torque sent last tick. qd_previous: (J,) velocity measured then.
 
     Returns:
-        Bits of the limits that acted, in the order of LIMITS.
+        Bits of the limits that acted, in the order of LIMITS; NOT_FINITE when a torque came out infinite or not a
+        number: `tau` is then incomplete, and `residual`, `error` and `wrench` may be poisoned.
     """
     n = q.shape[0]
     acting = 0
@@ -171,6 +173,8 @@ def impedance_torque(
         if excess > 0.0:
             acting |= _VELOCITY
             s -= gain[12] * np.sign(qd[i]) * excess
+        if not np.isfinite(s):
+            return NOT_FINITE
         if abs(s) > bound[3, i]:
             acting |= _TORQUE
             s = np.sign(s) * bound[3, i]

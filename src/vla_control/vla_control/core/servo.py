@@ -1,41 +1,33 @@
 """Stage 4 without I/O: state and plan in, bounded torque out, once per period.
 
-The servo follows the knots of the plan by time, from a copy of its own. It leaves them in two cases: on `stop` it
-brakes from the target's present motion, within the jerk limit, and holds until a newer plan arrives; a plan that does
-not continue the present target is joined through a bridge, again within the limits. Only a plan of sequence 0 (the
-executor was reset to where the robot is) is taken over at once, and refused if the robot is elsewhere.
+`Target` says where the joints should be, `impedance_torque` how to get there. When there is no state to work with, not
+finite or missing, the controller goes on with a prediction (`DeadReckoning`): it follows the plan for up to
+`stale_state_s`, then brakes. With states back, the target rests where it came to and waits for a new plan.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pinocchio as pin
 
-from vla_control.core.blend import Blender, Motion, Segment
 from vla_control.core.compiled_math import quaternion_from_matrix
-from vla_control.core.impedance import bounds, gains, impedance_torque
+from vla_control.core.dead_reckoning import DeadReckoning
+from vla_control.core.impedance import NOT_FINITE, bounds, gains, impedance_torque
 from vla_control.core.knots import Knots
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import RobotModel
-from vla_control.core.servo_status import ServoStatus, largest_change, take_if_finite
-from vla_core.errors import ChunkError
-from vla_core.records import COMMAND, LIMITS, MAX_KNOTS, MODES, PLAN, STATE, STATUS
+from vla_control.core.servo_status import ServoStatus, take_if_finite
+from vla_control.core.target import Target
+from vla_core.records import COMMAND, LIMITS, PLAN, STATE, STATUS
 from vla_core.types import Float64
 
-_HOLD, _TRACK, _STOP = MODES.index("hold"), MODES.index("track"), MODES.index("stop")
 _NON_FINITE = 1 << LIMITS.index("non_finite_input")
 _STALE = 1 << LIMITS.index("stale_state")
 _STOPPED = 1 << LIMITS.index("safety_stop")
-_OWN_NONE, _OWN_BRIDGE, _OWN_STOP = range(3)
-_OWN_DT_S = 0.005
-_BRIDGE_MIN_S, _BRIDGE_MAX_S = 0.05, 1.0
-_SAME = (1e-5, 1e-3, 0.2)  # [rad, rad/s, rad/s^2]: up to here a plan continues the present target
-_RESET_RAD = 0.1  # a plan of sequence 0 further from the measured joints is refused
 
 
 class ServoCore:
@@ -48,29 +40,28 @@ class ServoCore:
         self._tool = robot.tool_id
         self._gains, self._bounds = gains(params), bounds(robot.config)
         self._rate_step = robot.config.torque_rate_nm_s * params.period_s
-        self._blender, self._force_n = Blender(robot.config), robot.config.gripper.max_force_n
+        self._force_n = robot.config.gripper.max_force_n
+        self._stale_ns = round(params.stale_state_s * 1e9)
         self._joints = j = robot.joint_count
         self._status = own = ServoStatus(j)
         self._q, self._qd, self._tau, self._pose, self._wrench = own.q, own.qd, own.tau, own.tool_pose, own.wrench
-        self._q_t, self._qd_t, self._qdd_t = own.q_target, own.qd_target, own.qdd_target
-        self._qd_previous, self._tau_previous, self._qdd_previous = np.zeros((3, j))
-        self._residual, self._gravity = np.zeros((2, j))
-        self._new = tuple(np.zeros((3, j)))
-        self._error = np.zeros(2)
-        self._own, self._current = Knots(), Knots()
+        self._q_t, self._qd_t, self._qdd_t = motion = own.q_target, own.qd_target, own.qdd_target
+        self._target = Target(robot.config, params.period_s, params.stale_state_s, *motion)
+        self._arm = DeadReckoning(robot)
+        self._qd_previous, self._tau_previous, self._residual = np.zeros((3, j))
+        self._error, self._error_now, self._wrench_now = np.zeros(2), np.zeros(2), np.zeros(6)
         self._bound_to: tuple[Any, ...] = (None, None, None)
         self._warm_up()
         self.reset()
 
     def reset(self) -> None:
         """Forget target, plan, observer and counters: the next tick holds where the robot then is."""
-        self._started = self._stopped = self._fault = False
-        self._identity: tuple[int, int, int] | None = None
-        self._own_use, self._mode = _OWN_NONE, _HOLD
+        self._started = self._lost = False
+        self._predicted = False  # whether the last torque came from a prediction
         self._status.reset()
-        self._residual[:] = self._gravity[:] = self._tau_previous[:] = 0.0
-        self._current.clear()
-        self._stamp_ns, self._width_m, self._width_t = 0, 0.0, 0.0
+        self._target.reset()
+        self._residual[:] = self._tau_previous[:] = self._tau[:] = self._error[:] = 0.0
+        self._tick, self._stamp_ns, self._good_ns, self._now_ns, self._width_m = 0, 0, 0, 0, 0.0
 
     def tick(self, state: np.ndarray, plan: np.ndarray, stop: bool, command: np.ndarray, status: np.ndarray) -> None:
         """Answer one state.
@@ -85,142 +76,125 @@ class ServoCore:
         bound = self._bound_to
         if state is not bound[0] or plan is not bound[1] or command is not bound[2]:
             self._bind(state, plan, command)
-        own, current, period_s = self._status, self._current, self.params.period_s
-        tick, stamp_ns, width_m = int(self._s_tick[0]), int(self._s_stamp[0]), float(self._s_width[0])
-        gap_s = (stamp_ns - self._stamp_ns) * 1e-9
-        if math.isfinite(width_m) and take_if_finite(self._s_q, self._s_qd, self._q, self._qd):
-            self._width_m = width_m
-            acting = self._control(stamp_ns, stop)
-        else:
-            acting = self._non_finite(stop)
-        if own.ticks and not 0.0 < gap_s <= self.params.stale_state_s:
+        stamp_ns, width_m = int(self._s_stamp[0]), float(self._s_width[0])
+        seen = math.isfinite(width_m) and take_if_finite(self._s_q, self._s_qd, self._q, self._qd)
+        acting = 0 if seen else _NON_FINITE
+        if self._status.ticks and not 0 < stamp_ns - self._stamp_ns <= self._stale_ns:
             acting |= _STALE
-        self._stamp_ns = stamp_ns
-        self._tau_previous[:] = self._c_tau[:] = self._tau
-        self._c_tick[0], self._c_stamp[0] = tick, stamp_ns
-        self._c_width[0], self._c_force[0] = self._width_t, self._force_n
-        jerk = largest_change(self._qdd_t, self._qdd_previous) / max(gap_s, period_s)
-        own.set_motion(self._mode, self._error, jerk, self._width_m, self._width_t)
+        self._tick, self._stamp_ns = int(self._s_tick[0]), stamp_ns
+        lost = self._lost or not 0 <= stamp_ns - self._good_ns <= self._stale_ns
+        if seen:
+            self._width_m, self._good_ns, self._lost = width_m, stamp_ns, False
+        acting |= self._control(stamp_ns, seen, stop, lost)
+        current = self._target.current
         starved = current.sequence[0] > 0 and stamp_ns > current.fresh_until_ns[0]
-        own.set_supply(starved, period_s, current.answers_ns[0] if current.sequence[0] > 0 else 0)
-        own.publish(status, tick, stamp_ns, acting)
-        own.measure((time.perf_counter_ns() - begin_ns) * 1e-3)
+        answers_ns = current.answers_ns[0] if current.sequence[0] > 0 else 0
+        self._status.set_supply(starved, self.params.period_s, answers_ns)
+        self._answer(status, acting, begin_ns)
 
-    # -- target -------------------------------------------------------------------------------------------------------
+    def tick_without_state(
+        self, age_s: float, plan: np.ndarray, stop: bool, command: np.ndarray, status: np.ndarray
+    ) -> None:
+        """Brake an arm whose states have stopped coming; limit 'stale_state'. Mode 'stop' also outlasts it.
 
-    def _follow(self, stamp_ns: int, stop: bool) -> int:
-        """Sample the target at `stamp_ns`; returns the mode."""
-        plan = self._plan
-        # answers_ns is no part of it: a rejected chunk counts as answered and leaves the motion as it is
-        identity = (int(plan.sequence[0]), int(plan.start_ns[0]), int(plan.fresh_until_ns[0]))
-        left_s = self._sample(stamp_ns)
-        if stop:
-            if not self._stopped:
-                self._stopped = True
-                self._store(stamp_ns, self._blender.brake((self._q_t, self._qd_t, self._qdd_t)), _OWN_STOP)
-                self._sample(stamp_ns)
-            self._identity = identity  # whatever was planned before or during the stop is not resumed
-            return _STOP
-        self._stopped = False
-        if identity != self._identity and plan.count[0] > 0:
-            self._take_over(stamp_ns, identity)
-            left_s = self._sample(stamp_ns)
-        elif self._own_use == _OWN_BRIDGE and left_s <= 0.0:
-            self._own_use = _OWN_NONE
-            left_s = self._sample(stamp_ns)
-        return _TRACK if left_s > 0.0 else _HOLD
+        What the status reports as measured stays what was measured last, and keeps its stamp.
 
-    def _sample(self, stamp_ns: int) -> float:
-        source = self._current if self._own_use == _OWN_NONE else self._own
-        if self._own_use != _OWN_STOP:
-            self._width_t = self._current.width_at(stamp_ns)
-        return source.sample(stamp_ns, self._q_t, self._qd_t, self._qdd_t)
-
-    def _take_over(self, stamp_ns: int, identity: tuple[int, int, int]) -> None:
-        """Adopt a new plan: directly where it continues the present target, else through a bridge."""
-        plan, new = self._plan, self._new
-        self._identity = identity
-        plan.sample(stamp_ns, *new)
-        old, reset = (self._q_t, self._qd_t, self._qdd_t), identity[0] == 0
-        same = all(np.max(np.abs(n - o)) <= s for n, o, s in zip(new, old, _SAME, strict=True))
-        if reset and np.max(np.abs(new[0] - self._q)) > _RESET_RAD and not same:
-            return  # not where the robot is
-        if reset:
-            self._qdd_previous[:] = new[2]
-        self._current.copy(plan)
-        self._own_use = _OWN_NONE
-        if not same and not reset:
-            try:
-                segment, late_s = self._blender.join(old, self._ahead(stamp_ns), _BRIDGE_MIN_S, _BRIDGE_MAX_S)
-            except ChunkError:  # this plan can't be met from here: come to rest, and join the next one
-                self._store(stamp_ns, self._blender.brake(old), _OWN_STOP)
-                return
-            self._current.start_ns[0] += round(late_s * 1e9)
-            self._current.fresh_until_ns[0] += round(late_s * 1e9)
-            self._store(stamp_ns, segment, _OWN_BRIDGE)
-
-    def _ahead(self, stamp_ns: int) -> Callable[[float], Motion]:
-        def motion(after_s: float) -> Motion:
-            q, qd, qdd = (np.empty(self._joints) for _ in range(3))
-            self._current.sample(stamp_ns + round(after_s * 1e9), q, qd, qdd)
-            return q, qd, qdd
-
-        return motion
-
-    def _store(self, stamp_ns: int, segment: Segment, use: int) -> None:
-        """Knots of a motion that begins now, the last one exactly at its end."""
-        count = min(MAX_KNOTS, max(2, math.ceil(segment.duration_s / _OWN_DT_S) + 1))
-        dt_s = segment.duration_s / (count - 1)
-        q, qd, qdd = segment.sample(dt_s * np.arange(count, dtype=np.float64))
-        self._own.store(q, qd, qdd, np.full(count, self._width_t), stamp_ns, dt_s)
-        self._own_use = use
+        Args:
+            age_s: Real time since the newest state came [s].
+            plan, stop, command, status: As for `tick`, which must have come before.
+        """
+        begin_ns = time.perf_counter_ns()
+        bound = self._bound_to
+        if plan is not bound[1] or command is not bound[2]:
+            self._bind(bound[0], plan, command)
+        self._lost = True
+        acting = self._control(self._stamp_ns + round(age_s * 1e9), False, stop, True)
+        self._answer(status, acting | _STALE, begin_ns)
 
     # -- torque -------------------------------------------------------------------------------------------------------
 
-    def _control(self, stamp_ns: int, stop: bool) -> int:
+    def _control(self, now_ns: int, seen: bool, stop: bool, lost: bool) -> int:
+        """Fill the torque for `now_ns`; returns the bits of what acted."""
+        acting = _STOPPED if stop else 0
         if not self._started:
-            self._start(stamp_ns)
-        self._mode = self._follow(stamp_ns, stop)
+            if not seen:
+                return acting  # no good state yet: nothing to compensate, no torque
+            self._start(now_ns)
+            lost = False
+        q, qd = self._q, self._qd
+        if seen:
+            if self._predicted:  # the observer's difference of velocities begins anew
+                self._qd_previous[:] = qd
+        else:
+            self._arm.advance(self._tau_previous, (now_ns - self._now_ns) * 1e-9)
+            q, qd = self._arm.q, self._arm.qd
+        self._now_ns, self._predicted = now_ns, not seen
+        if self._target.follow(self._plan, now_ns, stop, lost, q):
+            acting |= _NON_FINITE
+        limits = self._impedance(q, qd, seen)
+        if limits == NOT_FINITE:
+            self._fall_back(now_ns)
+            return acting | _NON_FINITE
+        if seen:
+            self._arm.correct(q, qd)
+        return acting | limits
+
+    def _impedance(self, q: Float64, qd: Float64, seen: bool) -> int:
+        """Torque towards the target from joint state q, qd; what only a measurement can tell is kept if `seen`."""
         model, data, ahead, tool = self._model, self._data, self._data_t, self._tool
-        pin.computeAllTerms(model, data, self._q, self._qd)
+        pin.computeAllTerms(model, data, q, qd)
         pose = pin.updateFramePlacement(model, data, tool)
         jacobian = pin.getFrameJacobian(model, data, tool, pin.LOCAL_WORLD_ALIGNED)
         pin.forwardKinematics(model, ahead, self._q_t)
         target = pin.updateFramePlacement(model, ahead, tool)
         rotation, position = pose.rotation, pose.translation
         acting = impedance_torque(
-            self._q, self._qd, self._q_t, self._qd_t, self._qdd_t,
+            q, qd, self._q_t, self._qd_t, self._qdd_t,
             rotation, position, target.rotation, target.translation,
             jacobian, data.M, data.nle, self.robot.damping_nm_s,
             self._gains, self._bounds, self._tau_previous, self._qd_previous,
-            self._residual, self._tau, self._error, self._wrench,
+            self._residual, self._tau, self._error_now, self._wrench_now,
         )  # fmt: skip
-        quaternion_from_matrix(rotation, self._pose[3:])
-        self._pose[:3] = position
-        self._qd_previous[:] = self._qd
-        self._fault = False
-        return int(acting) | (_STOPPED if stop else 0)
+        self._qd_previous[:] = qd
+        if seen and acting != NOT_FINITE:
+            quaternion_from_matrix(rotation, self._pose[3:])
+            self._pose[:3] = position
+            self._error[:], self._wrench[:] = self._error_now, self._wrench_now
+        return int(acting)
 
-    def _start(self, stamp_ns: int) -> None:
+    def _start(self, now_ns: int) -> None:
         """First good state: hold here, and send gravity compensation at once instead of ramping up to it."""
-        self._started = True
-        hold = self._q[None, :].copy()
-        rest = np.zeros_like(hold)
-        self._width_t = self._width_m
-        self._current.store(hold, rest, rest, np.full(1, self._width_t), stamp_ns, self.params.period_s)
+        self._started, self._now_ns = True, now_ns
+        self._target.start(self._q, self._width_m, now_ns)
         self._tau_previous[:] = pin.computeGeneralizedGravity(self._model, self._data, self._q)
         self._qd_previous[:] = self._qd
-        self._q_t[:], self._qd_t[:], self._qdd_t[:], self._qdd_previous[:] = self._q, 0.0, 0.0, 0.0
+        self._arm.correct(self._q, self._qd)
 
-    def _non_finite(self, stop: bool) -> int:
-        """Relax from the last torque to gravity compensation of the last good state, within the torque rate."""
-        if not self._fault and self._started:
-            self._gravity[:] = pin.computeGeneralizedGravity(self._model, self._data, self._q)
-            self._fault = True
-        np.subtract(self._gravity, self._tau_previous, out=self._tau)
+    def _fall_back(self, now_ns: int) -> None:
+        """The last gate: no torque could be computed. Relax towards gravity compensation where the arm last was.
+
+        Reached by input that is finite and absurd. What it may have poisoned starts anew, and the arm brakes.
+        """
+        self._lost, self._residual[:] = True, 0.0
+        self._qd_previous[:] = self._arm.qd
+        if not all(np.isfinite(value).all() for value in (self._q_t, self._qd_t, self._qdd_t)):
+            self._target.start(self._arm.q, self._width_m, now_ns)
+        gravity = pin.computeGeneralizedGravity(self._model, self._data, self._arm.q)
+        np.subtract(gravity, self._tau_previous, out=self._tau)
         np.clip(self._tau, -self._rate_step, self._rate_step, out=self._tau)
         np.add(self._tau, self._tau_previous, out=self._tau)
-        return _NON_FINITE | (_STOPPED if stop else 0)
+
+    # -- records ------------------------------------------------------------------------------------------------------
+
+    def _answer(self, status: np.ndarray, acting: int, begin_ns: int) -> None:
+        """Fill command and status."""
+        own, target = self._status, self._target
+        self._tau_previous[:] = self._c_tau[:] = self._tau
+        self._c_tick[0], self._c_stamp[0] = self._tick, self._stamp_ns
+        self._c_width[0], self._c_force[0] = target.width_m, self._force_n
+        own.set_motion(target.mode, self._error, target.jerk_rad_s3, self._width_m, target.width_m)
+        own.publish(status, self._tick, self._stamp_ns, acting)
+        own.measure((time.perf_counter_ns() - begin_ns) * 1e-3)
 
     def _bind(self, state: np.ndarray, plan: np.ndarray, command: np.ndarray) -> None:
         """Make the views into the caller's records once, so that a tick looks up no field."""

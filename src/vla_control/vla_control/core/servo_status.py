@@ -25,16 +25,6 @@ def take_if_finite(q_in: Float64, qd_in: Float64, q: Float64, qd: Float64) -> bo
     return True
 
 
-@numba.njit(cache=True)
-def largest_change(new: Float64, last: Float64) -> float:
-    """Largest absolute change of a vector (J,) since the last call; `last` is updated."""
-    largest = 0.0
-    for i in range(new.shape[0]):
-        largest = max(largest, abs(new[i] - last[i]))
-        last[i] = new[i]
-    return largest
-
-
 class ServoStatus:
     """What the servo reports.
 
