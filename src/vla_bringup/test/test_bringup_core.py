@@ -19,7 +19,7 @@ from vla_bringup.core.overlay import Pinhole, draw_path, draw_text, enlarge, rot
 from vla_bringup.core.plot import write_plot
 from vla_bringup.core.summary import Span, dropped, limits, rate_hz, summarise
 from vla_bringup.core.video import HEIGHT, compose, write_video
-from vla_core.records import CAPTURES, STATUS
+from vla_core.records import CAPTURES, LIMITS, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.types import NS
 
@@ -55,7 +55,7 @@ def test_summary_of_a_run(tmp_path: Path) -> None:
     made = recording(tmp_path)
     del made.observations_ns[5]
     span = Span(START_NS + NS, START_NS + 2 * NS, 11 * NS, 15 * NS)
-    result = summarise(made, span, made.images.stamps_ns("front"), [40.0, 50.0, 60.0])
+    result = summarise(made, span, made.images.stamps_ns("front"), [40.0, 50.0, 60.0], {"torque_rate": 49})
     assert (result["wall_s"], result["sim_s"], result["real_time_factor"]) == (4.0, 1.0, 0.25)
     assert (result["observation_hz"], result["chunk_hz"]) == (20.0, 5.0)
     assert result["inference_ms"] == {"p50": 48.0, "p95": 55.2}
@@ -67,7 +67,7 @@ def test_summary_of_a_run(tmp_path: Path) -> None:
 
 def test_summary_of_a_run_in_which_nothing_came(tmp_path: Path) -> None:
     made = recording(tmp_path, seconds=0)
-    result = summarise(made, Span(NS, 2 * NS, 0, NS), [], [])
+    result = summarise(made, Span(NS, 2 * NS, 0, NS), [], [], {})
     assert result["inference_ms"] == {"p50": None, "p95": None}
     assert (result["observation_hz"], result["dropped_frames"], result["max_jerk"]) == (0.0, 0, None)
 
@@ -103,6 +103,7 @@ def test_latency_watch_reads_the_link() -> None:
             pictures["stamp_ns"][0, slot], pictures["monotonic_ns"][0, slot] = (i + 1) * STEP_NS, i * 1_000_000
             pictures["next"] += 1
         newest["answers_ns"], newest["applied_monotonic_ns"] = 200 * STEP_NS, 199_000_000 + 25_000_000
+        newest["limit_counts"][0, LIMITS.index("safety_stop")] = 3
         captures.write(pictures)
         status.write(newest)
         for _ in range(1000):
@@ -112,6 +113,7 @@ def test_latency_watch_reads_the_link() -> None:
         assert watch.image_to_torque_ms() == [25.0]
         assert watch.image_to_torque_ms(from_ns=201 * STEP_NS) == []
         assert watch.captured_ns == [(i + 1) * STEP_NS for i in range(44, 300)]
+        assert limits(watch.limit_counts(), {}) == {"safety_stop": 3}
     finally:
         watch.close()
         captures.close(unlink=True)

@@ -133,12 +133,13 @@ class WatchedGraph:
                 on_stage(feedback.stage, feedback.subtask)
 
         self._moved = (-1, 0.0)
+        limits_before = self.latency.limit_counts()
         start_ns, monotonic_ns = recording.clock_ns, time.monotonic_ns()
         result = self.session.execute(instruction, timeout_s, on_feedback)
         monotonic_end_ns, truth = time.monotonic_ns(), self.session.judge()
         span = Span(start_ns, start_ns + round(result.duration_s * NS), monotonic_ns, monotonic_end_ns)
         latencies = self.latency.image_to_torque_ms(start_ns)
-        summary = summarise(recording, span, self.latency.captured_ns, latencies)
+        summary = summarise(recording, span, self.latency.captured_ns, latencies, limits_before)
         return Run(result, truth, summary, span, latencies)
 
     def stay(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vla_bringup.core.summary import SKEW_NS
 from vla_core.peer import Peer
-from vla_core.records import CAPTURES, STATUS
+from vla_core.records import CAPTURES, LIMITS, STATUS
 
 _POLL_S = 0.005
 
@@ -44,6 +44,10 @@ class LatencyWatch:
     def status(self) -> np.ndarray:
         """Copy of the newest STATUS record (1,); zeros before the first."""
         return self._status.record.copy()
+
+    def limit_counts(self) -> dict[str, int]:
+        """Ticks in which each limit has acted so far."""
+        return dict(zip(LIMITS, self._status.record["limit_counts"][0].tolist(), strict=False))
 
     def close(self) -> None:
         """Stop the thread."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,11 @@ class Span:
 
 
 def summarise(
-    recording: Recording, span: Span, captured_ns: Sequence[int], image_to_torque_ms: Sequence[float]
+    recording: Recording,
+    span: Span,
+    captured_ns: Sequence[int],
+    image_to_torque_ms: Sequence[float],
+    limits_before: Mapping[str, int],
 ) -> dict[str, Any]:
     """Everything that is measured during a run; rates are per second of the ROS clock.
 
@@ -42,10 +46,12 @@ def summarise(
         span: What to look at.
         captured_ns: Stamps of all pictures taken.
         image_to_torque_ms: Latencies of the span.
+        limits_before: Ticks in which each limit had acted when the span began. From the servo's record: in lockstep the
+            clock stands before a goal, and no message tells of the ticks before it.
     """
     chunks = [c for c in recording.chunks if c.stamp_ns >= span.start_ns]
     controls = [c for c in recording.controls if c.stamp_ns >= span.start_ns]
-    last, before = (controls[-1] if controls else None), _before(recording, span.start_ns)
+    last = controls[-1] if controls else None
     return {
         "stages": stages(recording.stages, span),
         "wall_s": rounded(span.wall_s),
@@ -57,7 +63,7 @@ def summarise(
         "image_to_torque_ms": quantiles(image_to_torque_ms),
         "dropped_frames": dropped(captured_ns, recording.observations_ns),
         "starved_s": rounded(recording.starved_s),
-        "limits_hit": limits(last.limit_counts if last else {}, before),
+        "limits_hit": limits(last.limit_counts if last else {}, limits_before),
         "max_jerk": rounded(last.max_jerk) if last else None,
     }
 
@@ -82,7 +88,7 @@ def dropped(captured_ns: Sequence[int], observations_ns: Sequence[int]) -> int:
     return sum(stamp - made[bisect_right(made, stamp) - 1] > SKEW_NS for stamp in between)
 
 
-def limits(counts: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+def limits(counts: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
     """Ticks in which each limit acted, without those that never did."""
     hit = {name: count - before.get(name, 0) for name, count in counts.items()}
     return {name: count for name, count in hit.items() if count > 0}
@@ -98,8 +104,3 @@ def stages(traces: Sequence[StageTrace], span: Span) -> list[dict[str, Any]]:
         }
         for trace in traces
     ]
-
-
-def _before(recording: Recording, start_ns: int) -> dict[str, int]:
-    earlier = [c for c in recording.controls if c.stamp_ns < start_ns]
-    return earlier[-1].limit_counts if earlier else {}
