@@ -52,16 +52,16 @@ def test_recording_looks_up_by_time(tmp_path: Path) -> None:
 
 
 def test_summary_of_a_run(tmp_path: Path) -> None:
-    made = recording(tmp_path)
-    del made.observations_ns[5]
+    made = recording(tmp_path, seconds=3)
+    del made.observations_ns[45], made.observations_ns[25], made.observations_ns[5]  # after, in and before the span
     span = Span(START_NS + NS, START_NS + 2 * NS, 11 * NS, 15 * NS)
     result = summarise(made, span, made.images.stamps_ns("front"), [40.0, 50.0, 60.0], {"torque_rate": 49})
     assert (result["wall_s"], result["sim_s"], result["real_time_factor"]) == (4.0, 1.0, 0.25)
-    assert (result["observation_hz"], result["chunk_hz"]) == (20.0, 5.0)
-    assert result["inference_ms"] == {"p50": 48.0, "p95": 55.2}
+    assert (result["observation_hz"], result["chunk_hz"]) == (19.0, 5.0)
+    assert result["inference_ms"] == {"p50": 50.0, "p95": 59.0}
     assert result["image_to_torque_ms"]["p50"] == 50.0
     assert result["dropped_frames"] == 1 and result["starved_s"] == 0.25
-    assert result["limits_hit"] == {"torque_rate": 99 - 49} and result["max_jerk"] == 199.0
+    assert result["limits_hit"] == {"torque_rate": 100 - 49} and result["max_jerk"] == 200.0
     assert result["stages"][1] == {"stage": "acting", "sim_s": 0.0, "wall_s": 2.0}
 
 

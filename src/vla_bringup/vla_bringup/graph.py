@@ -155,7 +155,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
-        ("sim", "vla_sim", "sim_node", world | task | {"lockstep": options.lockstep}),
+        ("sim", "vla_sim", "sim_node", world | task | contract | {"lockstep": options.lockstep}),
         ("sim", "vla_sim", "camera_node", world),
         ("perception", "vla_perception", "observation_node", contract),
         ("policy", "vla_policy", "policy_node", {**contract, "policy": options.policy, "seed": options.seed}),

@@ -130,16 +130,6 @@ def safety_state(verdict: Verdict, now_ns: int) -> SafetyState:
     return message
 
 
-def stamp_of_serialized(data: bytes) -> int:
-    """Stamp [ns] of a serialized message that begins with a std_msgs/Header, without decoding the rest.
-
-    CDR (OMG DDS-XTypes 7.4.3): four bytes of encapsulation, whose second is odd for little endian, then the fields.
-    """
-    order = "little" if data[1] & 1 else "big"
-    seconds = int.from_bytes(data[4:8], order, signed=True)  # type: ignore[arg-type]
-    return seconds * stamps.NS + int.from_bytes(data[8:12], order)  # type: ignore[arg-type]
-
-
 def joints_finite(message: JointState) -> bool:
     """Whether positions and velocities are numbers; effort may be unknown to a driver."""
     return all(map(math.isfinite, message.position)) and all(map(math.isfinite, message.velocity))

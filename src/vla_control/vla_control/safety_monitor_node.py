@@ -111,7 +111,7 @@ class SafetyMonitorNode(Node):
         self._monitor.numbers("joint_states", conversions.joints_finite(message))
 
     def _on_stamped(self, name: str, message: bytes) -> None:
-        self._monitor.seen(name, conversions.stamp_of_serialized(message))
+        self._monitor.seen(name, stamps.of_serialized(message))
 
     def _on_instruction(self, message: String) -> None:
         self._monitor.instruction(message.data, stamps.now_ns(self))

@@ -20,6 +20,12 @@ FRAME_NS = 50_000_000
 START = Start(3, "", "train", "")
 
 
+def observe(bench: Bench, camera: FakeCamera) -> None:
+    """Observe the newest frame; joint states may be a little older."""
+    if camera.seen:
+        bench.pacing.observed(camera.seen[-1] - 10_000_000)
+
+
 class Bench:
     """A simulation with fake peers, paced in this thread."""
 
@@ -34,9 +40,11 @@ class Bench:
         hooks = (lambda: self.stamps.append(self.sim.stamp_ns), lambda: self.on_poll(), self.warnings.append)
         values = {
             "wait_for_policy": False,
+            "observation_period_s": 0.05,
             "replan_period_s": 0.2,
             "policy_timeout_s": 60.0,
             "camera_timeout_s": 60.0,
+            "observation_timeout_s": 60.0,
             "servo_warning_s": 60.0,
         }
         if lockstep:
@@ -113,7 +121,7 @@ def test_missing_cameras_are_waited_for_once(bench: Bench) -> None:
     bench.add(FakeServo(bench.link))
     bench.run(151)
     assert bench.world.steps == 151
-    assert len(bench.warnings) == 1 and bench.pacing.timeouts == {"camera": 1, "policy": 0}
+    assert len(bench.warnings) == 1 and bench.pacing.timeouts == {"camera": 1, "observation": 0, "policy": 0}
     camera = bench.add(FakeCamera(bench.link))
     bench.run(150)
     bench.on_poll = lambda: None
@@ -129,6 +137,7 @@ def test_time_stands_still_until_the_first_instruction(bench: Bench, early: bool
     asked: list[int] = []
 
     def policy() -> None:
+        observe(bench, camera)
         if bench.sim.started and camera.seen and bench.pacing.gate.due(camera.seen[-1], bench.pacing._answers_ns()):
             asked.append(camera.seen[-1])
             plan.answer(camera.seen[-1])
@@ -154,11 +163,53 @@ def test_time_stands_still_until_the_first_instruction(bench: Bench, early: bool
 
 @pytest.mark.parametrize("bench", [{"wait_for_policy": True, "policy_timeout_s": 0.3}], indirect=True)
 def test_silent_policy_costs_one_timeout(bench: Bench) -> None:
-    bench.add(FakeServo(bench.link)), bench.add(FakeCamera(bench.link))
+    bench.add(FakeServo(bench.link))
+    camera = bench.add(FakeCamera(bench.link))
+    bench.on_poll = lambda: observe(bench, camera)
     bench.pacing.instruct("open the drawer")
     bench.run(500)
     assert bench.pacing.timeouts["policy"] == 1
     assert len(bench.warnings) == 1 and "no answer to the frame at 1.05 s" in bench.warnings[0]
+
+
+@pytest.mark.parametrize("bench", [{"wait_for_policy": True}], indirect=True)
+def test_no_frame_is_taken_before_the_last_one_is_observed(bench: Bench) -> None:
+    """Regression: between two answers the world ran ahead, and on a busy machine frames got lost."""
+    bench.add(FakeServo(bench.link))
+    camera, plan = bench.add(FakeCamera(bench.link)), bench.add(PlanBox(bench.link))
+    polls = 0
+
+    def slowly() -> None:
+        nonlocal polls
+        polls += 1
+        if camera.seen:
+            plan.answer(camera.seen[-1])
+            if polls % 7 == 0:
+                observed.append(camera.seen[-1])
+                bench.pacing.observed(camera.seen[-1])
+
+    observed: list[int] = []
+    bench.on_poll = slowly
+    bench.pacing.instruct("open the drawer")
+    bench.run(500)
+    assert len(camera.seen) == 9 and set(observed[:-1]) <= set(camera.seen) <= set(observed)
+    assert bench.pacing.timeouts["observation"] == 0
+
+
+@pytest.mark.parametrize(
+    "bench", [{"wait_for_policy": True, "observation_timeout_s": 0.2, "policy_timeout_s": 0.2}], indirect=True
+)
+def test_missing_observations_cost_one_timeout_until_they_come_back(bench: Bench) -> None:
+    bench.add(FakeServo(bench.link))
+    camera = bench.add(FakeCamera(bench.link))
+    bench.pacing.instruct("open the drawer")
+    bench.run(300)
+    assert bench.pacing.timeouts["observation"] == 1 and "no observation within 0.2 s" in bench.warnings[0]
+    bench.on_poll = lambda: observe(bench, camera)
+    bench.run(200)
+    bench.on_poll = lambda: None
+    bench.run(100)
+    assert bench.pacing.timeouts["observation"] == 2
 
 
 def test_reset_moves_time_on_to_a_camera_instant(bench: Bench) -> None:

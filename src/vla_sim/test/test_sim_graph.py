@@ -199,7 +199,7 @@ def test_topics_stamps_and_debug_services(make_graph: Callable[..., Graph]) -> N
 
 def test_a_seed_gives_the_same_run_and_the_core_draws_the_same_picture(make_graph: Callable[..., Graph]) -> None:
     """In lockstep the world stands still after a reset until there is an instruction, then runs the same way."""
-    graph = make_graph("wait_for_policy:=true", "policy_timeout_s:=0.2")
+    graph = make_graph("wait_for_policy:=true", "observation_timeout_s:=0.2", "policy_timeout_s:=0.2")
     images, joints = graph.listen("wrist/image_raw", Image), graph.listen("joint_states", JointState)
     instruction = publisher(graph.node, "instruction", String)
     graph.servo = HoldingServo(graph.link)

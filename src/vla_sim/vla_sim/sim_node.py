@@ -19,8 +19,11 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from vla_core.contract import load_contract
 from vla_core.errors import VlaError
 from vla_core.types import NS, Float64
+from vla_msgs.msg import Observation
+from vla_ros import stamps
 from vla_ros.diagnostics import Diagnostics, Level, Status
 from vla_ros.node import run
 from vla_ros.parameters import Parameters, declare
@@ -63,6 +66,9 @@ class SimNode(Node):
         self._joint_out = publisher(self, "joint_states", JointState)
         self._tf_out, self._tf_static_out = TransformBroadcaster(self), StaticTransformBroadcaster(self)
         self._truth_out = self.create_publisher(String, "~/debug/ground_truth", QoSProfile(depth=1))
+        if self._p.wait_for_policy and isinstance(self._pacing, Lockstep):
+            seen = self._pacing.observed  # raw: the stamp is all that counts here
+            subscription(self, "observation", Observation, lambda data: seen(stamps.of_serialized(data)), raw=True)
         subscription(self, "instruction", String, lambda message: self._pacing.instruct(message.data))
         self.create_service(Trigger, "~/debug/reset", self._on_reset)
         self.create_service(Trigger, "~/debug/judge", self._on_judge)
@@ -83,8 +89,9 @@ class SimNode(Node):
         hooks = (self._on_tick, self._poll, self.get_logger().warning)
         if not self._p.lockstep:
             return RealTime(self._sim, RealTimeParameters(self._p.command_timeout_s), *hooks)
-        names = LockstepParameters.__dataclass_fields__
-        return Lockstep(self._sim, LockstepParameters(**{n: getattr(self._p, n) for n in names}), *hooks)
+        own = {n: getattr(self._p, n) for n in LockstepParameters.__dataclass_fields__ if n != "observation_period_s"}
+        period_s = 1.0 / load_contract(self._p.contract).rate_hz
+        return Lockstep(self._sim, LockstepParameters(observation_period_s=period_s, **own), *hooks)
 
     def _on_tick(self) -> None:
         """Publish what is due at this tick."""

@@ -49,19 +49,21 @@ def summarise(
         limits_before: Ticks in which each limit had acted when the span began. From the servo's record: in lockstep the
             clock stands before a goal, and no message tells of the ticks before it.
     """
-    chunks = [c for c in recording.chunks if c.stamp_ns >= span.start_ns]
-    controls = [c for c in recording.controls if c.stamp_ns >= span.start_ns]
+    begin, end = span.start_ns, span.end_ns  # the world goes on after the end, in lockstep as fast as it can
+    chunks = [c for c in recording.chunks if begin <= c.stamp_ns <= end]
+    controls = [c for c in recording.controls if begin <= c.stamp_ns <= end]
     last = controls[-1] if controls else None
+    observations = [stamp for stamp in recording.observations_ns if begin <= stamp <= end]
     return {
         "stages": stages(recording.stages, span),
         "wall_s": rounded(span.wall_s),
         "sim_s": rounded(span.sim_s),
         "real_time_factor": rounded(span.sim_s / span.wall_s) if span.wall_s > 0 else None,
-        "observation_hz": rate_hz([s for s in recording.observations_ns if s >= span.start_ns]),
+        "observation_hz": rate_hz(observations),
         "chunk_hz": rate_hz([c.stamp_ns for c in chunks]),
         "inference_ms": quantiles([1e3 * c.inference_s for c in chunks], ("p50", "p95")),
         "image_to_torque_ms": quantiles(image_to_torque_ms),
-        "dropped_frames": dropped(captured_ns, recording.observations_ns),
+        "dropped_frames": dropped(captured_ns, observations),
         "starved_s": rounded(recording.starved_s),
         "limits_hit": limits(last.limit_counts if last else {}, limits_before),
         "max_jerk": rounded(last.max_jerk) if last else None,

@@ -1,4 +1,5 @@
-"""Lockstep pacing: the world waits for the servo at every tick, for the cameras at every frame, and for the policy.
+"""Lockstep pacing: the world waits for the servo at every tick, for cameras and observation at every frame, and for the
+policy.
 
 Simulated time can't run ahead of anybody, so a run is a function of its seed, however loaded the machine is.
 """
@@ -14,6 +15,7 @@ from vla_sim.core.policy_gate import PolicyGate
 from vla_sim.core.simulation import Simulation
 
 _SLICE_S = 0.01  # longest sleep between two polls while waiting [s]
+_SHORT_S = 0.001  # the same where only a ROS message tells that the wait is over [s]
 _POLL_TICKS = 10
 _SETTLE_S = 0.2  # time that a first instruction is given to reach every process before frames show it [s]
 _REMIND_S = 0.1  # how often the state is written again while the servo is silent: it may have restarted [s]
@@ -24,17 +26,21 @@ class LockstepParameters:
     """What to wait for, and how long.
 
     Attributes:
-        wait_for_policy: Wait for the first instruction after a reset, and for the policy's answers.
+        wait_for_policy: Wait for the first instruction after a reset, for observations, and for the policy's answers.
+        observation_period_s: Time between two observations [s, ROS clock].
         replan_period_s: Time between two frames that are waited for [s, ROS clock].
         policy_timeout_s: Longest wait for an answer [s, wall clock].
         camera_timeout_s: Longest wait for the images of one frame [s, wall clock].
+        observation_timeout_s: Longest wait for the observation of one frame [s, wall clock].
         servo_warning_s: A servo silent for longer is named in the log; it is waited for all the same [s, wall clock].
     """
 
     wait_for_policy: bool
+    observation_period_s: float
     replan_period_s: float
     policy_timeout_s: float
     camera_timeout_s: float
+    observation_timeout_s: float
     servo_warning_s: float
 
 
@@ -62,14 +68,19 @@ class Lockstep:
         warn: Callable[[str], None],
     ) -> None:
         self.gate = PolicyGate(round(params.replan_period_s * NS))
-        self.timeouts = {"camera": 0, "policy": 0}
+        self.timeouts = {"camera": 0, "observation": 0, "policy": 0}
         self._sim, self._params = simulation, params
         self._on_tick, self._poll, self._warn = on_tick, poll, warn
         self._cameras_lost_after_ns: int | None = None
+        self._observed_ns, self._observations_lost_after_ns = 0, -1
 
     def instruct(self, text: str) -> None:
         """Take the newest instruction; empty: none."""
         self.gate.instruct(text, self._sim.stamp_ns)
+
+    def observed(self, stamp_ns: int) -> None:
+        """An observation with this stamp [ns] has been published."""
+        self._observed_ns = max(self._observed_ns, stamp_ns)
 
     def tick(self) -> None:
         """Carry out one tick; a reset in the middle abandons it."""
@@ -100,6 +111,7 @@ class Lockstep:
         if begin:
             self._await_instruction(generation)
         elif self._params.wait_for_policy:
+            self._await_observation(generation)
             self._await_policy(generation)
 
     def _await_command(self, generation: int) -> None:
@@ -145,6 +157,19 @@ class Lockstep:
             time.sleep(_SLICE_S)
         if sim.generation == generation:
             sim.started = True
+
+    def _await_observation(self, generation: int) -> None:
+        """Observations that nobody makes, or no longer, are waited for once, until the next one comes."""
+        sim, stamp_ns, timeout_s = self._sim, self._sim.stamp_ns, self._params.observation_timeout_s
+        due_ns = stamp_ns - round(self._params.observation_period_s * NS)  # its stamp is that of the oldest source
+        deadline = time.monotonic() + timeout_s
+        while sim.generation == generation and self._observations_lost_after_ns < self._observed_ns <= due_ns:
+            self._poll()
+            time.sleep(_SHORT_S)
+            if time.monotonic() >= deadline:
+                self.timeouts["observation"] += 1
+                self._observations_lost_after_ns = self._observed_ns
+                self._warn(f"got no observation within {timeout_s:g} s; the world goes on without observations")
 
     def _await_policy(self, generation: int) -> None:
         sim, stamp_ns = self._sim, self._sim.stamp_ns
