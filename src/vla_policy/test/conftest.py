@@ -54,7 +54,7 @@ def tiny_preset(contract_file: Path) -> dict[str, Any]:
     model["fusion"] |= {"width": 32, "layers": 1, "heads": 2, "generic_tokens": 2}
     model["head"] |= {"width": 32, "layers": 1, "heads": 2}
     training = preset["training"]
-    stage = {"batch": 16, "learning_rate": 3.0e-3, "warmup_steps": 10, "flow_samples": 1}
+    stage = {"batch": 16, "learning_rate": 3.0e-3, "warmup_steps": 10, "flow_samples": 1, "prefix_steps": 2}
     training |= {"joint": stage, "expert": stage, "shift_px": 1, "ema": 0.9, "objects_per_frame": 2}
     return {
         **preset,

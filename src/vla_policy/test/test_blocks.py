@@ -101,6 +101,7 @@ def test_cached_keys_and_values_give_the_same_velocity() -> None:
     cached = expert.keys_values(tokens)
     first = expert.velocity(actions, time, cached)
     torch.testing.assert_close(expert.velocity(actions, time, expert.keys_values(tokens)), first)
+    torch.testing.assert_close(expert.velocity(actions, time[:, None].expand(2, 5), cached), first)
     other = expert.velocity(actions, time, expert.keys_values(tokens + 1.0))
     assert not torch.allclose(other, first, atol=1e-4)
 

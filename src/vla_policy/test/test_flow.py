@@ -26,8 +26,30 @@ def test_few_euler_steps_follow_one_straight_path_exactly() -> None:
     """The field of a single target is (target - x) / (1 - t): straight lines, so Euler makes no error."""
     target, noise = torch.full((2, 4, 3), 0.7), torch.randn(2, 4, 3)
     for steps in (1, 3, 8):
-        out = flow.integrate(lambda x, t: (target - x) / (1 - t[:, None, None]), noise, steps)
+        out = flow.integrate(lambda x, t: (target - x) / (1 - t[..., None]), noise, steps)
         torch.testing.assert_close(out, target)
+
+
+def test_a_prefix_is_kept_and_told_to_the_field() -> None:
+    prefix, noise, seen = torch.full((2, 3, 1), 9.0), torch.zeros(2, 8, 1), []
+
+    def field(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen.append((x[:, :3].clone(), t.clone()))
+        return torch.ones_like(x)
+
+    out = flow.integrate(field, noise, 4, prefix)
+    assert torch.equal(out[:, :3], prefix) and torch.allclose(out[:, 3:], torch.ones(2, 5, 1))
+    assert all(torch.equal(x, prefix) and bool((t[:, :3] == 1.0).all()) for x, t in seen)
+    assert [float(t[0, 3]) for _, t in seen] == [0.0, 0.25, 0.5, 0.75] and not noise.any()
+
+
+def test_prefixes_are_beginnings_of_half_of_the_rows() -> None:
+    torch.manual_seed(0)
+    given = flow.sample_prefix(10_000, 20, 6)
+    lengths = given.sum(1)
+    assert torch.equal(given, torch.arange(20) < lengths[:, None]), "always the first steps"
+    assert abs(float((lengths == 0).float().mean()) - 0.5) < 0.03 and set(lengths.unique().tolist()) == set(range(7))
+    assert not flow.sample_prefix(100, 20, 0).any()
 
 
 def test_times_are_denser_near_noise() -> None:

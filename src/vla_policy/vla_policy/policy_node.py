@@ -143,9 +143,8 @@ def main() -> None:
     code = run(PolicyNode)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(
-        code
-    )  # all is tidied; Python's own end would walk all of torch for seconds and wait for a policy that loads
+    # all is tidied; Python's own end would walk all of torch for seconds and wait for a policy that loads
+    os._exit(code)
 
 
 if __name__ == "__main__":

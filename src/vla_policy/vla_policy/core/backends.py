@@ -91,9 +91,9 @@ class Decode(nn.Module):
         self.model, self.head = model, head
 
     def forward(self, actions: Tensor, time: Tensor, keys_values: Tensor) -> Tensor:
-        """Velocity (B,T,D) in normalised units; for head 'l1' the chunk (B,T,D) in physical units."""
+        """Velocity (B,T,D) in normalised units at times (B,T); for head 'l1' the chunk (B,T,D) in physical units."""
         if self.head == "l1":
-            return self.model.regress(keys_values) + 0.0 * actions * time
+            return self.model.regress(keys_values) + 0.0 * actions * time[..., None]
         return self.model.head.velocity(actions, time, keys_values)
 
 
@@ -143,7 +143,7 @@ class OpenVinoBackend:
         )
         image = torch.zeros(1, sizes.views, sizes.image, sizes.image, 3, dtype=torch.uint8)
         inputs = (image, *reading, torch.zeros(1, sizes.state))
-        actions, time = torch.zeros(1, sizes.horizon, sizes.action_width), torch.zeros(1)
+        actions, time = torch.zeros(1, sizes.horizon, sizes.action_width), torch.zeros(1, sizes.horizon)
         encode, decode = Encode(self.model), Decode(self.model, decoding.head)
         with torch.no_grad():
             keys_values = encode(*inputs)[0]
@@ -177,7 +177,7 @@ class OpenVinoBackend:
             return torch.from_numpy(out)
 
         if self._decoding.head == "l1":
-            return run(noise, torch.zeros(1))
+            return run(noise, torch.zeros(noise.shape[:2]))
         return flow.integrate(run, noise, self._decoding.steps) * self.model.action_std + self.model.action_mean
 
 

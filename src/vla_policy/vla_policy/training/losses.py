@@ -40,20 +40,29 @@ def grounding_losses(located: Located, uv: Tensor, visible: Tensor, model: Keypo
 
 
 def action_losses(
-    model: KeypointFlow, condition: Condition, batch: Mapping[str, Tensor], flow_samples: int, mixed: bool
+    model: KeypointFlow,
+    condition: Condition,
+    batch: Mapping[str, Tensor],
+    flow_samples: int,
+    prefix_steps: int,
+    mixed: bool,
 ) -> dict[str, Tensor]:
-    """Losses of everything behind the percept: flow, regression, 3-D places, progress, success."""
+    """Losses of everything behind the percept: flow, regression, 3-D places, progress, success.
+
+    The flow is also taught to continue a given prefix of up to `prefix_steps` steps; given steps bear no loss.
+    """
     data = (batch["chunk"] - model.action_mean) / model.action_std
     keys_values = model.head.keys_values(condition.tokens)
     regressed = model.head.regress(keys_values, mixed)
     repeated = data.repeat(flow_samples, 1, 1)
-    time = flow.sample_time(len(repeated), data.device)
+    given = flow.sample_prefix(len(repeated), data.shape[1], prefix_steps, data.device)
+    time = torch.where(given, 1.0, flow.sample_time(len(repeated), data.device)[:, None])
     point, velocity = flow.path(repeated, torch.randn_like(repeated), time)
     predicted = model.head.velocity(point, time, keys_values.repeat(1, 1, flow_samples, 1, 1, 1), mixed)
     place = (batch["role_xyz"] - model.fusion.xyz_mean) / model.fusion.xyz_std
     known = batch["role_used"].bool() & batch["role_visible"].bool().any(1)
     return {
-        "flow": F.mse_loss(predicted, velocity),
+        "flow": masked_mean((predicted - velocity).square().mean(-1), ~given),
         "l1": F.l1_loss(regressed, data),
         "xyz": masked_mean((condition.role_xyz - place.nan_to_num()).abs().sum(-1), known),
         # a single state has no progress (NaN): nothing to learn there

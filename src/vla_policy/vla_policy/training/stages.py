@@ -29,12 +29,13 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """Options of one stage: batch size, peak learning rate, warm-up, noise samples per frame."""
+    """Options of one stage: batch size, peak learning rate, warm-up, noise samples per frame, longest given prefix."""
 
     batch: int
     learning_rate: float
     warmup_steps: int
     flow_samples: int
+    prefix_steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class JointStage:
         role = losses.grounding_losses(located, uv, visible, model)
         named = self._object_losses(features, data, shift)
         condition = model.fusion(percept.moved(-shift), reading, data["state"], material.mixed)
-        action = losses.action_losses(model, condition, data, self.config.flow_samples, material.mixed)
+        config = self.config
+        action = losses.action_losses(model, condition, data, config.flow_samples, config.prefix_steps, material.mixed)
         return {**action, **{name: role[name] + named[name] for name in ("uv", "presence")},
                 "heat": role["heat"], "object_heat": named["heat"]}  # fmt: skip
 
@@ -143,4 +145,5 @@ class ExpertStage:
         reading = Reading(*(part[data["instruction"]] for part in self.readings))
         percept = percept_rows(self.percepts, batch["index"], material.device)
         condition: Condition = model.fusion(percept, reading, data["state"], material.mixed)
-        return losses.action_losses(model, condition, data, self.config.flow_samples, material.mixed)
+        config = self.config
+        return losses.action_losses(model, condition, data, config.flow_samples, config.prefix_steps, material.mixed)

@@ -44,9 +44,13 @@ class FlowExpert(nn.Module):
         return torch.stack([b.attend_cross.keys_values(tokens) for b in self.blocks])  # type: ignore[union-attr, operator]
 
     def velocity(self, actions: Tensor, time: Tensor, keys_values: Tensor, mixed: bool = False) -> Tensor:
-        """Velocity (B,T,D) at noisy actions (B,T,D) and flow time (B,), 0 noise .. 1 data."""
-        phase = time[:, None] * self.frequencies
-        moment = self.time(torch.cat([phase.sin(), phase.cos()], -1))[:, None]
+        """Velocity (B,T,D) at noisy actions (B,T,D) and flow time, 0 noise .. 1 data, one (B,) or one per step (B,T).
+
+        Steps at time 1 are given, not drawn: the others continue them (Black et al., "Training-Time Action Conditioning
+        for Efficient Real-Time Chunking", 2025). No parameter depends on how many there are.
+        """
+        phase = (time[:, None] if time.dim() == 1 else time)[..., None] * self.frequencies
+        moment = self.time(torch.cat([phase.sin(), phase.cos()], -1))
         return self._run(self.action(actions) + self.step + moment, keys_values, self.velocity_out, mixed)
 
     def regress(self, keys_values: Tensor, mixed: bool = False) -> Tensor:
