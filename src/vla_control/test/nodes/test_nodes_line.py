@@ -246,8 +246,8 @@ def test_monitor_sees_numbers_that_are_not_finite_and_silence(latched, spinner) 
 def test_stamp_is_read_without_decoding(spinner) -> None:
     from rclpy.serialization import serialize_message
 
-    from vla_ros.stamps import of_serialized
     from vla_msgs.msg import Observation
+    from vla_ros.stamps import of_serialized
 
     message = Observation(instruction="pick up the mug", height=2, width=2, rgb=bytes(24))
     for stamp_ns in (0, 1, 1_234_567_890_123_456_789, 5_999_999_999):
