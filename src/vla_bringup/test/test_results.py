@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vla_bringup import machine
-from vla_bringup.results import KEYS, markdown_table, merge, publish, render, save, table
+from vla_bringup.commands import eval as evaluation
+from vla_bringup.core.scores import Score
+from vla_bringup.results import KEYS, markdown_table, publish, render, save, table
 from vla_bringup.statistics import quantiles, rounded, spread, wilson
 from vla_core.errors import ConfigError
 
@@ -54,10 +57,38 @@ def test_cells_cannot_break_the_table() -> None:
     assert markdown_table([{"a": "x|y"}]).endswith("| x\\|y |")
 
 
-def test_merge_replaces_rows_of_the_same_keys(tmp_path: Path) -> None:
-    path = save(tmp_path, "t", {"rows": [{"p": 1, "v": 1}, {"p": 2, "v": 1}]})
-    assert merge(path, [{"p": 2, "v": 9}], ("p",)) == [{"p": 1, "v": 1}, {"p": 2, "v": 9}]
-    assert merge(tmp_path / "none.json", [{"p": 3}], ("p",)) == [{"p": 3}]
+def test_publishing_plays_every_part_once_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = (evaluation.Part("a", "heldout_pose", 2), evaluation.Part("a", "heldout_pose", 1, graph=True))
+    played, written = [], []
+
+    def play(part: evaluation.Part, args: argparse.Namespace) -> list[Score]:
+        played.append(part)
+        if len(played) == 2:
+            raise KeyboardInterrupt
+        return [Score(1, "pick", "lift it", part.graph, (1.0,))] * part.episodes
+
+    monkeypatch.setattr(evaluation, "PUBLISHED", parts)
+    monkeypatch.setattr(evaluation, "_play", play)
+    monkeypatch.setattr(evaluation, "publish", lambda name, content: written.append((name, content)))
+    parser = argparse.ArgumentParser()
+    evaluation.add_arguments(parser)
+    args = parser.parse_args(["--publish"])
+    args.out = tmp_path
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.run(args)
+    assert not written
+    assert evaluation.run(args) == 0
+    assert played == [parts[0], parts[1], parts[1]], "the first part is kept"
+    (name, content), rows = written[0], written[0][1]["rows"]
+    assert name == "tabletop" and content["command"] == "./vla eval --suite tabletop --publish"
+    assert [(r["policy"], r["task"], r["episodes"], r["success"]) for r in rows] == [
+        ("a", "pick", 2, 0.0),
+        ("a", "all", 2, 0.0),
+        ("a (node graph)", "pick", 1, 1.0),
+        ("a (node graph)", "all", 1, 1.0),
+    ]
 
 
 @pytest.mark.parametrize("content", ['{"rows": []}', "no json"])

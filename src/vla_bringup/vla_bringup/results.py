@@ -50,13 +50,6 @@ def publish(name: str, content: Mapping[str, Any], docs: Path | None = None) -> 
     return path
 
 
-def merge(old: Path, rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
-    """Rows of an earlier file that have no successor in `rows`, then `rows`; the same row has the same `keys`."""
-    fresh = {tuple(row.get(key) for key in keys) for row in rows}
-    before = json.loads(old.read_text(encoding="utf-8"))["rows"] if old.is_file() else []
-    return [row for row in before if tuple(row.get(key) for key in keys) not in fresh] + list(rows)
-
-
 def render(folder: Path) -> str:
     """The page: one section per file.
 

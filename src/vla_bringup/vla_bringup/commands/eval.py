@@ -3,90 +3,148 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from vla_bringup import machine
 from vla_bringup.core.scores import Score, rows
 from vla_bringup.graph import GraphOptions, simulated_graph
-from vla_bringup.results import markdown_table, merge, publish, save, table
+from vla_bringup.results import markdown_table, publish, save, table
 from vla_core.errors import ConfigError, UnknownNameError
-from vla_core.files import config_path, workspace_root
+from vla_core.files import config_path
 
 SUITES = ("tabletop",)
 #: Training draws its seeds from 0 upwards; evaluation starts far above, so every pose is held out.
 FIRST_SEED = 10_000_000
-KEYS = ("policy", "split", "task")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One group of rows: episodes of a split under one policy, in one process or through the node graph."""
+
+    policy: str
+    split: str
+    episodes: int
+    graph: bool = False
+
+    @property
+    def name(self) -> str:
+        """Policy as the table names it."""
+        return f"{self.policy} (node graph)" if self.graph else self.policy
+
+
+_SHIPPED = str(GraphOptions.describe()["policy"][0])
+#: What docs/results/tabletop.json holds.
+PUBLISHED = (
+    Part(_SHIPPED, "heldout_pose", 200),
+    Part(_SHIPPED, "heldout_pair", 100),
+    Part(_SHIPPED, "heldout_phrase", 100),
+    Part(_SHIPPED, "heldout_pose", 24, graph=True),
+    Part("scripted_expert", "heldout_pose", 400),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla eval`."""
-    parser.add_argument("--policy", default=GraphOptions.describe()["policy"][0], help="policy preset")
+    parser.add_argument("--policy", default=_SHIPPED, help="policy preset")
     parser.add_argument("--suite", default="tabletop", help=f"one of: {', '.join(SUITES)}")
     parser.add_argument("--episodes", type=int, default=200, help="number of episodes (default 200)")
     parser.add_argument("--split", default="heldout_pose", help="train, heldout_pose, heldout_pair or heldout_phrase")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="seed of the first episode")
     parser.add_argument("--graph", action="store_true", help="through the node graph, in lockstep")
     parser.add_argument("--workers", type=int, default=2, help="processes, without --graph (default 2)")
-    parser.add_argument("--publish", action="store_true", help="write docs/results/<suite>.json and docs/results.md")
+    parser.add_argument(
+        "--publish", action="store_true",
+        help="play all that docs/results/<suite>.json holds, whatever --policy, --split and --episodes say, and"
+        " write it; interrupted, the same command goes on",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score a policy; 0 when every episode was played.
+    """Score a policy, or everything that is published; 0 when every episode was played.
 
     Raises:
         VlaError: an unknown name, or a policy that can't be loaded.
     """
     from vla_sim.core.tasks import SPLITS
 
-    for kind, name, known in (("suite", args.suite, SUITES), ("split", args.split, SPLITS)):
+    part = Part(args.policy, args.split, args.episodes, args.graph)
+    for kind, name, known in (("suite", args.suite, SUITES), ("split", part.split, SPLITS)):
         if name not in known:
             raise UnknownNameError(kind, name, known)
-    if args.episodes < 1:
-        raise ConfigError(f"{args.episodes} episodes", "at least 1", "give --episodes")
-    config_path("policies", args.policy)
+    if part.episodes < 1:
+        raise ConfigError(f"{part.episodes} episodes", "at least 1", "give --episodes")
+    config_path("policies", part.policy)
+    return _publish(args) if args.publish else _score(args, part)
+
+
+def _score(args: argparse.Namespace, part: Part) -> int:
+    scores = _play(part, args)
+    made = rows(part.name, part.split, scores)
+    content = table(_command(args), made) | {"success": True, "episodes": [asdict(score) for score in scores]}
+    save(args.out, "result", content)
+    print(markdown_table(made))
+    return 0
+
+
+def _publish(args: argparse.Namespace) -> int:
+    """Play the parts of the published table; those that this revision has played into --out already are kept."""
+    all_rows: list[dict[str, Any]] = []
+    for part in PUBLISHED:
+        path = args.out / f"{part.name}_{part.split}.json".replace(" ", "_")
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if known.get("revision") != machine.revision() or known.get("part") != asdict(part):
+            print(f"{part.name}, {part.split}: {part.episodes} episodes", flush=True)
+            scores = _play(part, args)
+            known = {"revision": machine.revision(), "part": asdict(part), "rows": rows(part.name, part.split, scores)}
+            save(args.out, path.stem, known | {"episodes": [asdict(score) for score in scores]})
+        all_rows += known["rows"]
+    words = ["./vla", "eval", "--suite", args.suite, *(["--seed", str(args.seed)] if args.seed != FIRST_SEED else [])]
+    content = table(shlex.join([*words, "--publish"]), all_rows)
+    save(args.out, "result", {"success": True, **content})
+    publish(args.suite, content)
+    print(markdown_table(all_rows))
+    return 0
+
+
+def _play(part: Part, args: argparse.Namespace) -> list[Score]:
+    """Play the episodes of a part, a line for each."""
     scores: list[Score] = []
-    for score in _graph_scores(args) if args.graph else _rig_scores(args):
+    for score in _graph_scores(part, args) if part.graph else _rig_scores(part, args):
         scores.append(score)
         won = sum(s.success for s in scores)
         verdict = "ok  " if score.success else "FAIL"
-        print(f"{len(scores):4d}/{args.episodes} {verdict} {won / len(scores):5.1%}  {score.instruction}", flush=True)
-    name = f"{args.policy} (node graph)" if args.graph else args.policy
-    made = rows(name, args.split, scores)
-    content = table(_command(args), made)
-    save(args.out, "result", {"success": True, **content, "episodes": [asdict(score) for score in scores]})
-    if args.publish:
-        path = workspace_root() / "docs" / "results" / f"{args.suite}.json"
-        publish(args.suite, content | {"rows": merge(path, made, KEYS)})
-    print(markdown_table(made))
-    return 0
+        print(f"{len(scores):4d}/{part.episodes} {verdict} {won / len(scores):5.1%}  {score.instruction}", flush=True)
+    return scores
 
 
 def _command(args: argparse.Namespace) -> str:
     words = ["./vla", "eval", "--policy", args.policy, "--suite", args.suite, "--episodes", str(args.episodes)]
     words += ["--split", args.split]
     words += ["--seed", str(args.seed)] if args.seed != FIRST_SEED else []
-    words += ["--graph"] if args.graph else []
-    return shlex.join([*words, "--publish"])
+    return shlex.join([*words, *(["--graph"] if args.graph else [])])
 
 
-def _rig_scores(args: argparse.Namespace) -> Iterator[Score]:
+def _rig_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
     """Episodes of the in-process rig, as they end."""
     from vla_sim.evaluate import evaluate
 
-    for episode in evaluate(args.policy, args.episodes, args.split, args.seed, args.workers):
+    for episode in evaluate(part.policy, part.episodes, part.split, args.seed, args.workers):
         yield Score(episode.seed, episode.family, episode.instruction, episode.success, tuple(episode.ms_per_chunk))
 
 
-def _graph_scores(args: argparse.Namespace) -> Iterator[Score]:
+def _graph_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
     """Episodes of the node graph: reset, goal, judge."""
     from vla_bringup.watched import WatchedGraph, new_link
     from vla_sim.core.tasks import FAMILIES
 
-    options = GraphOptions(policy=args.policy, seed=args.seed, split=args.split, link=new_link())
+    options = GraphOptions(policy=part.policy, seed=args.seed, split=part.split, link=new_link())
     with WatchedGraph(simulated_graph(options), args.out, print, images=False) as graph:
-        for seed in range(args.seed, args.seed + args.episodes):
-            instruction = graph.session.reset(seed, split=args.split, family=_family(seed, args.split, FAMILIES))
+        for seed in range(args.seed, args.seed + part.episodes):
+            instruction = graph.session.reset(seed, split=part.split, family=_family(seed, part.split, FAMILIES))
             before = len(graph.recording.chunks)
             done = graph.carry_out(instruction, 0.0, lambda stage, subtask: None)
             times = tuple(1e3 * chunk.inference_s for chunk in graph.recording.chunks[before:])
