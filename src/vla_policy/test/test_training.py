@@ -92,7 +92,7 @@ def test_cached_percepts_equal_direct_ones(options: Options) -> None:
 class Parabola:
     """A stage whose loss is |w - 3|^2, or NaN from a given step on."""
 
-    config = StageConfig(1, 0.1, 1, 1)
+    config = StageConfig(1, 0.1, 1, 1, 0)
 
     def __init__(self, model: nn.Linear, broken_after: int = 1_000_000) -> None:
         self.model, self.left = model, broken_after
