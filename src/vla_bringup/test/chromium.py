@@ -112,14 +112,20 @@ class Browser:
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
     def click(self, find: str) -> None:
-        """Press and release the mouse on the element that a JavaScript expression finds."""
-        box = self.wait(
-            lambda: self.evaluate(
+        """Press and release the mouse on the element that a JavaScript expression finds, once it has stopped moving: a
+        page that is still being laid out would get the click elsewhere."""
+        seen: list[Any] = [None]
+
+        def settled() -> Any:
+            place = self.evaluate(
                 f"(() => {{ const e = {find}; if (!e) return null; e.scrollIntoView({{block: 'center'}});"
-                " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-            ),
-            find,
-        )
+                " const r = e.getBoundingClientRect(), x = r.x + r.width / 2, y = r.y + r.height / 2;"
+                " return e.contains(document.elementFromPoint(x, y)) ? [x, y] : null; })()"
+            )
+            seen.append(place)
+            return place if place is not None and seen[-2] == place else None
+
+        box = self.wait(settled, find)
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
@@ -128,8 +134,9 @@ class Browser:
         self.click(f"[...document.querySelectorAll('button')].find(b => b.innerText.trim() === {json.dumps(label)})")
 
     def type(self, text: str) -> None:
-        """Type into what has the focus."""
+        """Type into what has the focus, and wait until it is there."""
         self.send("Input.insertText", text=text)
+        self.wait(lambda: self.evaluate("document.activeElement.value") == text, f"'{text}' in the focused field")
 
     def screenshot(self, path: Path) -> None:
         """Save what the page looks like as PNG."""

@@ -119,14 +119,14 @@ class Peers:
         response.success = True
         return response
 
-    def spin(self, until: Callable[[], bool], limit_s: float = 120.0) -> None:
-        """Feed the console and serve it."""
+    def spin(self, until: Callable[[], bool], limit_s: float = 120.0, page: Callable[[], str] = str) -> None:
+        """Feed the console and serve it; `page` tells what it showed if that takes too long."""
         deadline = time.monotonic() + limit_s
         pixels = np.zeros((64, 64, 3), np.uint8)
         pixels[:, :, 0] = 200
         image = Image(height=64, width=64, encoding="rgb8", step=192, data=pixels.tobytes())
         while not until():
-            assert time.monotonic() < deadline, f"{self.goals=}, {self.calls=}"
+            assert time.monotonic() < deadline, f"{self.goals=}, {self.calls=}, {page()}"
             self._images.publish(image)
             self._joints.publish(JointState(name=["panda_joint1"], position=[0.5]))
             self.executor.spin_once(timeout_sec=0.1)
@@ -160,7 +160,7 @@ def test_a_person_types_an_instruction_and_presses_stop(served: tuple[Peers, str
         browser.click("[...document.querySelectorAll('input[type=text],input:not([type])')].filter(e => !e.value)[0]")
         browser.type("put the red cube in the blue bowl")
         browser.button("Run")
-        peers.spin(lambda: bool(peers.goals))
+        peers.spin(lambda: bool(peers.goals), page=browser.text)
         assert peers.goals == ["put the red cube in the blue bowl"]
         peers.spin(lambda: "no_policy: this is a test" in browser.text())
         browser.button("STOP")
