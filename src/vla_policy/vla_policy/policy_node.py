@@ -6,6 +6,7 @@ can't be answered is refused with a sentence, counted and shown in /diagnostics,
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -141,6 +142,7 @@ class PolicyNode(LifecycleNode):
 def main() -> None:
     """Entry point of the process."""
     code = run(PolicyNode)
+    gc.collect()  # the node is part of cycles; only when it is gone the middleware removes its shared memory
     sys.stdout.flush()
     sys.stderr.flush()
     # all is tidied; Python's own end would walk all of torch for seconds and wait for a policy that loads
