@@ -70,6 +70,7 @@ def test_publishing_plays_every_part_once_and_goes_on_where_it_was(
         return [Score(1, "pick", "lift it", part.graph, (1.0,))] * part.episodes
 
     monkeypatch.setattr(evaluation, "PUBLISHED", parts)
+    monkeypatch.setattr(evaluation.machine, "revision", lambda: "abc")
     monkeypatch.setattr(evaluation, "_play", play)
     monkeypatch.setattr(evaluation, "publish", lambda name, content: written.append((name, content)))
     parser = argparse.ArgumentParser()
@@ -81,6 +82,11 @@ def test_publishing_plays_every_part_once_and_goes_on_where_it_was(
     assert not written
     assert evaluation.run(args) == 0
     assert played == [parts[0], parts[1], parts[1]], "the first part is kept"
+    args.seed += 1
+    assert evaluation.run(args) == 0 and len(played) == 5, "other episodes"
+    monkeypatch.setattr(evaluation.machine, "revision", lambda: "abc-dirty")
+    assert evaluation.run(args) == 0 and evaluation.run(args) == 0
+    assert len(played) == 9, "of uncommitted code nothing is kept"
     (name, content), rows = written[0], written[0][1]["rows"]
     assert name == "tabletop" and content["command"] == "./vla eval --suite tabletop --publish"
     assert [(r["policy"], r["task"], r["episodes"], r["success"]) for r in rows] == [
