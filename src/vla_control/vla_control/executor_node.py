@@ -46,7 +46,7 @@ class ExecutorNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("executor_node")
-        self._p = parameters.declare(self, _SCHEMA)
+        self._p = parameters.declare(self, _SCHEMA, self._on_parameters)
         self._states = qos.publisher(self, "executor_state", ExecutorState)
         self._targets = qos.publisher(self, "joint_target", JointTarget)
         self._markers_out = qos.publisher(self, _MARKERS, MarkerArray)
@@ -66,7 +66,7 @@ class ExecutorNode(LifecycleNode):
         self._robot = RobotModel.load(self._p.robot)
         self._contract = load_contract(self._p.contract)
         values = {name: getattr(self._p, name) for name in self._p}
-        self._core = ChunkExecutor(self._robot, self._contract, ExecutorParameters.from_mapping(values))
+        self._core: ChunkExecutor = ChunkExecutor(self._robot, self._contract, ExecutorParameters.from_mapping(values))
         self._frame, self._joints = self._robot.config.base_frame, self._robot.config.joints
         self._pictures = Markers(self._frame)
         self._chunk: ActionChunk | None = None
@@ -91,6 +91,11 @@ class ExecutorNode(LifecycleNode):
         for box in (self._state, self._servo):
             box.close()
         self._plan.close(unlink=True)
+
+    def _on_parameters(self, values: parameters.Parameters) -> None:
+        self._p = values
+        if hasattr(self, "_core"):
+            self._core.use(values.strategy)
 
     # -- in -----------------------------------------------------------------------------------------------------------
 

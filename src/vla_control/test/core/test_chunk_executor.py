@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from vla_control.core.chunk_executor import ChunkExecutor
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
+from vla_control.core.strategies.registry import STRATEGIES
 from vla_core.contract import Contract
 from vla_core.errors import ChunkError
 from vla_core.types import ActionChunk, Float64
@@ -50,14 +51,17 @@ def test_step_i_is_reached_at_stamp_plus_i_dt(
     assert executor.state(3 * 10**9).late_joins == 0
 
 
-@settings(max_examples=10, deadline=None)
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**31), roughness_m=st.sampled_from([0.0, 0.002, 0.01]), jump_m=st.floats(0.0, 0.08))
 def test_target_keeps_every_limit_whatever_the_chunks(
-    robot: RobotModel, contract: Contract, make_chunk: MakeChunk, seed: int, roughness_m: float, jump_m: float
-) -> None:
+    robot: RobotModel, contract: Contract, make_chunk: MakeChunk, strategy: str, seed: int, roughness_m: float,
+    jump_m: float,
+) -> None:  # fmt: skip
     """Position, velocity, acceleration and jerk, within chunks, across boundaries and when the supply ends."""
     rng = np.random.default_rng(seed)
     executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
+    executor.use(strategy)
     executor.reset(robot.config.home_rad, 0.08, 0)
     now_ns, rows = 0, []
     for k in range(5):

@@ -1,7 +1,7 @@
 """Stage 3: action chunks in, one smooth joint trajectory out.
 
-A chunk answers the observation at its stamp, and step i is meant for stamp + i * dt. On arrival the past steps are
-skipped, the rest goes through inverse kinematics and becomes one smooth curve, the running motion is led over to it by
+A chunk answers the observation at its stamp, and step i is meant for stamp + i * dt. On arrival a strategy combines it
+with those before (`strategies/`), the past steps are skipped, the rest goes through inverse kinematics and becomes one smooth curve, the running motion is led over to it by
 one jerk-limited blend, and a brake at the end brings the arm to rest should no newer chunk come. A chunk that can't be
 executed is rejected as a whole; the running plan stays as it is.
 """
@@ -9,15 +9,17 @@ executed is rejected as a whole; the running plan stays as it is.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vla_control.core.chunk_buffer import ChunkBuffer
 from vla_control.core.chunk_reader import ChunkReader
 from vla_control.core.knots import Knots
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.spline import ChunkSpline
+from vla_control.core.strategies.registry import make_strategy
 from vla_control.core.trajectory import Trajectory, TrajectoryBuilder
 from vla_core.contract import Contract
 from vla_core.errors import ChunkError, ConfigError
@@ -62,6 +64,7 @@ class ChunkExecutor:
 
     Attributes:
         plan: PLAN record, shape (1,): what the servo follows.
+        strategy: Name of the strategy in use.
     """
 
     def __init__(self, robot: RobotModel, contract: Contract, params: ExecutorParameters) -> None:
@@ -84,8 +87,18 @@ class ChunkExecutor:
         self._knots = Knots(self.plan)
         self._accepted = self._rejected = self._stretched = self._late = self._pulled_in = 0
         self._last_error = ""
+        self._buffer = ChunkBuffer(contract.action_names)
         self._chunk: ActionChunk | None = None
         self._starved_s, self._stopped = 0.0, False
+        self.use(params.strategy)
+
+    def use(self, strategy: str) -> None:
+        """Combine chunks by another strategy from the next one on.
+
+        Raises:
+            UnknownNameError: no such strategy.
+        """
+        self._strategy, self.strategy = make_strategy(strategy, self.params.strategies), strategy
 
     def reset(self, q: Float64, gripper_width_m: float, now_ns: int) -> None:
         """Forget everything but the counters and hold at q.
@@ -99,6 +112,7 @@ class ChunkExecutor:
         self._knots.store(hold, rest, rest, np.array([gripper_width_m]), now_ns, self.params.knot_dt_s)
         self._knots.fresh_until_ns[0] = now_ns
         self._chunk = None
+        self._buffer.clear()
         self._starved_s, self._stopped = 0.0, False
 
     def accept(self, chunk: ActionChunk, now_ns: int) -> None:
@@ -112,7 +126,12 @@ class ChunkExecutor:
         """
         try:
             self._validate(chunk, now_ns)
-            self._execute(chunk, now_ns)
+            self._buffer.add(chunk)
+            try:
+                self._execute(chunk, now_ns)
+            except ChunkError:
+                self._buffer.drop_newest()
+                raise
         except ChunkError as error:
             self._rejected += 1
             self._last_error = str(error)
@@ -130,6 +149,7 @@ class ChunkExecutor:
         )  # fmt: skip
         self._knots.fresh_until_ns[0] = min(int(self._knots.fresh_until_ns[0]), trajectory.fresh_until_ns)
         self._stopped = True
+        self._buffer.clear()
 
     def sample(self, now_ns: int) -> JointTarget:
         """Where the plan wants the joints at `now_ns`; the feed-forward torque is the servo's business and zero here.
@@ -158,7 +178,7 @@ class ChunkExecutor:
         return ExecutorStatus(
             stamp_ns=now_ns,
             mode=self._mode(now_ns),
-            strategy=self.params.strategy,
+            strategy=self.strategy,
             sequence=int(knots.sequence[0]),
             answers_ns=int(knots.answers_ns[0]),
             steps_consumed=consumed,
@@ -207,8 +227,11 @@ class ChunkExecutor:
             raise ChunkError(got, "a newer observation stamp", "answer observations in order")
 
     def _execute(self, chunk: ActionChunk, now_ns: int) -> None:
-        """Skip the past, solve, fit, join; commit only once everything has succeeded."""
+        """Combine, skip the past, solve, fit, join; commit only once everything has succeeded."""
         branch_ns = self._builder.branch_ns(self._knots, now_ns)
+        steps = self._strategy.steps(self._buffer, branch_ns)
+        answers_ns = chunk.stamp_ns
+        chunk = replace(chunk, stamp_ns=steps.origin_ns, actions=steps.actions.astype(np.float32))
         first = max(0, math.floor((branch_ns - chunk.stamp_ns) * 1e-9 / chunk.dt_s + 1e-6))
         last = len(chunk.actions) - 1
         if first >= last:
@@ -230,9 +253,10 @@ class ChunkExecutor:
             trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, widths, trajectory.start_ns,
             self.params.knot_dt_s,
         )  # fmt: skip
-        self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, chunk.stamp_ns
+        self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, answers_ns
         self._knots.fresh_until_ns[0] = trajectory.fresh_until_ns
         self._chunk = chunk
+        self._buffer.executed = steps
         self._stretched += trajectory.stretch > 1.0
         self._late += trajectory.late_s > 0.0
         self._pulled_in += int(np.sum(path.error_m > 1e-3))

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_type_hints
 
+from vla_control.core.strategies.registry import STRATEGIES
+from vla_control.core.strategies.strategy import StrategyParameters
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import load_yaml, workspace_root
 
 GRIPPER_MODES = ("continuous", "binary")
-STRATEGIES = ("blend",)
 _T = TypeVar("_T", bound="_FromConfig")
 
 
@@ -116,13 +117,24 @@ class ExecutorParameters(_FromConfig):
     leash_rad: float
     spline_smoothing: float
     ik_posture_rate_1_s: float
+    execution_horizon: int
+    ensemble_decay: float
+    ensemble_similarity: float
+    ensemble_chunks: int
+
+    @property
+    def strategies(self) -> StrategyParameters:
+        """The part that strategies are made from."""
+        return StrategyParameters(
+            self.execution_horizon, self.ensemble_decay, self.ensemble_similarity, self.ensemble_chunks
+        )
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise UnknownNameError("strategy", self.strategy, STRATEGIES)
         if self.gripper_mode not in GRIPPER_MODES:
             raise UnknownNameError("gripper_mode", self.gripper_mode, GRIPPER_MODES)
-        for name in ("knot_dt_s", "blend_s", "max_chunk_age_s", "steps_per_spline_knot"):
+        for name in ("knot_dt_s", "blend_s", "max_chunk_age_s", "steps_per_spline_knot", "execution_horizon", "ensemble_chunks"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}", "a number > 0", "correct config/control.yaml")
         if self.blend_max_s < self.blend_s or self.max_stretch < 1:

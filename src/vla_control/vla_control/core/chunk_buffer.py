@@ -1,0 +1,129 @@
+"""The chunks of the present task, by capture stamp: what each of them says about a moment."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_core.types import NS, ActionChunk, Float64
+
+_QUATERNION = ("qx", "qy", "qz", "qw")
+_GRIPPER = "gripper"
+
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What is to be executed.
+
+    Attributes:
+        actions: float64 (N,A) in the contract's action space.
+        origin_ns: When step 0 is due [ns, ROS clock]; step i follows i * dt later.
+    """
+
+    actions: Float64
+    origin_ns: int
+
+
+class ActionAlgebra:
+    """Interpolation and weighted means of actions of one contract, column by column.
+
+    Numbers are interpolated linearly. Quaternions are brought to one hemisphere, combined linearly and normalised: for
+    the few degrees between neighbouring steps the same as slerp. The gripper holds its last value.
+
+    Args:
+        names: (A,) action names in contract order.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.quaternion = [names.index(n) for n in _QUATERNION] if set(_QUATERNION) <= set(names) else []
+        self.gripper = [names.index(_GRIPPER)] if _GRIPPER in names else []
+        self.motion = [k for k in range(len(names)) if k not in self.gripper]
+
+    def at(self, actions: Float64, place: Float64) -> Float64:
+        """Actions (N,A) at the places (N,) [steps], within 0..T-1, of a chunk's actions (T,A)."""
+        low = np.clip(np.floor(place + 1e-6).astype(int), 0, len(actions) - 1)
+        high = np.minimum(low + 1, len(actions) - 1)
+        share = np.clip(place - low, 0.0, 1.0)
+        mixed = self.mean(np.stack([actions[low], actions[high]]), np.stack([1.0 - share, share]))
+        mixed[:, self.gripper] = actions[low][:, self.gripper]
+        return mixed
+
+    def mean(self, actions: Float64, weights: Float64) -> Float64:
+        """Weighted mean (N,A) over the first axis of actions (K,N,A); weights (K,N) >= 0, not all 0 for any N."""
+        share = weights / weights.sum(0)
+        out: Float64 = np.einsum("kn,kna->na", share, actions)
+        if self.quaternion:
+            turns = actions[..., self.quaternion]
+            heaviest = np.take_along_axis(turns, share.argmax(0)[None, :, None], 0)
+            turns = np.where((turns * heaviest).sum(-1, keepdims=True) < 0.0, -turns, turns)
+            mean = np.einsum("kn,kna->na", share, turns)
+            out[:, self.quaternion] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        return out
+
+
+class ChunkBuffer:
+    """Keeps the newest chunks, oldest first.
+
+    Args:
+        names: (A,) action names in contract order.
+        size: How many chunks are kept.
+
+    Attributes:
+        algebra: For the actions of these chunks.
+        executed: The steps in execution, None before the first.
+    """
+
+    def __init__(self, names: tuple[str, ...], size: int = 32) -> None:
+        self.algebra = ActionAlgebra(names)
+        self.executed: Steps | None = None
+        self._chunks: deque[ActionChunk] = deque(maxlen=size)
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    @property
+    def newest(self) -> ActionChunk:
+        """The chunk added last; IndexError while there is none."""
+        return self._chunks[-1]
+
+    def add(self, chunk: ActionChunk) -> None:
+        """Take a chunk that answers a newer observation than all before."""
+        self._chunks.append(chunk)
+
+    def clear(self) -> None:
+        """Forget everything: another task, or the robot has been stopped."""
+        self._chunks.clear()
+        self.executed = None
+
+    def drop_newest(self) -> None:
+        """Forget the chunk added last: it turned out that it can't be executed."""
+        self._chunks.pop()
+
+    def predictions(self, times_ns: Int64) -> tuple[Float64, Bool]:
+        """What each chunk says about each moment.
+
+        Args:
+            times_ns: (N,) [ns, ROS clock].
+
+        Returns:
+            Actions float64 (K,N,A), oldest chunk first, and whether a chunk reaches that far (K,N); what it says where
+            it does not reach is its nearest step, and means nothing.
+        """
+        said, known = [], []
+        for chunk in self._chunks:
+            place = (times_ns - chunk.stamp_ns) / (chunk.dt_s * NS)
+            known.append((place > -1e-6) & (place < len(chunk.actions) - 1 + 1e-6))
+            said.append(self.algebra.at(chunk.actions.astype(np.float64), np.clip(place, 0, len(chunk.actions) - 1)))
+        return np.stack(said), np.stack(known)
+
+
+def step_times_ns(chunk: ActionChunk) -> Int64:
+    """When each step of a chunk is due (T,) [ns, ROS clock]."""
+    return chunk.stamp_ns + np.round(np.arange(len(chunk.actions)) * chunk.dt_s * NS).astype(np.int64)

@@ -1,0 +1,31 @@
+"""Weighted overlap: a linear cross-fade from what was being executed to the newest chunk.
+
+Over the steps that both cover, from the branch to the end of the old ones, the new chunk's weight grows from 0 to 1
+(the 'weighted average' aggregation of LeRobot's asynchronous client, SmolVLA 2025, with a ramp for its constant).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_control.core.chunk_buffer import ChunkBuffer, Steps, step_times_ns
+from vla_core.types import NS
+
+
+class WeightedOverlap:
+    """Cross-fades from the steps in execution."""
+
+    waits = False
+
+    def steps(self, buffer: ChunkBuffer, branch_ns: int) -> Steps:
+        """The cross-fade, at the step times of the newest chunk."""
+        chunk, old = buffer.newest, buffer.executed
+        actions = chunk.actions.astype(np.float64)
+        if old is not None:
+            times = step_times_ns(chunk)
+            end_ns = old.origin_ns + round((len(old.actions) - 1) * chunk.dt_s * NS)
+            new = np.clip((times - branch_ns) / max(end_ns - branch_ns, 1), 0.0, 1.0)
+            place = np.clip((times - old.origin_ns) / (chunk.dt_s * NS), 0.0, len(old.actions) - 1)
+            before = buffer.algebra.at(old.actions, place)
+            actions = buffer.algebra.mean(np.stack([before, actions]), np.stack([1.0 - new, new]))
+        return Steps(actions, chunk.stamp_ns)
