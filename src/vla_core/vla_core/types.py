@@ -75,6 +75,26 @@ class ActionChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """Stage 3 -> 2: what is being executed while the policy thinks, for policies that continue it.
+
+    Attributes:
+        strategy: How the executor combines chunks, and with it how the policy shall draw the next one.
+        origin_ns: When step 0 is due [ns, ROS clock].
+        dt_s: Time between steps [s].
+        actions: float32 (R,A) steps in execution, by the contract; R = 0: none.
+        delay_steps: How many steps of a new chunk will lie in the past or be committed when it takes effect: the most
+            that it was for the last chunks, counted, never estimated from a latency.
+    """
+
+    strategy: str
+    origin_ns: int
+    dt_s: float
+    actions: Float32
+    delay_steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class RobotState:
     """Proprioception at one instant.
 

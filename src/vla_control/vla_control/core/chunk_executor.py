@@ -9,6 +9,7 @@ executed is rejected as a whole; the running plan stays as it is.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,10 +25,11 @@ from vla_control.core.trajectory import Trajectory, TrajectoryBuilder
 from vla_core.contract import Contract
 from vla_core.errors import ChunkError, ConfigError
 from vla_core.records import MAX_KNOTS, PLAN
-from vla_core.types import ActionChunk, Float32, Float64, JointTarget
+from vla_core.types import ActionChunk, Float32, Float64, JointTarget, Running
 
 _AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as messages
 _BRAKE_ROOM_S = 1.0
+_DELAYS = 10  # chunks whose delay is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class ChunkExecutor:
         self._knots = Knots(self.plan)
         self._accepted = self._rejected = self._stretched = self._late = self._pulled_in = 0
         self._last_error = ""
+        self._delays: deque[int] = deque(maxlen=_DELAYS)
         self._buffer = ChunkBuffer(contract.action_names)
         self._chunk: ActionChunk | None = None
         self._starved_s, self._stopped = 0.0, False
@@ -138,6 +141,27 @@ class ChunkExecutor:
             raise
         self._accepted += 1
         self._last_error = ""
+
+    def running(self) -> Running:
+        """What is being executed, for the policy; a chunk that began from rest tells nothing about the delay."""
+        steps = self._buffer.executed
+        width = len(self.contract.action_names)
+        return Running(
+            strategy=self.strategy,
+            origin_ns=0 if steps is None else steps.origin_ns,
+            dt_s=self.contract.dt_s,
+            actions=np.zeros((0, width), np.float32) if steps is None else steps.actions.astype(np.float32),
+            delay_steps=max(self._delays, default=0),
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether the policy is only to be asked when the motion has come to rest."""
+        return self._strategy.waits
+
+    def at_rest(self, now_ns: int) -> bool:
+        """Whether the plan has ended, with the arm at rest."""
+        return now_ns >= self._knots.end_ns
 
     def stop(self, now_ns: int) -> None:
         """Come to rest as fast as the limits allow; chunks are rejected until `reset`."""
@@ -255,6 +279,8 @@ class ChunkExecutor:
         )  # fmt: skip
         self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, answers_ns
         self._knots.fresh_until_ns[0] = trajectory.fresh_until_ns
+        if self._buffer.executed is not None:  # warm-up and thinking from rest are no delay of the running motion
+            self._delays.append(max(0, math.ceil((branch_ns - answers_ns) * 1e-9 / chunk.dt_s - 1e-6)))
         self._chunk = chunk
         self._buffer.executed = steps
         self._stretched += trajectory.stretch > 1.0

@@ -22,9 +22,12 @@ from vla_core.errors import ChunkError
 from vla_core.records import COMMAND, STATE, STATUS
 from vla_core.types import NS, ActionChunk, Float32, Observation, UInt8
 from vla_sim.core.cameras import Cameras
+from vla_sim.core.delays import DelayModel, Delays
 from vla_sim.core.judge import succeeded
 from vla_sim.core.tasks import Task
 from vla_sim.core.world import World
+
+_TICK_NS = 1_000_000
 
 #: Simulated seconds that each family may take.
 TIME_LIMIT_S = {"sort": 26.0, "place_in": 16.0, "stack": 16.0}
@@ -38,6 +41,9 @@ class Rig:
         contract: What observations hold; cameras must exist in the scene.
         scene: Name of the scene file.
         render: False saves the renderer where nobody looks (views are then black).
+
+    Attributes:
+        on_tick: Called after every tick of the servo.
     """
 
     def __init__(self, contract: Contract, scene: str = "tabletop", render: bool = True) -> None:
@@ -51,6 +57,7 @@ class Rig:
         self.rejections: list[str] = []
         self._sequence = 0
         self._state, self._command, self._status = (np.zeros(1, d) for d in (STATE, COMMAND, STATUS))
+        self.on_tick: Callable[[], None] = lambda: None
         self.reset(0)
 
     def reset(self, seed: int, instruction: str | None = None, split: str = "train", family: str | None = None) -> Task:
@@ -123,6 +130,7 @@ class Rig:
             state["q"][0, :joints], state["qd"][0, :joints] = now.q_rad, now.qd_rad_s
             state["tau"][0, :joints], state["gripper_width"] = now.tau_nm, now.gripper_width_m
             self.servo.tick(state, self.executor.plan, False, command, self._status)
+            self.on_tick()
             self.world.step(
                 command["tau"][0, :joints], float(command["gripper_width"][0]), float(command["gripper_force"][0])
             )
@@ -153,22 +161,35 @@ Act = Callable[[Observation], tuple[Float32, float]]
 
 
 def run_episode(
-    rig: Rig, act: Act, seed: int, split: str, family: str | None = None, replan_s: float = 0.4, settle_s: float = 0.8
+    rig: Rig,
+    act: Act,
+    seed: int,
+    split: str,
+    family: str | None = None,
+    replan_s: float = 0.4,
+    settle_s: float = 0.8,
+    delay: DelayModel | None = None,
 ) -> Episode:
     """Run one task until it has been satisfied for `settle_s`, or its time is up.
 
-    The judge looks after every chunk; a success must last, so that a thing that is about to fall doesn't count.
+    The judge looks every `replan_s`; a success must last, so that a thing that is about to fall doesn't count.
+
+    Args:
+        rig: Where.
+        act: The policy.
+        seed: Of the scene and of the delays.
+        split, family: Of the task, see World.reset.
+        replan_s: Shortest time between two observations that are answered [s]; with longer delays the next one is
+            answered when the answer before has come. Under a strategy that waits, when the arm rests.
+        settle_s: How long a success must last [s].
+        delay: How long answers take in simulated time; None: none.
     """
     task = rig.reset(seed, None, split, family)
     limit = TIME_LIMIT_S.get(task.family, DEFAULT_TIME_LIMIT_S)
-    start, satisfied_s, times, estimate = rig.world.time_ns, 0.0, [], 0.0
+    line = _Line(rig, act, Delays(delay or DelayModel(), seed), replan_s)
+    start, satisfied_s = rig.world.time_ns, 0.0
     while (rig.world.time_ns - start) / NS < limit and satisfied_s < settle_s:
-        observation = rig.observation()
-        begin = time.perf_counter()
-        actions, estimate = act(observation)
-        times.append(1e3 * (time.perf_counter() - begin))
-        rig.execute(actions, observation.stamp_ns)
-        rig.advance(replan_s)
+        line.run(replan_s)
         satisfied_s = satisfied_s + replan_s if succeeded(rig.world) else 0.0
     return Episode(
         seed,
@@ -176,8 +197,57 @@ def run_episode(
         task.instruction,
         satisfied_s >= settle_s,
         (rig.world.time_ns - start) / NS,
-        estimate > 0.5,
+        line.estimate > 0.5,
         rig.world.contact_force_n(),
-        tuple(times),
+        tuple(line.times_ms),
         tuple(rig.rejections),
     )
+
+
+class _Line:
+    """A policy that takes its time: what it is asked and when its answer comes, on the simulated clock."""
+
+    def __init__(self, rig: Rig, act: Act, delays: Delays, replan_s: float) -> None:
+        self._rig, self._act, self._delays, self._replan_s = rig, act, delays, replan_s
+        self._under_way: tuple[int, int, Float32, bool] | None = None  # arrival, stamp, chunk, whether it arrives
+        self._ask_ns = rig.world.time_ns
+        self.times_ms: list[float] = []
+        self.estimate = 0.0
+
+    def run(self, duration_s: float) -> None:
+        """Let simulated time pass; the policy is asked at the picture rate."""
+        world = self._rig.world
+        end_ns = world.time_ns + round(duration_s * NS)
+        while True:
+            self._arrive()
+            if world.time_ns >= end_ns:
+                return
+            self._ask()
+            self._arrive()  # without a delay at once
+            events = [end_ns] + ([self._under_way[0]] if self._under_way else [self._next_ask_ns()])
+            self._rig.advance((max(min(events), world.time_ns + _TICK_NS) - world.time_ns) / NS)
+
+    def _next_ask_ns(self) -> int:
+        period_ns = round(NS / self._rig.contract.rate_hz)
+        behind = max(0, self._ask_ns - self._rig.world.time_ns)
+        return self._rig.world.time_ns + (-(-behind // period_ns) or 1) * period_ns
+
+    def _ask(self) -> None:
+        rig, now_ns = self._rig, self._rig.world.time_ns
+        if self._under_way or now_ns < self._ask_ns or (rig.executor.waits and not rig.executor.at_rest(now_ns)):
+            return
+        observation = rig.observation()
+        begin = time.perf_counter()
+        actions, self.estimate = self._act(observation)
+        self.times_ms.append(1e3 * (time.perf_counter() - begin))
+        delay_s, arrives = self._delays.draw()
+        self._under_way = (now_ns + round(delay_s * 1e3) * _TICK_NS, now_ns, actions, arrives)
+        self._ask_ns = now_ns + round(self._replan_s * NS)
+
+    def _arrive(self) -> None:
+        if self._under_way is None or self._rig.world.time_ns < self._under_way[0]:
+            return
+        _, stamp_ns, actions, arrives = self._under_way
+        self._under_way = None
+        if arrives:
+            self._rig.execute(actions, stamp_ns)
