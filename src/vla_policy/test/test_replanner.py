@@ -13,7 +13,7 @@ from toy_demonstrations import observation
 
 from vla_core.contract import Contract
 from vla_core.errors import ObservationError, VlaError
-from vla_core.types import NS, ActionChunk, Observation
+from vla_core.types import NS, ActionChunk, Observation, Running
 from vla_policy.conversions import chunk_msg
 from vla_policy.core.policy import PolicyOutput
 from vla_policy.core.replanner import Replanner, noise_seed
@@ -30,7 +30,7 @@ class Slow:
         self.error: Exception | None = None
         self._actions = np.zeros((contract.horizon, len(contract.action_names)), np.float32)
 
-    def predict(self, seen: Observation, seed: int) -> PolicyOutput:
+    def predict(self, seen: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
         if seen.stamp_ns:
             self.begun.put(seen)
         assert self.go.acquire(timeout=20)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from vla_control.core.chunk_buffer import ActionAlgebra, ChunkBuffer, step_times_ns
+from vla_control.core.chunk_buffer import ChunkBuffer, step_times_ns
 from vla_control.core.strategies.registry import STRATEGIES, make_strategy
 from vla_control.core.strategies.strategy import StrategyParameters
+from vla_core.actions import ActionAlgebra
 from vla_core.errors import UnknownNameError
 from vla_core.types import NS, ActionChunk, Float64
 

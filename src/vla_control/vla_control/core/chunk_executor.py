@@ -1,9 +1,9 @@
 """Stage 3: action chunks in, one smooth joint trajectory out.
 
 A chunk answers the observation at its stamp, and step i is meant for stamp + i * dt. On arrival a strategy combines it
-with those before (`strategies/`), the past steps are skipped, the rest goes through inverse kinematics and becomes one smooth curve, the running motion is led over to it by
-one jerk-limited blend, and a brake at the end brings the arm to rest should no newer chunk come. A chunk that can't be
-executed is rejected as a whole; the running plan stays as it is.
+with those before (`strategies/`), the past steps are skipped, the rest goes through inverse kinematics and becomes one
+smooth curve, the running motion is led over to it by one jerk-limited blend, and a brake at the end brings the arm to
+rest should no newer chunk come. A chunk that can't be executed is rejected as a whole; the running plan stays as it is.
 """
 
 from __future__ import annotations

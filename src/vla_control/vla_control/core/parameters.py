@@ -134,7 +134,14 @@ class ExecutorParameters(_FromConfig):
             raise UnknownNameError("strategy", self.strategy, STRATEGIES)
         if self.gripper_mode not in GRIPPER_MODES:
             raise UnknownNameError("gripper_mode", self.gripper_mode, GRIPPER_MODES)
-        for name in ("knot_dt_s", "blend_s", "max_chunk_age_s", "steps_per_spline_knot", "execution_horizon", "ensemble_chunks"):
+        for name in (
+            "knot_dt_s",
+            "blend_s",
+            "max_chunk_age_s",
+            "steps_per_spline_knot",
+            "execution_horizon",
+            "ensemble_chunks",
+        ):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}", "a number > 0", "correct config/control.yaml")
         if self.blend_max_s < self.blend_s or self.max_stretch < 1:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.types import Float32, UInt8
-from vla_policy.core import flow
 from vla_policy.core.blocks.language import Reading
+from vla_policy.core.drawing.continuation import Continuation
+from vla_policy.core.drawing.draw import draw
+from vla_policy.core.drawing.field import Field
 from vla_policy.core.models.keypoint_flow import KeypointFlow
 from vla_policy.core.text import Text
 
@@ -61,8 +63,10 @@ class Backend(Protocol):
     def read(self, text: Text) -> Reading:
         """Read one instruction; done once per instruction."""
 
-    def infer(self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32) -> Inference:
-        """Images (V,H,W,3), state features (S,) and noise (T,D) to a chunk."""
+    def infer(
+        self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32, continuation: Continuation | None = None
+    ) -> Inference:
+        """Images (V,H,W,3), state features (S,) and noise (N,T,D) to a chunk that agrees with `continuation`."""
 
 
 class Encode(nn.Module):
@@ -104,6 +108,13 @@ def _reading(model: KeypointFlow, text: Text) -> Reading:
     return reading
 
 
+def _torch_field(model: KeypointFlow, keys_values: Tensor) -> Field:
+    def velocity(actions: Tensor, time: Tensor) -> Tensor:
+        return model.head.velocity(actions, time, keys_values)
+
+    return Field(velocity, velocity)
+
+
 class TorchBackend:
     """Eager torch, on a GPU where there is one."""
 
@@ -117,14 +128,18 @@ class TorchBackend:
         return _reading(self.model, text)
 
     @torch.no_grad()
-    def infer(self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32) -> Inference:
+    def infer(
+        self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32, continuation: Continuation | None = None
+    ) -> Inference:
         """See Backend; waits for the GPU, so that a measured time means something."""
-        rgb_, state_, noise_ = (torch.tensor(array[None], device=self._device) for array in (rgb, state, noise))
+        rgb_, state_, noise_ = (torch.tensor(array, device=self._device) for array in (rgb[None], state[None], noise))
         keys_values, *rest = self._encode(rgb_, *reading, state_)
         if self._decoding.head == "l1":
             chunk = self.model.regress(keys_values)
         else:
-            chunk = self.model.sample(keys_values, noise_, self._decoding.steps)
+            field = _torch_field(self.model, keys_values)
+            scale = self.model.action_mean, self.model.action_std
+            chunk = draw(field, noise_, self._decoding.steps, continuation, *scale)
         return Inference(*(part[0].float().cpu().numpy() for part in (chunk, *rest)))
 
 
@@ -161,16 +176,18 @@ class OpenVinoBackend:
         """See Backend."""
         return _reading(self.model, text)
 
-    def infer(self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32) -> Inference:
+    def infer(
+        self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32, continuation: Continuation | None = None
+    ) -> Inference:
         """See Backend."""
         words = [part.numpy() for part in reading]
         first: Any = self._encode.infer([rgb[None], *words, state[None]])
         parts = [first[i] for i in range(6)]
-        chunk = self._draw(torch.from_numpy(noise[None]), parts[0]).numpy()
+        chunk = self._draw(torch.from_numpy(noise), parts[0], continuation).numpy()
         return Inference(*(np.array(part[0], np.float32) for part in (chunk, *parts[1:])))
 
-    def _draw(self, noise: Tensor, keys_values: Float32) -> Tensor:
-        """From noise (1,T,D) to a chunk (1,T,D) in physical units."""
+    def _draw(self, noise: Tensor, keys_values: Float32, continuation: Continuation | None) -> Tensor:
+        """From noise (N,T,D) to a chunk (1,T,D) in physical units."""
 
         def run(actions: Tensor, time: Tensor) -> Tensor:
             out: Float32 = self._decode.infer([actions.numpy(), time.numpy(), keys_values])[0]
@@ -178,7 +195,9 @@ class OpenVinoBackend:
 
         if self._decoding.head == "l1":
             return run(noise, torch.zeros(noise.shape[:2]))
-        return flow.integrate(run, noise, self._decoding.steps) * self.model.action_std + self.model.action_mean
+        field = Field(run, _torch_field(self.model, torch.from_numpy(keys_values)).differentiable)
+        scale = self.model.action_mean, self.model.action_std
+        return draw(field, noise, self._decoding.steps, continuation, *scale)
 
 
 BACKENDS: dict[str, Callable[[KeypointFlow, Decoding], Backend]] = {"openvino": OpenVinoBackend, "torch": TorchBackend}

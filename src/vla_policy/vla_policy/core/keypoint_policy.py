@@ -8,9 +8,11 @@ import numpy as np
 
 from vla_core.contract import Contract
 from vla_core.errors import ObservationError, PolicyError
-from vla_core.types import Observation
+from vla_core.types import Observation, Running
 from vla_policy.core.backends import Backend, Decoding, make_backend
 from vla_policy.core.blocks.language import Reading
+from vla_policy.core.drawing.continuation import continuation
+from vla_policy.core.drawing.draw import samples_needed
 from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
 from vla_policy.core.policy import GroundedRoles, PolicyOutput
 from vla_policy.core.preset import Preset, parse
@@ -50,14 +52,15 @@ class KeypointPolicy:
         made = make_backend(backend, model, decoding)
         return cls(preset.name, contract, made, vocabulary, model.config.language.max_tokens)
 
-    def predict(self, observation: Observation, seed: int) -> PolicyOutput:
+    def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
         """See Policy."""
         check_observation(observation, self.contract)
         reading = self._read(observation.instruction)
         state = self.features.forward(observation.state)
-        shape = (self.contract.horizon, self.transform.width)
+        followed = continuation(running, observation, self.contract, self.transform)
+        shape = (samples_needed(followed), self.contract.horizon, self.transform.width)
         noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
-        out = self.backend.infer(observation.rgb, reading, state, noise)
+        out = self.backend.infer(observation.rgb, reading, state, noise, followed)
         if not np.isfinite(out.chunk).all():
             raise PolicyError("a chunk with NaN or infinity", "finite actions", "train the weights again")
         return PolicyOutput(

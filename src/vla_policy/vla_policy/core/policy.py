@@ -10,7 +10,7 @@ from typing import Protocol
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError
 from vla_core.registry import Registry
-from vla_core.types import Float32, Observation
+from vla_core.types import Float32, Observation, Running
 from vla_policy.core.preset import Preset, load_preset
 
 
@@ -54,8 +54,13 @@ class Policy(Protocol):
     contract_hash: str
     name: str
 
-    def predict(self, observation: Observation, seed: int) -> PolicyOutput:
-        """Answer an observation; the same observation and seed give the same answer.
+    def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
+        """Answer an observation; the same observation, seed and running motion give the same answer.
+
+        Args:
+            observation: What is to be answered.
+            seed: Of the sampling noise.
+            running: What is being executed meanwhile, for policies that can continue it; others leave it out.
 
         Raises:
             ObservationError: the observation doesn't satisfy the contract, or there is no instruction.

@@ -1,4 +1,4 @@
-"""Latencies of a policy in simulated time, drawn by a seed: the harness that execution strategies are compared under."""
+"""Latencies of a policy in simulated time, drawn by a seed: what execution strategies are compared under."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_control.core.chunk_buffer import ActionAlgebra, ChunkBuffer, Steps, step_times_ns
+from vla_control.core.chunk_buffer import ChunkBuffer, Steps, step_times_ns
+from vla_core.actions import ActionAlgebra
 from vla_core.types import Float64
 
 _STILL = 1e-4  # displacements below are no direction [m or rad per step]
@@ -40,7 +41,9 @@ class AdaptiveEnsemble:
 def _displacements(said: Float64, algebra: ActionAlgebra) -> Float64:
     """(K,N,M) from each step to the next, without the gripper; the last step repeats the one before."""
     moved = np.diff(said[..., algebra.motion], axis=1)
-    return np.concatenate([moved, moved[:, -1:]], axis=1) if moved.shape[1] else np.zeros_like(said[..., algebra.motion])
+    return (
+        np.concatenate([moved, moved[:, -1:]], axis=1) if moved.shape[1] else np.zeros_like(said[..., algebra.motion])
+    )
 
 
 def _cosine(moved: Float64) -> Float64:

@@ -23,6 +23,9 @@ STRATEGIES: Mapping[str, Callable[[StrategyParameters], Strategy]] = MappingProx
         "adaptive_ensemble": lambda p: AdaptiveEnsemble(p.ensemble_similarity, p.ensemble_chunks),
         "long_short": lambda p: LongShort(p.execution_horizon),
         "weighted_overlap": lambda p: WeightedOverlap(),
+        "rtc_guided": lambda p: Newest(),
+        "rtc_prefix": lambda p: Newest(),
+        "bid": lambda p: Newest(),
     }
 )
 

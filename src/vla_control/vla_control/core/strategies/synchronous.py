@@ -1,4 +1,4 @@
-"""Synchronous execution: act for some steps, come to rest, look, think, act again (Zhao et al. 2023, the usual default).
+"""Synchronous execution: act for some steps, come to rest, look, think, act again (the usual default).
 
 The chunk begins when it arrives, not when its picture was taken: the robot has not moved in between.
 """

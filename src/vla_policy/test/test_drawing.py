@@ -1,0 +1,129 @@
+"""Drawing a chunk that continues the running one, by the equations of the papers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vla_core.contract import load_contract
+from vla_core.types import NS, Observation, Running
+from vla_policy.core.drawing import bidirectional, rtc_guided
+from vla_policy.core.drawing.continuation import Continuation, continuation
+from vla_policy.core.drawing.draw import draw, samples_needed
+from vla_policy.core.drawing.field import Field
+from vla_policy.core.processors import action_transform
+
+CONTRACT = load_contract("tabletop_panda")
+STEPS, WIDTH = 12, 3
+
+
+def two_modes(centre: float = 1.0, width: float = 0.05) -> Field:
+    """Exact field of an even mixture of N(+centre, width^2) and N(-centre, width^2): one sign for the whole chunk."""
+
+    def velocity(x: Tensor, time: Tensor) -> Tensor:
+        t = time[..., None]
+        spread = (t * width) ** 2 + (1 - t) ** 2
+        score = (t * centre * x / spread).sum((1, 2), keepdim=True)
+        mean = centre * torch.tanh(score)
+        gain = (t * width**2 - (1 - t)) / spread
+        return mean + gain * (x - t * mean)
+
+    return Field(velocity, velocity)
+
+
+def noise(rows: int = 1, seed: int = 0) -> Tensor:
+    return torch.randn(rows, STEPS, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_toy_field_draws_both_modes() -> None:
+    means = [float(draw(two_modes(), noise(seed=s), 20, None, *scale()).mean()) for s in range(40)]
+    assert min(means) < -0.9 and max(means) > 0.9 and all(abs(abs(m) - 1.0) < 0.1 for m in means)
+
+
+def scale() -> tuple[Tensor, Tensor]:
+    return torch.zeros(STEPS, WIDTH), torch.ones(STEPS, WIDTH)
+
+
+def test_pull_back_is_the_derivative() -> None:
+    field, x, weights = two_modes(), noise().double(), torch.randn(1, STEPS, WIDTH).double()
+    time = torch.full((1, STEPS), 0.4).double()
+    _, pulled = field.pull_back(x, time, lambda velocity: weights)
+    direction = torch.randn_like(x)
+    step = 1e-6
+    there, here = (field.fast(x + s * direction, time) for s in (step, -step))
+    torch.testing.assert_close(
+        (pulled * direction).sum(), (weights * (there - here)).sum() / (2 * step), rtol=1e-5, atol=0
+    )
+
+
+@pytest.mark.parametrize("mode", [-1.0, 1.0])
+def test_guidance_stays_in_the_running_mode(mode: float) -> None:
+    """RTC's purpose: the new chunk goes on the way that the running one took, where noise alone would toss a coin."""
+    target = Continuation("rtc_guided", np.full((8, WIDTH), mode, np.float32), 4)
+    kept = {
+        name: sum(float(draw(two_modes(), noise(seed=s), 10, c, *scale()).mean()) * mode > 0.7 for s in range(40))
+        for name, c in (("guided", target), ("free", None))
+    }
+    assert kept["guided"] >= 36 and kept["free"] <= 30
+
+
+def test_soft_mask_falls_from_one_to_zero() -> None:
+    """Equation 5: 1 on the steps that are executed meanwhile, exponential decay over the overlap, 0 beyond."""
+    mask = rtc_guided.soft_mask(20, 4, 12)
+    assert torch.equal(mask[:4], torch.ones(4)) and torch.equal(mask[12:], torch.zeros(8))
+    assert bool((mask[4:12].diff() < 0).all()) and float(mask[4]) < 1.0
+    c = 8 / 9
+    assert float(mask[4]) == pytest.approx(c * (np.exp(c) - 1) / (np.e - 1))
+
+
+def test_prefix_is_given_to_the_field_and_kept() -> None:
+    running = Continuation("rtc_prefix", np.full((8, WIDTH), 0.7, np.float32), 5)
+    drawn = draw(two_modes(), noise(), 10, running, *scale())
+    assert torch.equal(drawn[:, :5], torch.full((1, 5, WIDTH), 0.7))
+
+
+def test_bid_takes_the_sample_that_goes_on_as_before() -> None:
+    for mode in (-1.0, 1.0):
+        running = Continuation("bid", np.full((8, WIDTH), mode, np.float32), 4)
+        drawn = draw(two_modes(), noise(samples_needed(running), 3), 10, running, *scale())
+        assert float(drawn.mean()) == pytest.approx(mode, abs=0.1)
+
+
+def test_bid_prefers_what_strong_samples_agree_on() -> None:
+    strong = torch.tensor([1.0, 1.1, 0.9, 3.0])[:, None, None].expand(4, 2, 1)
+    weak = torch.full((2, 2, 1), 3.0)
+    assert int(bidirectional.forward_loss(strong, weak).argmin()) in (0, 1, 2)
+
+
+def observation(stamp_ns: int) -> Observation:
+    state = np.zeros(len(CONTRACT.state_names), np.float32)
+    state[CONTRACT.state_slice("tool_pose")] = [0.4, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0]
+    rgb = np.zeros((2, 128, 128, 3), np.uint8)
+    return Observation(
+        stamp_ns, "go", CONTRACT.hash, ("front", "wrist"), np.ones(2, bool), rgb, CONTRACT.state_names, state
+    )
+
+
+def running(strategy: str = "rtc_prefix", count: int = 20) -> Running:
+    actions = np.zeros((count, 8), np.float32)
+    actions[:, 0], actions[:, 3] = 0.4 + 0.01 * np.arange(count), 1.0
+    return Running(strategy, NS, CONTRACT.dt_s, actions, 4)
+
+
+def test_running_motion_is_put_on_the_new_chunks_clock() -> None:
+    """Six and a half steps later 13 steps are left, relative to the new observation's tool, and none is made up."""
+    stamp = NS + round(6.5 * CONTRACT.dt_s * NS)
+    found = continuation(running(), observation(stamp), CONTRACT, action_transform(CONTRACT))
+    assert found is not None and found.actions.shape == (13, 7) and found.delay_steps == 4
+    assert np.allclose(found.actions[:, 0], (0.01 * (6.5 + np.arange(13))) / 0.1, atol=1e-5)
+
+
+def test_nothing_is_continued_where_nothing_runs() -> None:
+    transform = action_transform(CONTRACT)
+    assert continuation(None, observation(2 * NS), CONTRACT, transform) is None
+    assert continuation(running("naive_async"), observation(NS), CONTRACT, transform) is None
+    assert continuation(running(count=0), observation(NS), CONTRACT, transform) is None
+    assert continuation(running(), observation(NS - 10_000_000), CONTRACT, transform) is None, "it begins later"
+    assert continuation(running(), observation(3 * NS), CONTRACT, transform) is None, "it is over"

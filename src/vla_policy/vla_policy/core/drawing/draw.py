@@ -1,0 +1,43 @@
+"""From noise to a chunk, in the way that the running strategy asks for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vla_policy.core import flow
+from vla_policy.core.drawing import bidirectional, rtc_guided
+from vla_policy.core.drawing.continuation import Continuation
+from vla_policy.core.drawing.field import Field
+
+
+def samples_needed(continuation: Continuation | None) -> int:
+    """How many rows of noise `draw` wants."""
+    several = continuation is not None and continuation.strategy == "bid"
+    return bidirectional.SAMPLES + bidirectional.WEAK_SAMPLES if several else 1
+
+
+def draw(
+    field: Field, noise: Tensor, steps: int, continuation: Continuation | None, mean: Tensor, std: Tensor
+) -> Tensor:
+    """A chunk (1,T,D) in physical units.
+
+    Args:
+        field: Velocity of normalised actions.
+        noise: (N,T,D), N = samples_needed(continuation).
+        steps: Euler steps.
+        continuation: What to agree with, None: nothing.
+        mean, std: (T,D) of the normalisation.
+    """
+    if continuation is None:
+        return flow.integrate(field.fast, noise, steps) * std + mean
+    given = torch.from_numpy(continuation.actions).to(noise.device)
+    target = ((given - mean[: len(given)]) / std[: len(given)])[None]
+    match continuation.strategy:
+        case "rtc_guided":
+            drawn = rtc_guided.draw(field, noise, steps, target, continuation.delay_steps)
+        case "bid":
+            drawn = bidirectional.draw(field, noise, steps, target)
+        case _:  # rtc_prefix: the field itself was trained to continue
+            drawn = flow.integrate(field.fast, noise, steps, target[:, : continuation.delay_steps])
+    return drawn * std + mean
