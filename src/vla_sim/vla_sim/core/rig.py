@@ -20,10 +20,11 @@ from vla_control.core.servo import ServoCore
 from vla_core.contract import Contract
 from vla_core.errors import ChunkError
 from vla_core.records import COMMAND, STATE, STATUS
-from vla_core.types import NS, ActionChunk, Float32, Observation, UInt8
+from vla_core.types import NS, ActionChunk, Float32, Observation, Running, UInt8
 from vla_sim.core.cameras import Cameras
 from vla_sim.core.delays import DelayModel, Delays
 from vla_sim.core.judge import succeeded
+from vla_sim.core.motion_trace import MotionFigures, MotionTrace
 from vla_sim.core.tasks import Task
 from vla_sim.core.world import World
 
@@ -43,7 +44,7 @@ class Rig:
         render: False saves the renderer where nobody looks (views are then black).
 
     Attributes:
-        on_tick: Called after every tick of the servo.
+        trace: Of the motion since the last reset.
     """
 
     def __init__(self, contract: Contract, scene: str = "tabletop", render: bool = True) -> None:
@@ -57,7 +58,6 @@ class Rig:
         self.rejections: list[str] = []
         self._sequence = 0
         self._state, self._command, self._status = (np.zeros(1, d) for d in (STATE, COMMAND, STATUS))
-        self.on_tick: Callable[[], None] = lambda: None
         self.reset(0)
 
     def reset(self, seed: int, instruction: str | None = None, split: str = "train", family: str | None = None) -> Task:
@@ -66,6 +66,7 @@ class Rig:
         self.servo = ServoCore(self.robot, ServoParameters.from_config())
         self._state["tick"] = 0
         self.rejections.clear()
+        self.trace = MotionTrace(self.robot, float(self.world.model.opt.timestep))
         state = self.world.robot_state()
         self.executor.reset(state.q_rad, state.gripper_width_m, state.stamp_ns)
         return self.world.task
@@ -112,11 +113,16 @@ class Rig:
             dt_s=contract.dt_s,
             actions=np.asarray(actions, np.float32),
         )
+        now_ns, begun = self.world.time_ns, self.executor.state(self.world.time_ns).sequence > 0
+        look_ns = now_ns + round((self.executor.params.commit_s + contract.dt_s) * NS)
+        before_q = self.executor.sample(look_ns).q_rad
         try:
-            self.executor.accept(chunk, self.world.time_ns)
+            self.executor.accept(chunk, now_ns)
         except ChunkError as error:
             self.rejections.append(str(error))
             return False
+        if begun:
+            self.trace.seam(before_q, self.executor.sample(look_ns).q_rad)
         return True
 
     def advance(self, duration_s: float) -> None:
@@ -130,7 +136,7 @@ class Rig:
             state["q"][0, :joints], state["qd"][0, :joints] = now.q_rad, now.qd_rad_s
             state["tau"][0, :joints], state["gripper_width"] = now.tau_nm, now.gripper_width_m
             self.servo.tick(state, self.executor.plan, False, command, self._status)
-            self.on_tick()
+            self.trace.tick(self._status["qd_target"][0, :joints])
             self.world.step(
                 command["tau"][0, :joints], float(command["gripper_width"][0]), float(command["gripper_force"][0])
             )
@@ -154,10 +160,11 @@ class Episode:
     max_contact_n: float
     ms_per_chunk: tuple[float, ...]
     rejections: tuple[str, ...]
+    motion: MotionFigures
 
 
-#: Observation → (chunk (T,A), the policy's own estimate that the instruction is carried out, 0..1).
-Act = Callable[[Observation], tuple[Float32, float]]
+#: Observation, what is being executed → (chunk (T,A), the policy's own estimate that the task is done, 0..1).
+Act = Callable[[Observation, Running], tuple[Float32, float]]
 
 
 def run_episode(
@@ -201,6 +208,7 @@ def run_episode(
         rig.world.contact_force_n(),
         tuple(line.times_ms),
         tuple(rig.rejections),
+        rig.trace.figures(rig.executor.state(rig.world.time_ns).starved_s),
     )
 
 
@@ -238,7 +246,7 @@ class _Line:
             return
         observation = rig.observation()
         begin = time.perf_counter()
-        actions, self.estimate = self._act(observation)
+        actions, self.estimate = self._act(observation, rig.executor.running())
         self.times_ms.append(1e3 * (time.perf_counter() - begin))
         delay_s, arrives = self._delays.draw()
         self._under_way = (now_ns + round(delay_s * 1e3) * _TICK_NS, now_ns, actions, arrives)
