@@ -7,14 +7,19 @@ import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vla_bringup import machine
 from vla_bringup.core.scores import Score, rows
 from vla_bringup.graph import GraphOptions, simulated_graph
 from vla_bringup.results import markdown_table, publish, save, table
+from vla_control.core.parameters import ExecutorParameters
+from vla_control.core.strategies.registry import make_strategy
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path
+
+if TYPE_CHECKING:
+    from vla_sim.core.rig import Episode
 
 SUITES = ("tabletop",)
 #: Training draws its seeds from 0 upwards; evaluation starts far above, so every pose is held out.
@@ -55,6 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="heldout_pose", help="train, heldout_pose, heldout_pair or heldout_phrase")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="seed of the first episode")
     parser.add_argument("--graph", action="store_true", help="through the node graph, in lockstep")
+    parser.add_argument("--strategy", default="", help="how chunks are executed, instead of config/control.yaml's")
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="simulated time until an answer arrives")
+    parser.add_argument("--jitter-ms", type=float, default=0.0, help="how much a delay differs from that at most")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of answers that never arrive, 0..1")
     parser.add_argument("--workers", type=int, default=2, help="processes, without --graph (default 2)")
     parser.add_argument(
         "--publish", action="store_true",
@@ -78,7 +87,39 @@ def run(args: argparse.Namespace) -> int:
     if part.episodes < 1:
         raise ConfigError(f"{part.episodes} episodes", "at least 1", "give --episodes")
     config_path("policies", part.policy)
-    return _publish(args) if args.publish else _score(args, part)
+    if args.publish:
+        return _publish(args)
+    return _execute(args, part) if _delayed(args) else _score(args, part)
+
+
+def _delayed(args: argparse.Namespace) -> bool:
+    return bool(args.strategy or args.delay_ms or args.jitter_ms or args.loss)
+
+
+def _execute(args: argparse.Namespace, part: Part) -> int:
+    """Score how chunks are executed: a strategy under delays, in one process."""
+    from vla_bringup.core.execution_scores import execution_row
+    from vla_sim.core.delays import DelayModel
+    from vla_sim.evaluate import evaluate
+
+    if part.graph:
+        raise ConfigError("--graph with delays", "one of them", "delays are injected in the in-process rig")
+    if args.jitter_ms > args.delay_ms:
+        raise ConfigError(f"a jitter of {args.jitter_ms:g} ms", f"at most the delay, {args.delay_ms:g} ms", "lower it")
+    strategy = args.strategy or ExecutorParameters.from_config().strategy
+    make_strategy(strategy, ExecutorParameters.from_config().strategies)  # an unknown name ends here, in one sentence
+    delay = DelayModel(1e-3 * args.delay_ms, args.jitter_ms / args.delay_ms if args.delay_ms else 0.0, args.loss)
+    found: list[Episode] = []
+    workers = (part.policy, part.episodes, part.split, args.seed, args.workers)
+    for episode in evaluate(*workers, strategy=strategy, delay=delay):
+        found.append(episode)
+        won = sum(e.success for e in found)
+        verdict = "ok  " if episode.success else "FAIL"
+        print(f"{len(found):4d}/{part.episodes} {verdict} {won / len(found):5.1%}  {episode.instruction}", flush=True)
+    row = execution_row(strategy, f"{args.suite} {part.split}", delay, found)
+    save(args.out, "result", {"success": True, **table(_command(args), [row])})
+    print(markdown_table([row]))
+    return 0
 
 
 def _score(args: argparse.Namespace, part: Part) -> int:
@@ -128,6 +169,8 @@ def _command(args: argparse.Namespace) -> str:
     words = ["./vla", "eval", "--policy", args.policy, "--suite", args.suite, "--episodes", str(args.episodes)]
     words += ["--split", args.split]
     words += ["--seed", str(args.seed)] if args.seed != FIRST_SEED else []
+    for option in ("strategy", "delay_ms", "jitter_ms", "loss"):
+        words += [f"--{option.replace('_', '-')}", str(getattr(args, option))] if getattr(args, option) else []
     return shlex.join([*words, *(["--graph"] if args.graph else [])])
 
 
