@@ -52,6 +52,7 @@ def chunk(message: ActionChunkMsg) -> ActionChunk:
 
 def executor_state(status: ExecutorStatus, base_frame: str) -> ExecutorState:
     """State of the executor."""
+    running = status.running
     message = ExecutorState(
         mode=status.mode,
         strategy=status.strategy,
@@ -62,6 +63,10 @@ def executor_state(status: ExecutorStatus, base_frame: str) -> ExecutorState:
         committed_s=status.committed_s,
         action_names=list(status.action_names),
         committed=array("f", status.committed.tobytes()),
+        running_origin=stamps.to_msg(running.origin_ns),
+        dt_s=running.dt_s,
+        running=array("f", running.actions.tobytes()),
+        delay_steps=running.delay_steps,
         starved_s=status.starved_s,
         chunks_accepted=status.chunks_accepted,
         chunks_rejected=status.chunks_rejected,

@@ -7,8 +7,9 @@ from array import array
 import numpy as np
 
 from vla_core.errors import ObservationError
-from vla_core.types import ActionChunk, Observation
+from vla_core.types import ActionChunk, Observation, Running
 from vla_msgs.msg import ActionChunk as ActionChunkMsg
+from vla_msgs.msg import ExecutorState
 from vla_msgs.msg import Observation as ObservationMsg
 from vla_ros import stamps
 
@@ -33,6 +34,25 @@ def observation(message: ObservationMsg) -> Observation:
         rgb=rgb.reshape(shape),
         state_names=tuple(message.state_names),
         state=np.asarray(message.state, np.float32),
+    )
+
+
+def running(message: ExecutorState) -> Running:
+    """What is being executed.
+
+    Raises:
+        ObservationError: the number of values is no multiple of the number of actions.
+    """
+    width, actions = len(message.action_names), np.asarray(message.running, np.float32)
+    if width == 0 or actions.size % width:
+        got = f"{actions.size} values of {width} actions in executor_state"
+        raise ObservationError(got, "a whole number of steps", "run executor and policy of one version")
+    return Running(
+        strategy=message.strategy,
+        origin_ns=stamps.to_ns(message.running_origin),
+        dt_s=float(message.dt_s),
+        actions=actions.reshape(-1, width),
+        delay_steps=int(message.delay_steps),
     )
 
 

@@ -1,4 +1,4 @@
-"""Stage 2/4. In: observation (<=30 Hz). Out: action_chunk float32[T,A], one per `replan_period_s`.
+"""Stage 2/4. In: observation (<=30 Hz), executor_state. Out: action_chunk float32[T,A], one per `replan_period_s`.
 
 Lifecycle node. Observations are taken in a short callback and answered in a thread of their own; the newest wins. What
 can't be answered is refused with a sentence, counted and shown in /diagnostics, and nothing is published for it.
@@ -21,6 +21,7 @@ from vla_core.errors import ObservationError, PolicyError, VlaError
 from vla_core.files import config_path, load_yaml
 from vla_core.types import ActionChunk
 from vla_msgs.msg import ActionChunk as ActionChunkMsg
+from vla_msgs.msg import ExecutorState
 from vla_msgs.msg import Observation as ObservationMsg
 from vla_policy import conversions
 from vla_policy.core.policy import load_policy
@@ -42,6 +43,7 @@ class PolicyNode(LifecycleNode):
         self._p = parameters.declare(self, _SCHEMA, self._on_parameters)
         self._chunks = qos.publisher(self, "action_chunk", ActionChunkMsg)
         qos.subscription(self, "observation", ObservationMsg, self._on_observation)
+        qos.subscription(self, "executor_state", ExecutorState, self._on_executor)
         self._wanted = self._p.policy
         self._loader: threading.Thread | None = None
         self._change_error = ""
@@ -77,6 +79,14 @@ class PolicyNode(LifecycleNode):
             return
         try:
             self._replanner.offer(conversions.observation(message))
+        except ObservationError as error:
+            self._replanner.reject(error)
+
+    def _on_executor(self, message: ExecutorState) -> None:
+        if not self.active:
+            return
+        try:
+            self._replanner.follow(conversions.running(message))
         except ObservationError as error:
             self._replanner.reject(error)
 

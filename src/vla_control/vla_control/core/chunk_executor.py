@@ -52,6 +52,7 @@ class ExecutorStatus:
     committed_s: float
     action_names: tuple[str, ...]
     committed: Float32
+    running: Running
     starved_s: float
     chunks_accepted: int
     chunks_rejected: int
@@ -210,6 +211,7 @@ class ChunkExecutor:
             committed_s=branch_s,
             action_names=contract.action_names,
             committed=committed,
+            running=self.running(),
             starved_s=self._starved_s + self._starving_s(now_ns),
             chunks_accepted=self._accepted,
             chunks_rejected=self._rejected,

@@ -14,7 +14,7 @@ import numpy as np
 
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError, VlaError
-from vla_core.types import ActionChunk, Observation
+from vla_core.types import ActionChunk, Observation, Running
 from vla_policy.core.policy import Policy
 from vla_policy.core.schedule import ReplanSchedule
 
@@ -73,6 +73,7 @@ class Replanner:
         self._publish, self._refuse = publish, refuse
         self._schedule = ReplanSchedule(period_s)
         self._newest: Observation | None = None
+        self._running: Running | None = None
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -98,6 +99,11 @@ class Replanner:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+    def follow(self, running: Running) -> None:
+        """Take note of what is being executed, for policies that continue it."""
+        with self._changed:
+            self._running = running
 
     def offer(self, observation: Observation) -> None:
         """Take an observation if it is due; it replaces one that still waits."""
@@ -146,18 +152,18 @@ class Replanner:
                 observation, self._newest = self._newest, None
                 if not self._schedule.due(observation):  # it came during the inference before, right after its own
                     continue
-                policy = self.policy
+                policy, running = self.policy, self._running
             try:
-                self._publish(self._answer(policy, observation))
+                self._publish(self._answer(policy, observation, running))
             except VlaError as error:
                 self.reject(error)
             except Exception as error:
                 traceback.print_exc()  # a fault of ours: the thread stays alive, and everybody hears of it
                 self.reject(PolicyError(f"{type(error).__name__}: {error}", "an inference without faults", "report it"))
 
-    def _answer(self, policy: Policy, observation: Observation) -> ActionChunk:
+    def _answer(self, policy: Policy, observation: Observation, running: Running | None) -> ActionChunk:
         began = time.monotonic()
-        output = policy.predict(observation, noise_seed(self._seed, observation.stamp_ns))
+        output = policy.predict(observation, noise_seed(self._seed, observation.stamp_ns), running)
         ended = time.monotonic()
         with self._changed:
             self._schedule.answered(observation)
