@@ -33,7 +33,8 @@ class AdaptiveEnsemble:
     def steps(self, buffer: ChunkBuffer, branch_ns: int) -> Steps:
         """The mean, at the step times of the newest chunk."""
         chunk = buffer.newest
-        said, known = (part[-self._chunks :] for part in buffer.predictions(step_times_ns(chunk)))
+        said, known = buffer.predictions(step_times_ns(chunk))
+        said, known = said[-self._chunks :], known[-self._chunks :]
         cosine = _cosine(_displacements(said, buffer.algebra))
         return Steps(buffer.algebra.mean(said, np.where(known, np.exp(self._similarity * cosine), 0.0)), chunk.stamp_ns)
 

@@ -40,14 +40,16 @@ def backward_loss(samples: Tensor, target: Tensor) -> Tensor:
     """(N,) distance of samples (N,T,D) from the running motion (1,P,D), later steps counting less."""
     overlap = target.shape[1]
     weights = DECAY ** torch.arange(overlap)
-    return ((samples[:, :overlap] - target).norm(dim=-1) * weights).sum(-1) / weights.sum()
+    loss: Tensor = ((samples[:, :overlap] - target).norm(dim=-1) * weights).sum(-1) / weights.sum()
+    return loss
 
 
 def forward_loss(strong: Tensor, weak: Tensor) -> Tensor:
     """(N,) mean distance of strong samples (N,T,D) from each other minus that from weak ones (M,T,D)."""
 
     def distance(others: Tensor) -> Tensor:
-        return (strong[:, None] - others[None]).norm(dim=-1).mean(-1)
+        mean: Tensor = (strong[:, None] - others[None]).norm(dim=-1).mean(-1)
+        return mean
 
     among = distance(strong).sum(1) / max(len(strong) - 1, 1)
     return among - distance(weak).mean(1)
