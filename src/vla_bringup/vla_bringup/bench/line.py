@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,25 +22,34 @@ INSTRUCTION = "put the red cube in the blue bowl"
 Row = dict[str, Any]
 
 
-def measure(out: Path, policy: str, seconds: float, priority: int, say: Callable[[str], None]) -> list[Row]:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `vla bench line`."""
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each part (default 20)")
+    parser.add_argument("--policy", default=GraphOptions.describe()["policy"][0], help="policy preset that answers")
+    parser.add_argument("--priority", type=int, default=80, help="SCHED_FIFO priority of the loops; 0: none")
+
+
+def repeat(args: argparse.Namespace) -> list[str]:
+    """Options that measure the same again."""
+    return ["--seconds", f"{args.seconds:g}"]
+
+
+def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
     """All rows of `docs/results/line.json`.
 
     Args:
-        out: Folder for logs.
-        policy: Preset that answers.
-        seconds: Length of each part.
-        priority: SCHED_FIFO priority of the servo and of the C loop; 0: the normal scheduler.
+        args: Of `add_arguments`, and `out`: folder for logs.
         say: Takes progress lines.
 
     Raises:
         VlaError: a part can't run.
     """
-    say(f"observation path, {seconds:g} s")
-    rows = [_observation(seconds)]
-    say(f"servo and C loop, {seconds:g} s each")
-    rows += _servo(seconds, priority)
-    say(f"the whole line in real time, {seconds:g} s")
-    return rows + _line(out, policy, seconds, say)
+    say(f"observation path, {args.seconds:g} s")
+    rows = [_observation(args.seconds)]
+    say(f"servo and C loop, {args.seconds:g} s each")
+    rows += _servo(args.seconds, args.priority)
+    say(f"the whole line in real time, {args.seconds:g} s")
+    return rows + _line(args.out, args.policy, args.seconds, say)
 
 
 def _observation(seconds: float) -> Row:

@@ -1,26 +1,33 @@
-"""`vla bench NAME`: latency and throughput of one part, on this machine."""
+"""`vla bench NAME`: one part measured on this machine; every part is a module of vla_bringup.bench.
+
+Such a module has `add_arguments(parser)`, `measure(args, say) -> rows` and `repeat(args) -> options`, which are those
+that lead to the same table again.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import shlex
 import time
+from typing import Any
 
 from vla_bringup import machine
-from vla_bringup.graph import GraphOptions
 from vla_bringup.results import markdown_table, publish, save, table
 from vla_core.errors import UnknownNameError
 
-NAMES = ("line",)
+#: Benchmark → what it measures.
+BENCHES = {
+    "line": "from picture to torque: latency, jitter, CPU of every process",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `vla bench`."""
-    parser.add_argument("name", metavar="NAME", help=f"what to measure, one of: {', '.join(NAMES)}")
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of each part (default 20)")
-    parser.add_argument("--policy", default=GraphOptions.describe()["policy"][0], help="policy preset that answers")
-    parser.add_argument("--priority", type=int, default=80, help="SCHED_FIFO priority of the loops; 0: none")
+    """Options of `vla bench`; those of one benchmark follow its name."""
+    listed = ", ".join(f"{name} ({summary})" for name, summary in BENCHES.items())
+    parser.add_argument("name", metavar="NAME", help=f"what to measure, one of: {listed}")
     parser.add_argument("--publish", action="store_true", help="write docs/results/NAME.json and docs/results.md")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="its own options; NAME --help tells them")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,18 +36,24 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         VlaError: an unknown name, or a part that can't run.
     """
-    if args.name not in NAMES:
-        raise UnknownNameError("benchmark", args.name, NAMES)
-    from vla_bringup.bench.line import measure
-
+    if args.name not in BENCHES:
+        raise UnknownNameError("benchmark", args.name, BENCHES)
+    module: Any = importlib.import_module(f"vla_bringup.bench.{args.name}")
     begin = time.monotonic()
-    rows = measure(
-        args.out, args.policy, args.seconds, args.priority,
-        lambda text: print(f"[{time.monotonic() - begin:6.1f} s] {text}", flush=True),
-    )  # fmt: skip
-    content = table(shlex.join(["./vla", "bench", args.name, "--seconds", f"{args.seconds:g}", "--publish"]), rows)
-    save(args.out, "result", {"success": True, **content})
-    if args.publish:
+    own = _parse(module, args)
+    rows = module.measure(own, lambda text: print(f"[{time.monotonic() - begin:6.1f} s] {text}", flush=True))
+    command = ["./vla", "bench", args.name, *module.repeat(own), "--publish"]
+    content = table(shlex.join(command), rows)
+    save(own.out, "result", {"success": True, **content})
+    if own.publish:
         publish(args.name, content)
     print(f"\n{machine.sentence(content['machine'])}\n\n{markdown_table(rows)}")
     return 0
+
+
+def _parse(module: Any, args: argparse.Namespace) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"vla bench {args.name}", description=BENCHES[args.name])
+    parser.add_argument("--out", type=type(args.out), default=args.out, help="folder for everything it writes")
+    parser.add_argument("--publish", action="store_true", default=args.publish, help="write docs/results/NAME.json")
+    module.add_arguments(parser)
+    return parser.parse_args(args.options)
