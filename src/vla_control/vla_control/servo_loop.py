@@ -1,4 +1,4 @@
-"""Stage 4/4, a process of its own without rclpy. In: `state`, `plan`, `safety`. Out: `command`, `status`.
+"""Stage 4/4, a process of its own without rclpy. In: `state`, `plan`, `safety`, `settings`. Out: `command`, `status`.
 
 `python -m vla_control.servo_loop '<json>'` is what servo_node starts; the JSON holds `link`, `parent_pid` and the
 parameters of servo_node. It prints `READY {...}` once everything is compiled and the robot answers. SIGTERM or SIGINT:
@@ -27,7 +27,7 @@ from vla_control.hardware.shared_memory import SharedMemoryHardware
 from vla_control.loop_timing import LoopTiming
 from vla_core.errors import ConfigError, VlaError
 from vla_core.peer import Peer
-from vla_core.records import COMMAND, MODES, PLAN, SAFETY, STATUS
+from vla_core.records import COMMAND, MODES, PLAN, SAFETY, SETTINGS, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 
 _LOOK_NS = 500_000_000  # how often mailboxes that may have been re-created are looked for
@@ -85,6 +85,7 @@ class ServoLoop:
         self._hardware, self._core, self._params = hardware, core, params
         self._lockstep = hardware.mode == "lockstep"
         self._plan, self._safety = Peer(link, "plan", PLAN), Peer(link, "safety", SAFETY)
+        self._settings = Peer(link, "settings", SETTINGS)
         self._status_box = Mailbox(link_path(link, "status"), STATUS, create=True)
         self._command, self._status, self._no_plan = np.zeros(1, COMMAND), np.zeros(1, STATUS), np.zeros(1, PLAN)
         self._timing = timing or LoopTiming(round(1.0 / params.period_s))
@@ -119,14 +120,15 @@ class ServoLoop:
             now_ns = time.monotonic_ns()
             if now_ns >= self._look_ns:
                 self._hardware.refresh()
+                self._settings.refresh()
                 complete = all([self._plan.refresh(), self._safety.refresh()])
                 self._look_ns = now_ns + (_LOOK_NS if complete else _LOOK_NS // 10)
             step()
 
     def close(self) -> None:
         """Let go of the link and remove `status`."""
-        self._plan.close()
-        self._safety.close()
+        for box in (self._plan, self._safety, self._settings):
+            box.close()
         self._status_box.close(unlink=True)
 
     def _done(self) -> bool:
@@ -167,6 +169,8 @@ class ServoLoop:
     def _tick(self, begin_ns: int, wake_us: float, stale: bool) -> None:
         core, timing = self._core, self._timing
         self._plan.poll()
+        if self._settings.poll():
+            core.use(self._settings.record)
         if self._seen() != self._last:
             self._check_reset()
         plan, stop = self._valid_plan(), self._must_stop()

@@ -1,5 +1,6 @@
 """Stage 4/4, the ROS side. In: nothing; the servo loop, a child process, has its own shared memory. Out: control_state
-(50 Hz), /diagnostics.
+(50 Hz), /diagnostics, and to the loop `settings`: compliance, phase and payload, parameters that may change while the
+arm moves.
 
 Lifecycle node: activating starts the loop and waits until it is ready, deactivating lets it brake and ends it. Should
 the loop die, this node ends with an error.
@@ -13,12 +14,14 @@ from pathlib import Path
 from rclpy.clock import Clock, ClockType
 
 from vla_control import conversions
+from vla_control.core.compliance import settings_record
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import load_robot_config
 from vla_control.servo_loop import LoopParameters
 from vla_control.servo_process import ServoProcess
 from vla_core.peer import Peer
-from vla_core.records import LIMITS, MODES, STATUS
+from vla_core.records import LIMITS, MODES, SETTINGS, STATUS
+from vla_core.shared_memory import Mailbox, link_path
 from vla_core.topics import topic
 from vla_msgs.msg import ControlState
 from vla_ros import parameters, qos
@@ -35,7 +38,8 @@ class ServoNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("servo_node")
-        self._p = parameters.declare(self, _SCHEMA)
+        self._settings: Mailbox | None = None
+        self._p = parameters.declare(self, _SCHEMA, self._on_parameters)
         self._states = qos.publisher(self, "control_state", ControlState)
         self.create_timer(1.0 / topic("control_state").rate_hz, self._on_state_timer)
         # on real time: a loop that dies in lockstep stops the simulated clock too
@@ -50,6 +54,15 @@ class ServoNode(LifecycleNode):
         self._config = load_robot_config(self._p.robot)
 
     def activate(self) -> None:
+        self._settings = Mailbox(link_path(self._p.link, "settings"), SETTINGS, create=True)
+        self._write_settings()
+        try:
+            self._start_loop()
+        except BaseException:
+            self._close_settings()
+            raise
+
+    def _start_loop(self) -> None:
         self._loop = ServoProcess(self._values, self._p.start_timeout_s)
         self._servo = Peer(self._p.link, "status", STATUS)
         self._servo.refresh()
@@ -59,6 +72,22 @@ class ServoNode(LifecycleNode):
         """Brake and end the loop."""
         self._loop.close()
         self._servo.close()
+        self._close_settings()
+
+    def _on_parameters(self, values: parameters.Parameters) -> None:
+        self._p = values
+        if self._settings is not None:
+            self._write_settings()
+
+    def _write_settings(self) -> None:
+        assert self._settings is not None
+        values = {name: getattr(self._p, name) for name in self._p}
+        self._settings.write(settings_record(ServoParameters.from_mapping(values)))
+
+    def _close_settings(self) -> None:
+        if self._settings is not None:
+            self._settings.close(unlink=True)
+            self._settings = None
 
     def _on_state_timer(self) -> None:
         if self.active and self._servo.poll():
@@ -81,6 +110,7 @@ class ServoNode(LifecycleNode):
             "memory_locked": granted["memory_locked"], "tick_us_p50": float(row["tick_us_p50"]),
             "tick_us_p99": float(row["tick_us_p99"]), "wake_us_p99": float(row["wake_us_p99"]),
             "overruns": int(row["overruns"]), "limits_acting": ", ".join(acting),
+            "joint_share": float(row["joint_share"]), "stiffness": float(row["stiffness"]), "phase": self._p.phase,
         }  # fmt: skip
         return [Status(Level.WARN if mode == "stop" else Level.OK, mode, values)]
 

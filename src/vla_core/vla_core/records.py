@@ -90,6 +90,20 @@ STATUS = np.dtype(
         ("answers_ns", np.int64),  # observation that the motion in execution answers
         ("applied_monotonic_ns", np.int64),  # when its first torque left
         ("starved_s", np.float64),
+        ("joint_share", np.float64),  # 0: operational-space impedance, 1: joint impedance, between: the blend
+        ("stiffness", np.float64),  # present factor on every stiffness of the configuration
+    ],
+    align=True,
+)
+
+#: servo_node -> servo loop: how the arm is to feel, and what it carries. May change at any time.
+SETTINGS = np.dtype(
+    [
+        ("compliance", np.int32),  # index into COMPLIANCE
+        ("stiffness", np.float64),  # factor on every stiffness of the configuration
+        ("force", np.float64),  # factor on the force and torque clamps
+        ("payload_kg", np.float64),  # carried beside the gripper itself
+        ("payload_com", np.float64, 3),  # its centre of mass in the tool frame [m]
     ],
     align=True,
 )
@@ -100,6 +114,7 @@ SAFETY = np.dtype([("stop", np.int32), ("beat", np.int64), ("monotonic_ns", np.i
 #: Camera process -> recorder: when the newest images were captured, to measure image-to-torque latency.
 CAPTURES = np.dtype([("next", np.int64), ("stamp_ns", np.int64, 256), ("monotonic_ns", np.int64, 256)], align=True)
 
+COMPLIANCE = ("operational_space", "joint")
 MODES = ("hold", "track", "stop")
 #: What may change a tick's command; each is counted. The last three also brake the arm (mode 'stop'): states not
 #: finite for longer than a moment, states that are missing or leave a gap, and a stop that was asked for.

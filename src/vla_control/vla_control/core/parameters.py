@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from vla_control.core.strategies.registry import STRATEGIES
 from vla_control.core.strategies.strategy import StrategyParameters
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import load_yaml, workspace_root
+from vla_core.records import COMPLIANCE
 
+#: What the arm is doing, as far as its stiffness is concerned; profiles have one factor for each.
+PHASES = ("free", "approach", "contact", "grasp")
 GRIPPER_MODES = ("continuous", "binary")
 _T = TypeVar("_T", bound="_FromConfig")
 
@@ -34,14 +37,17 @@ class _FromConfig:
         for field in fields(cls):  # type: ignore[arg-type]
             if field.name not in values:
                 raise ConfigError(f"no parameter '{field.name}' for {file}", "a value", "add it to the file")
-            value = values[field.name]
-            if hints[field.name] is str:
+            value, kind = values[field.name], hints[field.name]
+            if kind is str:
                 taken[field.name] = str(value)
+                continue
+            if get_origin(kind) is tuple:
+                taken[field.name] = _numbers(field.name, value, file)
                 continue
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not math.isfinite(value) or value < 0:
                 raise ConfigError(f"{field.name} = {value!r} in {file}", "a finite number >= 0", "correct the file")
-            taken[field.name] = hints[field.name](value)
+            taken[field.name] = kind(value)
         return cls(**taken)
 
     @classmethod
@@ -60,17 +66,36 @@ class _FromConfig:
         return cls.from_mapping(values)
 
 
+def _numbers(name: str, values: Any, file: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{name} = {values!r} in {file}", "finite numbers", "correct the file")
+    return numbers
+
+
 @dataclass(frozen=True, slots=True)
 class ServoParameters(_FromConfig):
     """Gains and clamps of the impedance controller; `config/control.yaml` explains each.
 
     Raises:
-        ConfigError: the period or a stiffness is zero.
+        ConfigError: the period or a stiffness is zero, or a profile hasn't one factor > 0 per phase.
+        UnknownNameError: unknown compliance or phase.
     """
 
     NODE = "servo_node"
 
     period_s: float
+    compliance: str
+    compliance_blend_s: float
+    phase: str
+    phase_stiffness: tuple[float, ...]
+    phase_force: tuple[float, ...]
+    gain_time_s: float
+    payload_kg: float
+    payload_com_m: tuple[float, ...]
     stiffness_n_m: float
     stiffness_nm_rad: float
     damping_ratio: float
@@ -85,12 +110,33 @@ class ServoParameters(_FromConfig):
     limit_stiffness_nm_rad: float
     limit_damping_nm_s_rad: float
     observer_rad_s: float
+    friction_smoothing_rad_s: float
     stale_state_s: float
 
     def __post_init__(self) -> None:
-        for name in ("period_s", "stiffness_n_m", "stiffness_nm_rad", "force_clamp_n", "torque_clamp_nm"):
+        fix = "correct config/control.yaml"
+        for name in (
+            "period_s",
+            "compliance_blend_s",
+            "gain_time_s",
+            "stiffness_n_m",
+            "stiffness_nm_rad",
+            "force_clamp_n",
+            "torque_clamp_nm",
+            "friction_smoothing_rad_s",
+        ):
             if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}", "a number > 0", "correct config/control.yaml")
+                raise ConfigError(f"{name} = {getattr(self, name)}", "a number > 0", fix)
+        if self.compliance not in COMPLIANCE:
+            raise UnknownNameError("compliance", self.compliance, COMPLIANCE)
+        if self.phase not in PHASES:
+            raise UnknownNameError("phase", self.phase, PHASES)
+        for name in ("phase_stiffness", "phase_force"):
+            factors = getattr(self, name)
+            if len(factors) != len(PHASES) or min(factors) <= 0:
+                raise ConfigError(f"{name} = {list(factors)}", f"a factor > 0 for each of {', '.join(PHASES)}", fix)
+        if len(self.payload_com_m) != 3:
+            raise ConfigError(f"payload_com_m = {list(self.payload_com_m)}", "x, y, z in the tool frame", fix)
 
 
 @dataclass(frozen=True, slots=True)

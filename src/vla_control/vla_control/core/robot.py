@@ -50,6 +50,8 @@ class RobotConfig:
     jerk_rad_s3: Float64
     torque_nm: Float64
     torque_rate_nm_s: Float64
+    joint_stiffness_nm_rad: Float64
+    coulomb_friction_nm: Float64
 
 
 _LIMITS = (
@@ -75,6 +77,9 @@ def load_robot_config(name: str) -> RobotConfig:
     try:
         joints = tuple(str(j) for j in data["joints"])
         arrays = {key: _array(data["limits"][key], len(joints), key, path) for key in _LIMITS}
+        count = len(joints)
+        stiffness = _array(data["joint_impedance"]["stiffness_nm_rad"], count, "stiffness_nm_rad", path)
+        coulomb = _array(data["friction"]["coulomb_nm"], count, "coulomb_nm", path)
         gripper = data["gripper"]
         config = RobotConfig(
             name=str(data["name"]),
@@ -87,11 +92,15 @@ def load_robot_config(name: str) -> RobotConfig:
             gripper=GripperConfig(
                 tuple(str(j) for j in gripper["joints"]), float(gripper["max_width_m"]), float(gripper["max_force_n"])
             ),
+            joint_stiffness_nm_rad=stiffness,
+            coulomb_friction_nm=coulomb,
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:
         reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError(f"{path.name}: {reason}", "the keys of panda.yaml", f"mend {path}") from error
+    if np.any(stiffness <= 0) or np.any(coulomb < 0):
+        raise ConfigError(f"{path.name}: stiffness or friction", "stiffness > 0, friction >= 0", f"mend {path}")
     if config.interface not in INTERFACES:
         raise UnknownNameError("interface", config.interface, INTERFACES)
     positive = [key for key in _LIMITS[2:] if not np.all(arrays[key] > 0)]
@@ -154,6 +163,14 @@ class RobotModel:
             ConfigError: the configuration or the model file is broken.
         """
         return cls(load_robot_config(name))
+
+    def copy(self) -> RobotModel:
+        """The same robot with a rigid-body model of its own, whose inertias may be changed."""
+        twin = object.__new__(RobotModel)
+        twin.config, twin.tool_id, twin.damping_nm_s = self.config, self.tool_id, self.damping_nm_s
+        twin.model = pin.Model(self.model)
+        twin._data = twin.model.createData()
+        return twin
 
     @property
     def joint_count(self) -> int:

@@ -1,9 +1,14 @@
 """Stage 4 without I/O: state and plan in, bounded torque or joint positions out, once per period.
 
-`Target` says where the joints should be, `impedance_torque` how to get there. An arm of interface 'position' gets no
-torque but the target itself; its own measured torque then feeds the wrench estimate. When there is no state to work with, not
-finite or missing, the controller goes on with a prediction (`DeadReckoning`): it follows the plan for up to
-`stale_state_s`, then brakes. With states back, the target rests where it came to and waits for a new plan.
+`Target` says where the joints should be, `impedance_torque` how to get there, `Compliance` how stiffly. An arm of
+interface 'position' gets no torque but the target itself; its own measured torque then feeds the wrench estimate.
+
+When there is no state to work with, not finite or missing, the controller goes on with a prediction (`DeadReckoning`):
+it follows the plan for up to `stale_state_s`, then brakes. With states back, the target rests where it came to and
+waits for a new plan.
+
+Engagement from any state: the target begins with the arm's own motion, and brakes from it; the torque begins with the
+one at work, or with gravity compensation where none is (nobody has driven the arm yet, or brakes held it).
 """
 
 from __future__ import annotations
@@ -16,10 +21,12 @@ import numpy as np
 import pinocchio as pin
 
 from vla_control.core.compiled_math import quaternion_from_matrix
+from vla_control.core.compliance import Compliance
 from vla_control.core.dead_reckoning import DeadReckoning
-from vla_control.core.impedance import NOT_FINITE, bounds, gains, impedance_torque
+from vla_control.core.impedance import JOINT_SHARE, NOT_FINITE, STIFFNESS, impedance_torque, joint_table
 from vla_control.core.knots import Knots
 from vla_control.core.parameters import ServoParameters
+from vla_control.core.payload import Payload
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo_status import ServoStatus, take_if_finite
 from vla_control.core.target import Target
@@ -36,10 +43,12 @@ class ServoCore:
 
     def __init__(self, robot: RobotModel, params: ServoParameters) -> None:
         self.robot, self.params = robot, params
-        self._model: Any = robot.model
-        self._data, self._data_t = robot.model.createData(), robot.model.createData()
+        loaded = robot.copy()  # our own, because the payload changes its inertias
+        self._model: Any = loaded.model
+        self._data, self._data_t = loaded.model.createData(), loaded.model.createData()
         self._tool = robot.tool_id
-        self._gains, self._bounds = gains(params), bounds(robot.config)
+        self._compliance, self._payload = Compliance(params), Payload(loaded.model, robot.tool_id)
+        self._table = joint_table(robot.config)
         self._rate_step = robot.config.torque_rate_nm_s * params.period_s
         self._force_n = robot.config.gripper.max_force_n
         self._stale_ns = round(params.stale_state_s * 1e9)
@@ -49,7 +58,7 @@ class ServoCore:
         self._q, self._qd, self._tau, self._pose, self._wrench = own.q, own.qd, own.tau, own.tool_pose, own.wrench
         self._q_t, self._qd_t, self._qdd_t = motion = own.q_target, own.qd_target, own.qdd_target
         self._target = Target(robot.config, params.period_s, params.stale_state_s, *motion)
-        self._arm = DeadReckoning(robot)
+        self._arm = DeadReckoning(loaded)
         self._qd_previous, self._tau_previous, self._residual = np.zeros((3, j))
         self._error, self._error_now, self._wrench_now = np.zeros(2), np.zeros(2), np.zeros(6)
         self._bound_to: tuple[Any, ...] = (None, None, None)
@@ -59,11 +68,17 @@ class ServoCore:
     def reset(self) -> None:
         """Forget target, plan, observer and counters: the next tick holds where the robot then is."""
         self._started = self._lost = False
+        self._compliance.settle()
+        self._payload.set(self._compliance.load)
         self._predicted = False  # whether the last torque came from a prediction
         self._status.reset()
         self._target.reset()
         self._residual[:] = self._tau_previous[:] = self._tau[:] = self._error[:] = 0.0
         self._tick, self._stamp_ns, self._good_ns, self._now_ns, self._width_m = 0, 0, 0, 0, 0.0
+
+    def use(self, settings: np.ndarray) -> None:
+        """Head for another compliance, phase or payload: a SETTINGS record (1,)."""
+        self._compliance.use(settings)
 
     def tick(self, state: np.ndarray, plan: np.ndarray, stop: bool, command: np.ndarray, status: np.ndarray) -> None:
         """Answer one state.
@@ -135,6 +150,9 @@ class ServoCore:
         self._now_ns, self._predicted = now_ns, not seen
         if self._target.follow(self._plan, now_ns, stop, lost, q):
             acting |= _NON_FINITE
+        self._compliance.advance()
+        if self._compliance.load_moves:
+            self._payload.set(self._compliance.load)
         limits = self._impedance(q, qd, seen)
         if limits == NOT_FINITE:
             self._fall_back(now_ns)
@@ -156,7 +174,7 @@ class ServoCore:
             q, qd, self._q_t, self._qd_t, self._qdd_t,
             rotation, position, target.rotation, target.translation,
             jacobian, data.M, data.nle, self.robot.damping_nm_s,
-            self._gains, self._bounds, self._tau_previous, self._qd_previous,
+            self._compliance.gain, self._table, self._tau_previous, self._qd_previous,
             self._residual, self._tau, self._error_now, self._wrench_now,
         )  # fmt: skip
         self._qd_previous[:] = qd
@@ -167,10 +185,13 @@ class ServoCore:
         return int(acting)
 
     def _start(self, now_ns: int) -> None:
-        """First good state: hold here, and send gravity compensation at once instead of ramping up to it."""
+        """First good state: take the motion over and bring it to rest."""
         self._started, self._now_ns = True, now_ns
-        self._target.start(self._q, self._width_m, now_ns)
-        self._tau_previous[:] = pin.computeGeneralizedGravity(self._model, self._data, self._q)
+        self._target.start(self._q, self._width_m, now_ns, self._qd)
+        if np.isfinite(self._s_tau).all() and self._s_tau.any():
+            np.clip(self._s_tau, -self._table[3], self._table[3], out=self._tau_previous)
+        else:
+            self._tau_previous[:] = pin.computeGeneralizedGravity(self._model, self._data, self._q)
         self._qd_previous[:] = self._qd
         self._arm.correct(self._q, self._qd)
 
@@ -195,13 +216,14 @@ class ServoCore:
         own, target = self._status, self._target
         if self._by_position:
             self._tau[:] = self._tau_previous  # what the arm gives, not what an impedance would
-            np.clip(self._q_t if self._started else self._q, self._bounds[0], self._bounds[1], out=self._c_q)
+            np.clip(self._q_t if self._started else self._q, self._table[0], self._table[1], out=self._c_q)
         else:
             self._tau_previous[:] = self._c_tau[:] = self._tau
             self._c_q[:] = self._q_t
         self._c_tick[0], self._c_stamp[0] = self._tick, self._stamp_ns
         self._c_width[0], self._c_force[0] = target.width_m, self._force_n
         own.set_motion(target.mode, self._error, target.jerk_rad_s3, self._width_m, target.width_m)
+        own.set_compliance(self._compliance.gain[JOINT_SHARE], self._compliance.gain[STIFFNESS])
         own.publish(status, self._tick, self._stamp_ns, acting)
         own.measure((time.perf_counter_ns() - begin_ns) * 1e-3)
 

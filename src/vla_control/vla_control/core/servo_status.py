@@ -80,6 +80,10 @@ class ServoStatus:
         if answers_ns != field["answers_ns"][0]:
             field["answers_ns"][0], field["applied_monotonic_ns"][0] = answers_ns, time.monotonic_ns()
 
+    def set_compliance(self, joint_share: float, stiffness: float) -> None:
+        """Share of joint impedance and factor on the stiffness, both as they are now."""
+        self._field["joint_share"][0], self._field["stiffness"][0] = joint_share, stiffness
+
     def publish(self, status: np.ndarray, tick: int, stamp_ns: int, acting: int) -> None:
         """Count the limits of this tick and copy everything but the caller's own fields into `status`."""
         field = self._field

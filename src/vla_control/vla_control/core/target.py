@@ -31,6 +31,7 @@ _OWN_DT_S = 0.005
 _BRIDGE_MIN_S, _BRIDGE_MAX_S = 0.05, 1.0
 _SAME = (1e-5, 1e-3, 0.2)  # [rad, rad/s, rad/s^2]: up to here a plan continues the present target
 _SAME_Q, _SAME_QD = _SAME[:2]
+_STILL_RAD_S = 1e-3  # slower arms count as resting
 _RESET_RAD = 0.1  # a plan of sequence 0 further from the measured joints is refused
 _LOST_NS = 100_000_000  # shortest stop after a fault: the executor looks 20 times a second
 
@@ -91,7 +92,7 @@ class Target:
     ) -> None:
         self._joints = len(config.joints)
         self._period_s, self._period_ns, self._stale_ns = period_s, round(period_s * 1e9), round(stale_s * 1e9)
-        self._blender = Blender(config)
+        self._config, self._blender = config, Blender(config)
         self._now = (q, qd, qdd)
         self._last, self._new = tuple(np.zeros((3, self._joints))), tuple(np.zeros((3, self._joints)))
         self.current, self._own = Knots(), Knots()
@@ -106,13 +107,29 @@ class Target:
         self._now_ns = self._lost_until_ns = 0
         self.width_m = self.jerk_rad_s3 = 0.0
 
-    def start(self, q: Float64, width_m: float, now_ns: int) -> None:
-        """Hold at q (J,) [rad] with the gripper at `width_m`; no plan is forgotten."""
+    def start(self, q: Float64, width_m: float, now_ns: int, qd: Float64 | None = None) -> None:
+        """Come to rest from q, qd (J,) [rad, rad/s] with the gripper at `width_m`; no plan is forgotten.
+
+        Args:
+            q: Where the arm is.
+            width_m: How wide the gripper is.
+            now_ns: Present time.
+            qd: How fast the arm is, limited to what it may do; None: hold at q at once.
+        """
         hold = np.array(q)[None, :]
         rest = np.zeros_like(hold)
         self.width_m = width_m
         self.current.store(hold, rest, rest, np.full(1, width_m), now_ns, self._period_s)
         self._use, self._now_ns = _OWN_NONE, now_ns
+        self._sample(now_ns)
+        if qd is None or not np.abs(qd).max() > _STILL_RAD_S:
+            return
+        limit = self._config.velocity_rad_s
+        motion = (hold[0], np.clip(qd, -limit, limit), rest[0])
+        segment = self._blender.brake(motion)
+        end = segment.sample(np.array([segment.duration_s]))[0]
+        self.current.store(end, rest, rest, np.full(1, width_m), now_ns, self._period_s)
+        self._store(now_ns, segment, _OWN_BRIDGE)
         self._sample(now_ns)
 
     def follow(self, plan: Knots, now_ns: int, stop: bool, lost: bool, q: Float64) -> bool:
