@@ -81,7 +81,7 @@ STATUS = np.dtype(
         ("gripper_width", np.float64),
         ("gripper_target", np.float64),
         ("limits_acting", np.uint64),  # bit i: LIMITS[i] changed this tick's command
-        ("limit_counts", np.uint64, 16),
+        ("limit_counts", np.uint64, 32),  # room for more than there are LIMITS
         ("max_jerk", np.float64),
         ("tick_us_p50", np.float64),
         ("tick_us_p99", np.float64),
@@ -116,8 +116,10 @@ CAPTURES = np.dtype([("next", np.int64), ("stamp_ns", np.int64, 256), ("monotoni
 
 COMPLIANCE = ("operational_space", "joint")
 MODES = ("hold", "track", "stop")
-#: What may change a tick's command; each is counted. The last three also brake the arm (mode 'stop'): states not
-#: finite for longer than a moment, states that are missing or leave a gap, and a stop that was asked for.
+#: What may change a tick's command; each is counted. joint_acceleration and tool_speed, and joint_velocity where the
+#: plan is too fast, slow the target down on its way. From 'workspace' on they brake the arm (mode 'stop'): it would get
+#: to where it must not be, an external force, states not finite for longer than a moment, states that are missing or
+#: leave a gap, and a stop that was asked for.
 LIMITS = (
     "joint_position",
     "joint_velocity",
@@ -126,6 +128,12 @@ LIMITS = (
     "error_clamp",
     "force_clamp",
     "singularity",
+    "joint_acceleration",
+    "tool_speed",
+    "workspace",
+    "self_collision",
+    "scene_collision",
+    "contact_force",
     "non_finite_input",
     "stale_state",
     "safety_stop",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ruckig import ControlInterface, InputParameter, Result, Ruckig, RuckigError, Trajectory
+from ruckig import ControlInterface, InputParameter, Result, Ruckig, RuckigError, Synchronization, Trajectory
 
 from vla_control.core.knots import JERK_SHARE
 from vla_control.core.robot import RobotConfig
@@ -51,6 +51,7 @@ class Blender:
             inputs.max_acceleration = config.acceleration_rad_s2 * ACCELERATION_SHARE
             inputs.max_jerk = config.jerk_rad_s3 * JERK_SHARE
         self._stop.control_interface = ControlInterface.Velocity
+        self._stop.synchronization = Synchronization.No  # the shortest way for every joint: `stop_point` relies on it
         self._stop.target_velocity = np.zeros(joints)
         self._stop.target_acceleration = np.zeros(joints)
 

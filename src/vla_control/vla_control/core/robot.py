@@ -33,7 +33,16 @@ INTERFACES = ("effort", "position")
 
 @dataclass(frozen=True, slots=True)
 class RobotConfig:
-    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`."""
+    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`.
+
+    Attributes that need a word:
+        interface: One of INTERFACES.
+        joint_stiffness_nm_rad: Of joint impedance.
+        tool_speed_m_s, contact_force_n: Limits on the tool's speed and on the external force at the tool.
+        workspace_min_m, workspace_max_m: (3,) where the tool may be, base frame.
+        self_clearance_m, scene_clearance_m: Smallest distances to itself, and to the boxes.
+        boxes_m: (B,2,3) lowest and highest corner of what stands around the robot, base frame.
+    """
 
     name: str
     interface: str
@@ -52,6 +61,13 @@ class RobotConfig:
     torque_rate_nm_s: Float64
     joint_stiffness_nm_rad: Float64
     coulomb_friction_nm: Float64
+    tool_speed_m_s: float
+    contact_force_n: float
+    workspace_min_m: Float64
+    workspace_max_m: Float64
+    self_clearance_m: float
+    scene_clearance_m: float
+    boxes_m: Float64
 
 
 _LIMITS = (
@@ -80,6 +96,8 @@ def load_robot_config(name: str) -> RobotConfig:
         count = len(joints)
         stiffness = _array(data["joint_impedance"]["stiffness_nm_rad"], count, "stiffness_nm_rad", path)
         coulomb = _array(data["friction"]["coulomb_nm"], count, "coulomb_nm", path)
+        room, clearance = data["workspace"], data["clearance"]
+        corners = [_array(box[key], 3, key, path) for box in clearance["boxes"] for key in ("min_m", "max_m")]
         gripper = data["gripper"]
         config = RobotConfig(
             name=str(data["name"]),
@@ -94,6 +112,13 @@ def load_robot_config(name: str) -> RobotConfig:
             ),
             joint_stiffness_nm_rad=stiffness,
             coulomb_friction_nm=coulomb,
+            tool_speed_m_s=_positive(data["limits"]["tool_speed_m_s"], "tool_speed_m_s", path),
+            contact_force_n=_positive(data["limits"]["contact_force_n"], "contact_force_n", path),
+            workspace_min_m=_array(room["min_m"], 3, "min_m", path),
+            workspace_max_m=_array(room["max_m"], 3, "max_m", path),
+            self_clearance_m=float(clearance["self_m"]),
+            scene_clearance_m=float(clearance["scene_m"]),
+            boxes_m=np.array(corners, np.float64).reshape(-1, 2, 3),
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -101,6 +126,10 @@ def load_robot_config(name: str) -> RobotConfig:
         raise ConfigError(f"{path.name}: {reason}", "the keys of panda.yaml", f"mend {path}") from error
     if np.any(stiffness <= 0) or np.any(coulomb < 0):
         raise ConfigError(f"{path.name}: stiffness or friction", "stiffness > 0, friction >= 0", f"mend {path}")
+    lows = [config.workspace_min_m, *config.boxes_m[:, 0]]
+    highs = [config.workspace_max_m, *config.boxes_m[:, 1]]
+    if not all(np.all(low < high) for low, high in zip(lows, highs, strict=True)):
+        raise ConfigError(f"{path.name}: a workspace or box with min_m >= max_m", "min_m < max_m", f"mend {path}")
     if config.interface not in INTERFACES:
         raise UnknownNameError("interface", config.interface, INTERFACES)
     positive = [key for key in _LIMITS[2:] if not np.all(arrays[key] > 0)]
@@ -213,3 +242,10 @@ def _array(values: Any, count: int, key: str, path: Path) -> Float64:
         raise ConfigError(f"{path.name}: {key} = {values}", f"{count} finite numbers", f"mend {path}")
     array.setflags(write=False)
     return array
+
+
+def _positive(value: Any, key: str, path: Path) -> float:
+    number = float(value)
+    if not (np.isfinite(number) and number > 0):
+        raise ConfigError(f"{path.name}: {key} = {value}", "a number > 0", f"mend {path}")
+    return number

@@ -35,6 +35,7 @@ from vla_core.types import Float64
 
 _NON_FINITE = 1 << LIMITS.index("non_finite_input")
 _STALE = 1 << LIMITS.index("stale_state")
+_CONTACT = 1 << LIMITS.index("contact_force")
 _STOPPED = 1 << LIMITS.index("safety_stop")
 
 
@@ -51,13 +52,14 @@ class ServoCore:
         self._table = joint_table(robot.config)
         self._rate_step = robot.config.torque_rate_nm_s * params.period_s
         self._force_n = robot.config.gripper.max_force_n
+        self._contact_n2 = robot.config.contact_force_n**2
         self._stale_ns = round(params.stale_state_s * 1e9)
         self._joints = j = robot.joint_count
         self._by_position = robot.config.interface == "position"
         self._status = own = ServoStatus(j)
         self._q, self._qd, self._tau, self._pose, self._wrench = own.q, own.qd, own.tau, own.tool_pose, own.wrench
         self._q_t, self._qd_t, self._qdd_t = motion = own.q_target, own.qd_target, own.qdd_target
-        self._target = Target(robot.config, params.period_s, params.stale_state_s, *motion)
+        self._target = Target(robot, params.period_s, params.stale_state_s, *motion)
         self._arm = DeadReckoning(loaded)
         self._qd_previous, self._tau_previous, self._residual = np.zeros((3, j))
         self._error, self._error_now, self._wrench_now = np.zeros(2), np.zeros(2), np.zeros(6)
@@ -148,8 +150,11 @@ class ServoCore:
             self._arm.advance(self._tau_previous, (now_ns - self._now_ns) * 1e-9)
             q, qd = self._arm.q, self._arm.qd
         self._now_ns, self._predicted = now_ns, not seen
-        if self._target.follow(self._plan, now_ns, stop, lost, q):
+        if self._pressed():
+            acting |= _CONTACT
+        if self._target.follow(self._plan, now_ns, stop or bool(acting & _CONTACT), lost, q):
             acting |= _NON_FINITE
+        acting |= self._target.acting
         self._compliance.advance()
         if self._compliance.load_moves:
             self._payload.set(self._compliance.load)
@@ -160,6 +165,11 @@ class ServoCore:
         if seen:
             self._arm.correct(q, qd)
         return acting | limits
+
+    def _pressed(self) -> bool:
+        """Whether the estimated external force at the tool is above its limit."""
+        x, y, z = self._wrench[0], self._wrench[1], self._wrench[2]
+        return bool(x * x + y * y + z * z > self._contact_n2)
 
     def _impedance(self, q: Float64, qd: Float64, seen: bool) -> int:
         """Torque towards the target from joint state q, qd; what only a measurement can tell is kept if `seen`."""

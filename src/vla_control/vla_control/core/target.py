@@ -1,11 +1,13 @@
 """The servo's target: the plan's motion, or a way to rest, and never a jump between the two.
 
-The target follows the knots of the plan by time, from a copy of its own. It leaves them in three cases:
+The target follows the knots of the plan by time, from a copy of its own; where that is too fast for the tool or a
+joint, more slowly (`Pace`). It leaves them in four cases:
 
 - `stop`: it brakes from its present motion, within the jerk limit, and holds until a newer plan arrives.
 - `lost`: the robot's state is missing, or the time stamps leave a gap longer than `stale_s`. Nobody knows what the arm
   did meanwhile, and to catch up with the plan would take full acceleration, so it brakes as for a stop. The mode is
   'stop' until the target rests, and for 0.1 s after the fault at least: longer than the executor looks away.
+- The motion leads where the arm must not be (`Guard`): it brakes in time and rests, as after a loss.
 - A plan that doesn't continue the present target is joined through a bridge, again within the limits. A plan of
   sequence 0 (the executor was reset to where the robot is) is refused if the robot is elsewhere.
 """
@@ -19,8 +21,10 @@ import numba
 import numpy as np
 
 from vla_control.core.blend import Blender, Motion, Segment
+from vla_control.core.guard import Guard
 from vla_control.core.knots import Knots
-from vla_control.core.robot import RobotConfig
+from vla_control.core.pace import Pace
+from vla_control.core.robot import RobotModel
 from vla_core.errors import ChunkError
 from vla_core.records import MAX_KNOTS, MODES
 from vla_core.types import Float64
@@ -75,7 +79,7 @@ class Target:
     """Where the joints should be; allocates only when a stop or a bridge begins.
 
     Args:
-        config: The robot's limits.
+        robot: Its limits and kinematics.
         period_s: Time between ticks [s].
         stale_s: A longer step of the time stamps is a gap [s].
         q, qd, qdd: Filled in place by `follow` (J,) [rad, rad/s, rad/s^2].
@@ -83,16 +87,18 @@ class Target:
     Attributes:
         current: The plan in execution.
         mode: Index into MODES.
+        acting: Bits of the limits that changed this step: a slower pace, or a brake before a place.
         width_m: Gripper width [m].
         jerk_rad_s3: Jerk of the last step.
     """
 
     def __init__(
-        self, config: RobotConfig, period_s: float, stale_s: float, q: Float64, qd: Float64, qdd: Float64
+        self, robot: RobotModel, period_s: float, stale_s: float, q: Float64, qd: Float64, qdd: Float64
     ) -> None:
-        self._joints = len(config.joints)
+        self._joints, config = robot.joint_count, robot.config
         self._period_s, self._period_ns, self._stale_ns = period_s, round(period_s * 1e9), round(stale_s * 1e9)
         self._config, self._blender = config, Blender(config)
+        self._pace, self._guard = Pace(robot, period_s), Guard(robot)
         self._now = (q, qd, qdd)
         self._last, self._new = tuple(np.zeros((3, self._joints))), tuple(np.zeros((3, self._joints)))
         self.current, self._own = Knots(), Knots()
@@ -105,6 +111,8 @@ class Target:
         self._use, self.mode = _OWN_NONE, _HOLD
         self._stopped = self._lost = False
         self._now_ns = self._lost_until_ns = 0
+        self._pace.reset()
+        self.acting = self._braked_by = 0
         self.width_m = self.jerk_rad_s3 = 0.0
 
     def start(self, q: Float64, width_m: float, now_ns: int, qd: Float64 | None = None) -> None:
@@ -149,6 +157,7 @@ class Target:
         gap = not 0 <= now_ns - self._now_ns <= self._stale_ns
         at_ns = self._now_ns + self._period_ns if gap else now_ns  # a gap is a tick like others to the target
         step_s = (at_ns - self._now_ns) * 1e-9
+        self._slow_down(step_s)
         left_s = self._sample(at_ns)
         self._now_ns = now_ns
         if lost or gap:
@@ -163,8 +172,10 @@ class Target:
             self._stopped, self._identity = True, identity  # what was planned before or during a stop is not resumed
             self._lost = self._lost and (left_s > 0.0 or now_ns < self._lost_until_ns)
             self.mode = _STOP
+            self.acting = self._braked_by
         else:
             self._stopped = False
+            self.acting, self._braked_by = self._pace.acting, 0
             if identity != self._identity and plan.count[0] > 0:
                 refused = not self._take_over(plan, now_ns, identity, q)
                 left_s = self._sample(now_ns)
@@ -172,15 +183,45 @@ class Target:
                 self._use = _OWN_NONE
                 left_s = self._sample(now_ns)
             self.mode = _TRACK if left_s > 0.0 else _HOLD
+            if left_s > 0.0:
+                self._look_out(now_ns, identity)
         (q_t, qd_t, qdd_t), (q_l, qd_l, qdd_l) = self._now, self._last
         self.jerk_rad_s3 = implied_jerk(q_t, qd_t, qdd_t, q_l, qd_l, qdd_l, step_s, self._period_s)
         return refused
 
+    def _slow_down(self, step_s: float) -> None:
+        """Put off the knots by the time that the target lags behind them in this step."""
+        pace = self._pace
+        if self._use == _OWN_STOP or self.mode == _HOLD:
+            pace.reset()
+            return
+        advance_s = pace.advance(self._own if self._use == _OWN_BRIDGE else self.current, self.current, self._now_ns)
+        if not pace.whole:
+            late_ns = round((step_s - advance_s) * 1e9)
+            self.current.start_ns[0] += late_ns
+            self.current.fresh_until_ns[0] += late_ns
+            self._own.start_ns[0] += late_ns
+
+    def _look_out(self, now_ns: int, identity: tuple[int, int, int]) -> None:
+        """Brake if this motion, braked later, would come to rest where the arm must not be."""
+        found = self._guard.check(*self._now)
+        if found:
+            self._store(now_ns, self._blender.brake(self._now), _OWN_STOP)
+            self._sample(now_ns)
+            self._stopped = self._lost = True
+            self._lost_until_ns, self._identity = now_ns + _LOST_NS, identity
+            self.mode = _STOP
+            self.acting = self._braked_by = found
+
     def _sample(self, stamp_ns: int) -> float:
+        """Fill the motion at `stamp_ns`; returns the time left [s]."""
         source = self.current if self._use == _OWN_NONE else self._own
         if self._use != _OWN_STOP:
             self.width_m = self.current.width_at(stamp_ns)
-        return source.sample(stamp_ns, *self._now)
+        left_s = source.sample(stamp_ns, *self._now)
+        if not self._pace.whole:
+            self._pace.apply(*self._now[1:])
+        return left_s
 
     def _take_over(self, plan: Knots, now_ns: int, identity: tuple[int, int, int], q: Float64) -> bool:
         """Adopt a new plan: directly where it continues the present target, else through a bridge."""
@@ -195,7 +236,9 @@ class Target:
             return True  # not where the robot is
         self.current.copy(plan)
         self._use = _OWN_NONE
-        if not same:
+        if same:
+            self._pace.reset()
+        else:
             try:
                 segment, late_s = self._blender.join(old, self._ahead(now_ns), _BRIDGE_MIN_S, _BRIDGE_MAX_S)
             except ChunkError:  # this plan can't be met from here: come to rest, and join the next one
@@ -216,6 +259,7 @@ class Target:
 
     def _store(self, now_ns: int, segment: Segment, use: int) -> None:
         """Knots of a motion that begins now, the last one exactly at its end."""
+        self._pace.reset()
         count = min(MAX_KNOTS, max(2, math.ceil(segment.duration_s / _OWN_DT_S) + 1))
         dt_s = segment.duration_s / (count - 1)
         q, qd, qdd = segment.sample(dt_s * np.arange(count, dtype=np.float64))

@@ -1,0 +1,115 @@
+"""The places that the arm must not get to: out of its workspace, into itself, into what stands around it.
+
+Looked at is not where the target is but where it would come to rest if it were braked now. As soon as that is too
+close, the target must brake, and then rests there, as far from the obstacle as the clearance asks for. A target that
+is too close already, because it began there, may move away but not closer.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from vla_control.core.blend import ACCELERATION_SHARE
+from vla_control.core.covers import Covers, box_distance, segment_distance
+from vla_control.core.kinematics import Chain, forward, point
+from vla_control.core.knots import JERK_SHARE
+from vla_control.core.robot import RobotModel
+from vla_control.core.stop_point import stop_point
+from vla_core.records import LIMITS
+from vla_core.types import Float64
+
+_WORKSPACE = 1 << LIMITS.index("workspace")
+_SELF = 1 << LIMITS.index("self_collision")
+_SCENE = 1 << LIMITS.index("scene_collision")
+_CLOSER_M = 1e-6  # less than this is no approach
+
+
+class Guard:
+    """Judges a motion once per tick; allocates nothing.
+
+    Args:
+        robot: Its configuration holds workspace, clearances and boxes; its model file the shapes.
+    """
+
+    def __init__(self, robot: RobotModel) -> None:
+        config, count = robot.config, robot.joint_count
+        chain, covers = Chain.of(robot), Covers.of(robot)
+        self._chain = (chain.parent, chain.rotation, chain.position, chain.axis, chain.slides)
+        self._tool = (chain.tool_joint, chain.tool)
+        self._covers = (covers.joint, covers.ends, covers.radius, covers.pairs)
+        self._room = np.array([config.workspace_min_m, config.workspace_max_m])
+        self._boxes = config.boxes_m
+        self._clearance = np.array([config.self_clearance_m, config.scene_clearance_m])
+        self._brake = (config.acceleration_rad_s2 * ACCELERATION_SHARE, config.jerk_rad_s3 * JERK_SHARE)
+        self._rest = np.zeros(count)
+        self._frames = np.zeros((2, count + 1, 3, 3)), np.zeros((2, count + 1, 3))
+        self._ends = np.zeros((2, len(covers.radius), 2, 3))
+
+    def check(self, q: Float64, qd: Float64, qdd: Float64) -> int:
+        """Bits of the limits, in the order of LIMITS, that ask the motion q, qd, qdd (J,) to brake now; 0: none."""
+        stop_point(q, qd, qdd, *self._brake, self._rest)
+        where = (self._room, self._boxes, self._clearance)
+        return int(
+            too_close(q, self._rest, *self._chain, *self._tool, *self._covers, *where, *self._frames, self._ends)
+        )
+
+    def distances(self, q: Float64) -> tuple[float, float]:
+        """Smallest distances [m] at q (J,) to itself and to the boxes; negative: they overlap."""
+        turn, place = self._frames[0][0], self._frames[1][0]
+        forward(*self._chain, np.ascontiguousarray(q, np.float64), turn, place)
+        joint, ends, radius, pairs = self._covers
+        world = np.array([[turn[j] @ end + place[j] for end in two] for j, two in zip(joint, ends, strict=True)])
+        own = [segment_distance(*world[a], *world[b]) - radius[a] - radius[b] for a, b in pairs]
+        scene = [
+            box_distance(*world[k], *box) - radius[k] for k in range(len(radius)) if joint[k] > 0 for box in self._boxes
+        ]
+        return min(own, default=np.inf), min(scene, default=np.inf)
+
+
+@numba.njit(cache=True)
+def too_close(
+    q: Float64, rest: Float64,
+    parent: np.ndarray, rotation: Float64, position: Float64, axis: Float64, slides: np.ndarray,
+    tool_joint: int, tool: Float64,
+    joint: np.ndarray, ends: Float64, radius: Float64, pairs: np.ndarray,
+    room: Float64, boxes: Float64, clearance: Float64,
+    turn: Float64, place: Float64, world: Float64,
+) -> int:  # fmt: skip
+    """Bits of what `rest` is too close to and closer than `q` is (both (J,) [rad]).
+
+    Args:
+        parent .. slides: Of `Chain`. tool_joint, tool: Of `Chain`. joint .. pairs: Of `Covers`.
+        room: (2,3) workspace of the tool [m]. boxes: (B,2,3) [m]. clearance: (2,) to itself and to boxes [m].
+        turn, place, world: Room to work in.
+    """
+    bits = 0
+    at = np.empty((2, 3))
+    for k in range(2):
+        forward(parent, rotation, position, axis, slides, rest if k == 0 else q, turn[k], place[k])
+        point(turn[k], place[k], tool_joint, tool, at[k])
+        for c in range(joint.shape[0]):
+            point(turn[k], place[k], joint[c], ends[c, 0], world[k, c, 0])
+            point(turn[k], place[k], joint[c], ends[c, 1], world[k, c, 1])
+    for r in range(3):
+        below, above = room[0, r] - at[0, r], at[0, r] - room[1, r]
+        if (below > 0.0 and at[0, r] < at[1, r] - _CLOSER_M) or (above > 0.0 and at[0, r] > at[1, r] + _CLOSER_M):
+            bits |= _WORKSPACE
+    for p in range(pairs.shape[0]):
+        a, b = pairs[p, 0], pairs[p, 1]
+        reach = radius[a] + radius[b]
+        then = segment_distance(world[0, a, 0], world[0, a, 1], world[0, b, 0], world[0, b, 1]) - reach
+        if then < clearance[0]:
+            now = segment_distance(world[1, a, 0], world[1, a, 1], world[1, b, 0], world[1, b, 1]) - reach
+            if then < now - _CLOSER_M:
+                bits |= _SELF
+    for c in range(joint.shape[0]):
+        if joint[c] == 0:
+            continue  # the base stands where it stands
+        for k in range(boxes.shape[0]):
+            then = box_distance(world[0, c, 0], world[0, c, 1], boxes[k, 0], boxes[k, 1]) - radius[c]
+            if then < clearance[1]:
+                now = box_distance(world[1, c, 0], world[1, c, 1], boxes[k, 0], boxes[k, 1]) - radius[c]
+                if then < now - _CLOSER_M:
+                    bits |= _SCENE
+    return bits
