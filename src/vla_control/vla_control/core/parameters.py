@@ -111,6 +111,11 @@ class ServoParameters(_FromConfig):
     limit_damping_nm_s_rad: float
     observer_rad_s: float
     friction_smoothing_rad_s: float
+    admittance_mass_kg: float
+    admittance_inertia_kg_m2: float
+    admittance_damping_ratio: float
+    admittance_deadband_n: float
+    admittance_deadband_nm: float
     stale_state_s: float
 
     def __post_init__(self) -> None:
@@ -124,6 +129,8 @@ class ServoParameters(_FromConfig):
             "force_clamp_n",
             "torque_clamp_nm",
             "friction_smoothing_rad_s",
+            "admittance_mass_kg",
+            "admittance_inertia_kg_m2",
         ):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}", "a number > 0", fix)

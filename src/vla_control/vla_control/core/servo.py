@@ -1,7 +1,8 @@
 """Stage 4 without I/O: state and plan in, bounded torque or joint positions out, once per period.
 
 `Target` says where the joints should be, `impedance_torque` how to get there, `Compliance` how stiffly. An arm of
-interface 'position' gets no torque but the target itself; its own measured torque then feeds the wrench estimate.
+interface 'position' gets no torque but the target itself, from which it gives way to the external wrench (`Admittance`)
+as far as its own measured torque tells one; an arm that reports zeros measures none, and follows the bare target.
 
 When there is no state to work with, not finite or missing, the controller goes on with a prediction (`DeadReckoning`):
 it follows the plan for up to `stale_state_s`, then brakes. With states back, the target rests where it came to and
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 
+from vla_control.core.admittance import Admittance
 from vla_control.core.compiled_math import quaternion_from_matrix
 from vla_control.core.compliance import Compliance
 from vla_control.core.dead_reckoning import DeadReckoning
@@ -50,6 +52,7 @@ class ServoCore:
         self._tool = robot.tool_id
         self._compliance, self._payload = Compliance(params), Payload(loaded.model, robot.tool_id)
         self._table = joint_table(robot.config)
+        self._admittance = Admittance(robot.config, params)
         self._rate_step = robot.config.torque_rate_nm_s * params.period_s
         self._force_n = robot.config.gripper.max_force_n
         self._contact_n2 = robot.config.contact_force_n**2
@@ -72,6 +75,7 @@ class ServoCore:
         self._started = self._lost = False
         self._compliance.settle()
         self._payload.set(self._compliance.load)
+        self._measures_torque = not self._by_position
         self._predicted = False  # whether the last torque came from a prediction
         self._status.reset()
         self._target.reset()
@@ -106,6 +110,7 @@ class ServoCore:
             self._width_m, self._good_ns, self._lost = width_m, stamp_ns, False
             if self._by_position and np.isfinite(self._s_tau).all():
                 self._tau_previous[:] = self._s_tau
+                self._measures_torque = bool(self._s_tau.any())
         acting |= self._control(stamp_ns, seen, stop, lost)
         current = self._target.current
         starved = current.sequence[0] > 0 and stamp_ns > current.fresh_until_ns[0]
@@ -187,6 +192,11 @@ class ServoCore:
             self._compliance.gain, self._table, self._tau_previous, self._qd_previous,
             self._residual, self._tau, self._error_now, self._wrench_now,
         )  # fmt: skip
+        if not self._measures_torque:
+            self._residual[:] = self._wrench_now[:] = 0.0
+        if self._by_position and acting != NOT_FINITE:
+            felt = self._wrench_now if seen else self._wrench
+            acting = self._admittance.advance(self._q_t, jacobian, felt, self._compliance.gain)
         self._qd_previous[:] = qd
         if seen and acting != NOT_FINITE:
             quaternion_from_matrix(rotation, self._pose[3:])
@@ -204,6 +214,7 @@ class ServoCore:
             self._tau_previous[:] = pin.computeGeneralizedGravity(self._model, self._data, self._q)
         self._qd_previous[:] = self._qd
         self._arm.correct(self._q, self._qd)
+        self._admittance.reset(self._q)
 
     def _fall_back(self, now_ns: int) -> None:
         """The last gate: no torque could be computed. Relax towards gravity compensation where the arm last was.
@@ -226,7 +237,7 @@ class ServoCore:
         own, target = self._status, self._target
         if self._by_position:
             self._tau[:] = self._tau_previous  # what the arm gives, not what an impedance would
-            np.clip(self._q_t if self._started else self._q, self._table[0], self._table[1], out=self._c_q)
+            self._c_q[:] = self._admittance.q
         else:
             self._tau_previous[:] = self._c_tau[:] = self._tau
             self._c_q[:] = self._q_t
