@@ -10,11 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from vla_bringup.bench import c_loop
+from vla_bringup.bench import c_loop, contact
 from vla_bringup.bench.cpu import CpuShares, tree_cpu_s
 from vla_bringup.bench.line import bench_graph
 from vla_bringup.bench.servo import History, SwayingArm, measure, swaying_plan
 from vla_bringup.graph import GraphOptions
+from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import load_robot_config
 from vla_core.errors import SetupError
 from vla_core.files import load_yaml, workspace_root
@@ -88,3 +89,15 @@ def test_bench_graph_only_swaps_the_cameras() -> None:
 
 def test_this_process_has_used_time() -> None:
     assert tree_cpu_s(os.getpid()) > 0.0
+
+
+def test_the_clamp_bounds_the_steady_force_on_the_wall_and_a_stiff_position_loop_does_not() -> None:
+    params = ServoParameters.from_config()
+    laws = {law.name: law for law in contact.laws(params)}
+    clamped = laws[f"operational space, clamp {params.force_clamp_n:g} N"]
+    blind = contact.press(clamped, params, contact.POLICIES["blind, 5 cm behind the wall"], 0.06)
+    assert 0.7 * params.force_clamp_n < blind.steady_n < 1.1 * params.force_clamp_n
+    feeling = contact.press(clamped, params, contact.POLICIES["holds at 5 N"], 0.06)
+    assert feeling.steady_n < 0.5 * blind.steady_n
+    stiff = contact.press(laws["stiff position"], params, contact.POLICIES["blind, 5 cm behind the wall"], 0.06)
+    assert stiff.peak_n > 4.0 * blind.peak_n and stiff.steady_n > 4.0 * blind.steady_n

@@ -18,6 +18,7 @@ from vla_core.errors import UnknownNameError
 
 #: Benchmark → what it measures.
 BENCHES = {
+    "contact": "force on a stiff wall: stiff position, joint and operational-space impedance, with clamp and stop",
     "line": "from picture to torque: latency, jitter, CPU of every process",
 }
 
