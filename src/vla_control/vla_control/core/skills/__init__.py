@@ -1,0 +1,1 @@
+"""Behaviours on top of the servo, without I/O."""
