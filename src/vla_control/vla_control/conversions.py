@@ -111,6 +111,8 @@ def control_state(status: np.ndarray, names: Sequence[str], base_frame: str) -> 
         limits_acting=[name for bit, name in enumerate(LIMITS) if acting >> bit & 1],
         limit_counts=array("Q", row["limit_counts"][: len(LIMITS)].astype(np.uint64).tobytes()),
         limit_names=list(LIMITS),
+        joint_share=float(row["joint_share"]),
+        stiffness=float(row["stiffness"]),
         max_jerk=float(row["max_jerk"]),
         tick_us_p50=float(row["tick_us_p50"]),
         tick_us_p99=float(row["tick_us_p99"]),

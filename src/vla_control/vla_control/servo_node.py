@@ -19,6 +19,7 @@ from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import load_robot_config
 from vla_control.servo_loop import LoopParameters
 from vla_control.servo_process import ServoProcess
+from vla_core.errors import ConfigError
 from vla_core.peer import Peer
 from vla_core.records import LIMITS, MODES, SETTINGS, STATUS
 from vla_core.shared_memory import Mailbox, link_path
@@ -49,7 +50,7 @@ class ServoNode(LifecycleNode):
     def configure(self) -> None:
         """Check what the loop will be given."""
         self._values = {name: getattr(self._p, name) for name in self._p}
-        ServoParameters.from_mapping(self._values)
+        _servo_parameters(self._p)
         LoopParameters.from_mapping(self._values)
         self._config = load_robot_config(self._p.robot)
 
@@ -75,14 +76,19 @@ class ServoNode(LifecycleNode):
         self._close_settings()
 
     def _on_parameters(self, values: parameters.Parameters) -> None:
+        """A change that doesn't fit, an array of a wrong length, is refused with a sentence, and nothing changes."""
+        try:
+            settings_record(_servo_parameters(values))
+        except ConfigError as error:
+            self.get_logger().error(str(error))
+            return
         self._p = values
         if self._settings is not None:
             self._write_settings()
 
     def _write_settings(self) -> None:
         assert self._settings is not None
-        values = {name: getattr(self._p, name) for name in self._p}
-        self._settings.write(settings_record(ServoParameters.from_mapping(values)))
+        self._settings.write(settings_record(_servo_parameters(self._p)))
 
     def _close_settings(self) -> None:
         if self._settings is not None:
@@ -113,6 +119,10 @@ class ServoNode(LifecycleNode):
             "joint_share": float(row["joint_share"]), "stiffness": float(row["stiffness"]), "phase": self._p.phase,
         }  # fmt: skip
         return [Status(Level.WARN if mode == "stop" else Level.OK, mode, values)]
+
+
+def _servo_parameters(values: parameters.Parameters) -> ServoParameters:
+    return ServoParameters.from_mapping({name: getattr(values, name) for name in values})
 
 
 def main() -> None:

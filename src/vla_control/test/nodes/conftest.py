@@ -23,13 +23,13 @@ from vla_control.servo_loop import LoopParameters, ServoLoop
 from vla_core.contract import Contract, load_contract
 from vla_core.files import workspace_root
 from vla_core.peer import Peer
-from vla_core.records import COMMAND, PLAN, SAFETY, STATE, STATUS
+from vla_core.records import COMMAND, PLAN, SAFETY, SETTINGS, STATE, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.types import ActionChunk
 
 START_NS = 1_000_000_000
 TICK_NS = 1_000_000
-RECORDS = {"plan": PLAN, "safety": SAFETY, "status": STATUS, "state": STATE}
+RECORDS = {"plan": PLAN, "safety": SAFETY, "settings": SETTINGS, "status": STATUS, "state": STATE}
 
 
 @pytest.fixture

@@ -13,15 +13,18 @@ from array import array
 import numpy as np
 import pytest
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
+from vla_control.core.parameters import PHASES
 from vla_control.executor_node import ExecutorNode
 from vla_control.safety_monitor_node import SafetyMonitorNode
 from vla_control.servo_node import ServoNode
 from vla_core.errors import LinkError
-from vla_core.records import SAFETY
+from vla_core.peer import Peer
+from vla_core.records import SAFETY, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 from vla_msgs.msg import ActionChunk as ActionChunkMsg
 from vla_msgs.msg import ControlState, SafetyState
@@ -104,6 +107,28 @@ class Ears(Node):
         )  # fmt: skip
         message.header.stamp = stamps.to_msg(chunk.stamp_ns)
         self.chunks.publish(message)
+
+
+def test_compliance_phase_and_payload_are_set_on_the_running_servo_node(spinner, world, link) -> None:
+    ears = spinner.add(Ears(world.robot))
+    servo = spinner.add(ServoNode())
+    spinner.until(lambda: ears.control, "the servo runs")
+    status = Peer(link, "status", STATUS)
+    spinner.until(lambda: status.refresh() and status.poll(), "status")
+
+    def now(name: str) -> float:
+        status.poll()
+        return float(status.record[name][0])
+
+    assert (now("joint_share"), now("stiffness")) == (0.0, 1.0)
+    servo.set_parameters([Parameter("compliance", value="joint"), Parameter("phase", value="contact")])
+    factor = servo._p.phase_stiffness[PHASES.index("contact")]
+    spinner.until(lambda: now("joint_share") == 1.0 and abs(now("stiffness") - factor) < 1e-3, "it has changed")
+    servo.set_parameters([Parameter("payload_com_m", value=[0.0, 0.0])])  # refused: three numbers
+    assert servo._p.payload_com_m == (0.0, 0.0, 0.0)
+    servo.set_parameters([Parameter("payload_com_m", value=[0.0, 0.0, 0.0]), Parameter("phase", value="free")])
+    spinner.until(lambda: abs(now("stiffness") - 1.0) < 1e-3, "and back")
+    status.close()
 
 
 def test_chunk_to_motion_stop_release_motion(spinner, world, make_chunk, robot) -> None:

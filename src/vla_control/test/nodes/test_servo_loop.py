@@ -22,7 +22,7 @@ from vla_control.servo_loop import LoopParameters, ServoLoop
 from vla_control.servo_process import ServoProcess
 from vla_core.errors import LinkError
 from vla_core.peer import Peer
-from vla_core.records import LIMITS, MODES, STATE, STATUS
+from vla_core.records import COMPLIANCE, LIMITS, MODES, STATE, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 
 HOLD, TRACK, STOP = (MODES.index(name) for name in ("hold", "track", "stop"))
@@ -56,6 +56,26 @@ def test_reaches_the_target_of_a_plan(fake_robot, start_loop, writer, straight) 
     assert int(status["answers_ns"]) == 1_010_000_000
     assert status["applied_monotonic_ns"] > 0
     assert float(status["gripper_target"]) == pytest.approx(0.04)
+
+
+def test_settings_are_followed_while_the_arm_moves_and_stay_when_their_writer_dies(
+    fake_robot, start_loop, writer, straight
+) -> None:
+    loop, plan, settings = start_loop(), writer("plan"), writer("settings")
+    home = fake_robot.q.copy()
+    loop.look()
+    fake_robot.run(10)
+    assert (float(loop.status["joint_share"]), float(loop.status["stiffness"])) == (0.0, 1.0)
+    plan.write(**straight(home, home + OFFSET, fake_robot.stamp_ns))
+    settings.write(compliance=COMPLIANCE.index("joint"), stiffness=0.5, force=0.5)
+    loop.look()
+    fake_robot.run(700)
+    settings.close()
+    loop.look()
+    fake_robot.run(800)
+    assert float(loop.status["joint_share"]) == 1.0
+    assert float(loop.status["stiffness"]) == pytest.approx(0.5, abs=1e-3)
+    assert np.abs(fake_robot.q - home - OFFSET).max() < 0.002
 
 
 def test_comes_to_rest_when_the_executor_dies(fake_robot, start_loop, writer, straight) -> None:
