@@ -52,6 +52,8 @@ def test_compiled_kinematics_are_those_of_pinocchio(robot: RobotModel, seed: int
     np.testing.assert_allclose(at, robot.tool_pose(q)[0], atol=1e-12)
     speed = speed_of(chain.parent, chain.axis, chain.slides, turn, place, chain.tool_joint, at, qd)
     assert speed == pytest.approx(np.linalg.norm(robot.jacobian(q)[:3] @ qd), abs=1e-12)
+    assert np.all(chain.reach >= np.linalg.norm(at - place[1:], axis=1) - 1e-12)
+    assert speed <= np.abs(qd) @ chain.reach
 
 
 def test_a_sliding_joint_is_one(tmp_path: object) -> None:
@@ -67,7 +69,9 @@ def test_a_sliding_joint_is_one(tmp_path: object) -> None:
     twin = object.__new__(RobotModel)
     twin.model = pin.buildModelFromMJCF(str(path))
     twin.tool_id = twin.model.getFrameId("tool")
-    twin.config = type("Two", (), {"joints": ("s", "h")})()  # type: ignore[assignment]
+    twin.config = type(
+        "Two", (), {"joints": ("s", "h"), "position_min_rad": np.full(2, -2.0), "position_max_rad": np.full(2, 2.0)}
+    )()  # type: ignore[assignment]
     chain, data, q = Chain.of(twin), twin.model.createData(), np.array([0.37, -1.1])
     assert chain.slides.tolist() == [True, False]
     turn, place, at = np.zeros((3, 3, 3)), np.zeros((3, 3)), np.zeros(3)

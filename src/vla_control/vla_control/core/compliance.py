@@ -13,7 +13,7 @@ from vla_control.core.impedance import D_NULL, FORCE_LIN, FORCE_ROT, JOINT_SHARE
 from vla_control.core.parameters import PHASES, ServoParameters
 from vla_core.records import COMPLIANCE, SETTINGS
 
-_DONE = 1e-9
+_DONE = 1e-9  # steps this small are taken at once, the last one
 
 
 def settings_record(params: ServoParameters) -> np.ndarray:
@@ -35,6 +35,7 @@ class Compliance:
     Attributes:
         gain: float64 (18,), in the order of `impedance`'s names.
         load: float64 (4,) payload in use: mass [kg], first moment in the tool frame [kg*m].
+        moves: Whether gains or load are on their way.
         load_moves: Whether the last `advance` changed `load`.
     """
 
@@ -52,7 +53,7 @@ class Compliance:
         self._blend_step = p.period_s / p.compliance_blend_s
         self.gain, self._wanted, self._step = self._base.copy(), self._base.copy(), np.zeros_like(self._base)
         self.load, self._load_wanted, self._load_step = np.zeros((3, 4))
-        self.load_moves = False
+        self.moves = self.load_moves = False
         self.use(settings_record(params))
         self.settle()
 
@@ -71,14 +72,18 @@ class Compliance:
         wanted[FORCE_LIN], wanted[FORCE_ROT] = force * base[FORCE_LIN], force * base[FORCE_ROT]
         wanted[JOINT_SHARE] = float(row["compliance"])
         self._load_wanted[0], self._load_wanted[1:] = mass, mass * com
+        self.moves = True
 
     def settle(self) -> None:
         """Take what is wanted at once: nothing moves yet."""
         self.gain[:], self.load[:] = self._wanted, self._load_wanted
-        self.load_moves = True
+        self.moves = False
 
     def advance(self) -> None:
         """One tick on the way."""
+        self.load_moves = False
+        if not self.moves:
+            return
         blend = self.gain[JOINT_SHARE]
         np.subtract(self._wanted, self.gain, out=self._step)
         self._step *= self._share
@@ -86,7 +91,8 @@ class Compliance:
         step = self._wanted[JOINT_SHARE] - blend
         self.gain[JOINT_SHARE] = blend + min(max(step, -self._blend_step), self._blend_step)
         np.subtract(self._load_wanted, self.load, out=self._load_step)
-        self.load_moves = bool(np.abs(self._load_step).max() > _DONE)
-        if self.load_moves:
-            self._load_step *= self._share
-            self.load += self._load_step
+        self._load_step *= self._share
+        self.load += self._load_step
+        self.load_moves = True
+        if max(np.abs(self._step).max(), np.abs(self._load_step).max()) < _DONE and step == 0.0:
+            self.settle()

@@ -36,23 +36,20 @@ class Guard:
         config, count = robot.config, robot.joint_count
         chain, covers = Chain.of(robot), Covers.of(robot)
         self._chain = (chain.parent, chain.rotation, chain.position, chain.axis, chain.slides)
-        self._tool = (chain.tool_joint, chain.tool)
         self._covers = (covers.joint, covers.ends, covers.radius, covers.pairs)
-        self._room = np.array([config.workspace_min_m, config.workspace_max_m])
         self._boxes = config.boxes_m
-        self._clearance = np.array([config.self_clearance_m, config.scene_clearance_m])
-        self._brake = (config.acceleration_rad_s2 * ACCELERATION_SHARE, config.jerk_rad_s3 * JERK_SHARE)
-        self._rest = np.zeros(count)
         self._frames = np.zeros((2, count + 1, 3, 3)), np.zeros((2, count + 1, 3))
-        self._ends = np.zeros((2, len(covers.radius), 2, 3))
+        self._fixed = (
+            config.acceleration_rad_s2 * ACCELERATION_SHARE, config.jerk_rad_s3 * JERK_SHARE, np.zeros(count),
+            *self._chain, chain.tool_joint, chain.tool, *self._covers,
+            np.array([config.workspace_min_m, config.workspace_max_m]), self._boxes,
+            np.array([config.self_clearance_m, config.scene_clearance_m]),
+            *self._frames, np.zeros((2, len(covers.radius), 2, 3)),
+        )  # fmt: skip
 
     def check(self, q: Float64, qd: Float64, qdd: Float64) -> int:
         """Bits of the limits, in the order of LIMITS, that ask the motion q, qd, qdd (J,) to brake now; 0: none."""
-        stop_point(q, qd, qdd, *self._brake, self._rest)
-        where = (self._room, self._boxes, self._clearance)
-        return int(
-            too_close(q, self._rest, *self._chain, *self._tool, *self._covers, *where, *self._frames, self._ends)
-        )
+        return int(too_close(q, qd, qdd, *self._fixed))
 
     def distances(self, q: Float64) -> tuple[float, float]:
         """Smallest distances [m] at q (J,) to itself and to the boxes; negative: they overlap."""
@@ -69,47 +66,81 @@ class Guard:
 
 @numba.njit(cache=True)
 def too_close(
-    q: Float64, rest: Float64,
+    q: Float64, qd: Float64, qdd: Float64, acceleration: Float64, jerk: Float64, rest: Float64,
     parent: np.ndarray, rotation: Float64, position: Float64, axis: Float64, slides: np.ndarray,
     tool_joint: int, tool: Float64,
     joint: np.ndarray, ends: Float64, radius: Float64, pairs: np.ndarray,
     room: Float64, boxes: Float64, clearance: Float64,
     turn: Float64, place: Float64, world: Float64,
 ) -> int:  # fmt: skip
-    """Bits of what `rest` is too close to and closer than `q` is (both (J,) [rad]).
+    """Bits of what the resting place `rest` (J,) is too close to, and closer than q is; fills `rest`.
 
     Args:
+        q, qd, qdd: Motion (J,). acceleration, jerk: What a brake may use (J,).
         parent .. slides: Of `Chain`. tool_joint, tool: Of `Chain`. joint .. pairs: Of `Covers`.
         room: (2,3) workspace of the tool [m]. boxes: (B,2,3) [m]. clearance: (2,) to itself and to boxes [m].
         turn, place, world: Room to work in.
     """
-    bits = 0
+    stop_point(q, qd, qdd, acceleration, jerk, rest)
+    bits, looked = 0, 1  # of the two places, only where it rests is looked at as long as that is far from everything
     at = np.empty((2, 3))
-    for k in range(2):
+    k = 0
+    while k < looked:
         forward(parent, rotation, position, axis, slides, rest if k == 0 else q, turn[k], place[k])
         point(turn[k], place[k], tool_joint, tool, at[k])
         for c in range(joint.shape[0]):
             point(turn[k], place[k], joint[c], ends[c, 0], world[k, c, 0])
             point(turn[k], place[k], joint[c], ends[c, 1], world[k, c, 1])
+        if k == 0 and _is_near(at[0], world[0], joint, radius, pairs, room, boxes, clearance):
+            looked = 2
+        k += 1
+    if looked == 1:
+        return 0
     for r in range(3):
         below, above = room[0, r] - at[0, r], at[0, r] - room[1, r]
         if (below > 0.0 and at[0, r] < at[1, r] - _CLOSER_M) or (above > 0.0 and at[0, r] > at[1, r] + _CLOSER_M):
             bits |= _WORKSPACE
     for p in range(pairs.shape[0]):
-        a, b = pairs[p, 0], pairs[p, 1]
-        reach = radius[a] + radius[b]
-        then = segment_distance(world[0, a, 0], world[0, a, 1], world[0, b, 0], world[0, b, 1]) - reach
-        if then < clearance[0]:
-            now = segment_distance(world[1, a, 0], world[1, a, 1], world[1, b, 0], world[1, b, 1]) - reach
-            if then < now - _CLOSER_M:
-                bits |= _SELF
+        then = _own(world[0], radius, pairs[p])
+        if then < clearance[0] and then < _own(world[1], radius, pairs[p]) - _CLOSER_M:
+            bits |= _SELF
     for c in range(joint.shape[0]):
-        if joint[c] == 0:
-            continue  # the base stands where it stands
-        for k in range(boxes.shape[0]):
-            then = box_distance(world[0, c, 0], world[0, c, 1], boxes[k, 0], boxes[k, 1]) - radius[c]
-            if then < clearance[1]:
-                now = box_distance(world[1, c, 0], world[1, c, 1], boxes[k, 0], boxes[k, 1]) - radius[c]
-                if then < now - _CLOSER_M:
-                    bits |= _SCENE
+        for b in range(boxes.shape[0] if joint[c] > 0 else 0):  # the base stands where it stands
+            then = _scene(world[0], radius, c, boxes[b])
+            if then < clearance[1] and then < _scene(world[1], radius, c, boxes[b]) - _CLOSER_M:
+                bits |= _SCENE
     return bits
+
+
+@numba.njit(cache=True)
+def _own(world: Float64, radius: Float64, pair: np.ndarray) -> float:
+    a, b = pair[0], pair[1]
+    return segment_distance(world[a, 0], world[a, 1], world[b, 0], world[b, 1]) - float(radius[a] + radius[b])
+
+
+@numba.njit(cache=True)
+def _scene(world: Float64, radius: Float64, c: int, box: Float64) -> float:
+    return box_distance(world[c, 0], world[c, 1], box[0], box[1]) - float(radius[c])
+
+
+@numba.njit(cache=True)
+def _is_near(
+    at: Float64, world: Float64, joint: np.ndarray, radius: Float64, pairs: np.ndarray, room: Float64, boxes: Float64,
+    clearance: Float64,
+) -> bool:  # fmt: skip
+    """Whether one place is out of the workspace or closer than a clearance."""
+    for r in range(3):
+        if at[r] < room[0, r] or at[r] > room[1, r]:
+            return True
+    for p in range(pairs.shape[0]):
+        if _own(world, radius, pairs[p]) < clearance[0]:
+            return True
+    for c in range(joint.shape[0]):
+        for b in range(boxes.shape[0] if joint[c] > 0 else 0):
+            gap = 0.0  # largest along an axis: no more than the distance, and quickly known
+            for r in range(3):
+                low, high = min(world[c, 0, r], world[c, 1, r]), max(world[c, 0, r], world[c, 1, r])
+                gap = max(gap, low - boxes[b, 1, r], boxes[b, 0, r] - high)
+            if gap - radius[c] < clearance[1] and _scene(world, radius, c, boxes[b]) < clearance[1]:
+                return True
+    return False

@@ -28,6 +28,7 @@ class Chain:
         axis: (J,3) unit vector about or along which the joint moves, its own frame.
         slides: bool (J,) prismatic instead of revolute.
         tool_joint: Joint that carries the tool. tool: (3,) [m] of the tool in that joint's frame.
+        reach: (J,) [m] no smaller than the distance of the tool from each joint's origin, wherever the arm is.
     """
 
     parent: np.ndarray
@@ -37,6 +38,7 @@ class Chain:
     slides: np.ndarray
     tool_joint: int
     tool: Float64
+    reach: Float64
 
     @classmethod
     def of(cls, robot: RobotModel) -> Chain:
@@ -55,8 +57,16 @@ class Chain:
             rotation[i], position[i] = place.rotation, place.translation
             axis[i] = (moved.translation if slides[i] else turn) / _PROBE
         parent = np.array(list(model.parents)[1:], dtype=np.int64)
-        tool = np.array(frame.placement.translation)
-        return cls(parent, rotation, position, axis, slides, int(frame.parentJoint), tool)
+        tool, tool_joint = np.array(frame.placement.translation), int(frame.parentJoint)
+        reach, length, joint = np.zeros(count), float(np.linalg.norm(tool)), tool_joint
+        stroke = np.maximum(np.abs(robot.config.position_min_rad), np.abs(robot.config.position_max_rad))
+        while joint > 0:
+            i = joint - 1
+            length += float(stroke[i]) if slides[i] else 0.0
+            reach[i] = length
+            length += float(np.linalg.norm(position[i]))
+            joint = int(parent[i])
+        return cls(parent, rotation, position, axis, slides, tool_joint, tool, reach)
 
 
 @numba.njit(cache=True)

@@ -47,11 +47,13 @@ class Pace:
 
     def __init__(self, robot: RobotModel, period_s: float) -> None:
         config, count, chain = robot.config, robot.joint_count, Chain.of(robot)
-        self._chain = (chain.parent, chain.rotation, chain.position, chain.axis, chain.slides)
-        self._tool = (chain.tool_joint, chain.tool)
-        self._limits = (config.tool_speed_m_s, config.velocity_rad_s, config.acceleration_rad_s2)
+        self._fixed = (
+            config.tool_speed_m_s, config.velocity_rad_s, config.acceleration_rad_s2,
+            chain.parent, chain.rotation, chain.position, chain.axis, chain.slides,
+            chain.tool_joint, chain.tool, chain.reach,
+            np.zeros((count + 1, 3, 3)), np.zeros((count + 1, 3)), np.zeros((3, count)),
+        )  # fmt: skip
         self._period_s = period_s
-        self._room = (np.zeros((count + 1, 3, 3)), np.zeros((count + 1, 3)), np.zeros((3, count)))
         self._found = np.zeros(2)
         self.reset()
 
@@ -77,7 +79,7 @@ class Pace:
         look_ahead(
             now.start_ns[0], now.knot_dt_s[0], now.count[0], now.q, now.qd, now.qdd,
             then.start_ns[0], then.knot_dt_s[0], then.count[0], then.q, then.qd, then.qdd,
-            stamp_ns, *self._limits, *self._chain, *self._tool, *self._room, self._found,
+            stamp_ns, *self._fixed, self._found,
         )  # fmt: skip
         wanted, self.acting = self._found[0], int(self._found[1])
         before = self.value
@@ -105,7 +107,7 @@ def look_ahead(
     next_ns: int, next_dt_s: float, next_count: int, next_q: Float64, next_qd: Float64, next_qdd: Float64,
     stamp_ns: int, speed_m_s: float, velocity: Float64, acceleration: Float64,
     parent: np.ndarray, rotation: Float64, position: Float64, axis: Float64, slides: np.ndarray,
-    tool_joint: int, tool: Float64, turn: Float64, place: Float64, motion: Float64, found: Float64,
+    tool_joint: int, tool: Float64, reach: Float64, turn: Float64, place: Float64, motion: Float64, found: Float64,
 ) -> None:  # fmt: skip
     """Fill found (2,) with the smallest pace that the motion from `stamp_ns` on needs, and the bits of why."""
     n = velocity.shape[0]
@@ -119,7 +121,9 @@ def look_ahead(
             sample_knots(start_ns, dt_s, count, knots_q, knots_qd, knots_qdd, t_ns, n, q, qd, qdd)
         else:
             sample_knots(next_ns, next_dt_s, next_count, next_q, next_qd, next_qdd, t_ns, n, q, qd, qdd)
+        bound = 0.0  # on the tool's speed, for less than the speed itself costs
         for i in range(n):
+            bound += abs(qd[i]) * (1.0 if slides[i] else reach[i])
             fast, hard = abs(qd[i]), abs(qdd[i])
             if fast > _SLACK * velocity[i]:
                 bits |= _VELOCITY
@@ -127,6 +131,8 @@ def look_ahead(
             if hard > _SLACK * acceleration[i]:
                 bits |= _ACCELERATION
                 pace = min(pace, np.sqrt(_SHARE * acceleration[i] / hard))
+        if bound <= _SHARE * speed_m_s:
+            continue
         forward(parent, rotation, position, axis, slides, q, turn, place)
         point(turn, place, tool_joint, tool, at)
         speed = speed_of(parent, axis, slides, turn, place, tool_joint, at, qd)
