@@ -2,7 +2,7 @@
 
 Chunks arrive 50 ms after the observation that they answer. One policy doesn't feel the wall and wants to get 5 cm
 behind it, another one holds where it had got to as soon as a sensor feels 5 N. The force is that of the wall's own
-spring.
+spring. Under the stiff loop the wrist reaches its torque limit and the arm folds, which bounds the steady force.
 """
 
 from __future__ import annotations

@@ -1,27 +1,20 @@
-"""Limits in the tick: what the compiled geometry computes, and that no motion whatever gets past a limit."""
+"""Limits in the tick: no motion whatever gets past one, and the one that acts is named."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-import mujoco
 import numpy as np
-import pinocchio as pin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
 
-from vla_control.core.blend import Blender
-from vla_control.core.covers import Covers, box_distance, segment_distance
 from vla_control.core.guard import Guard
-from vla_control.core.kinematics import Chain, forward, point, speed_of
-from vla_control.core.knots import JERK_SHARE, Knots
+from vla_control.core.knots import Knots
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
-from vla_control.core.stop_point import stop_point
 from vla_control.core.target import Target
 from vla_core.records import LIMITS, MODES
 from vla_core.types import Float64
@@ -32,127 +25,6 @@ _KNOT_S = 0.01
 
 def _named(bits: int) -> set[str]:
     return {name for bit, name in enumerate(LIMITS) if bits >> bit & 1}
-
-
-# -- geometry ---------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**31))
-def test_compiled_kinematics_are_those_of_pinocchio(robot: RobotModel, seed: int) -> None:
-    rng, chain, data = np.random.default_rng(seed), Chain.of(robot), robot.model.createData()
-    q, qd = rng.uniform(robot.config.position_min_rad, robot.config.position_max_rad), rng.normal(size=7)
-    turn, place, at = np.zeros((8, 3, 3)), np.zeros((8, 3)), np.zeros(3)
-    forward(chain.parent, chain.rotation, chain.position, chain.axis, chain.slides, q, turn, place)
-    pin.forwardKinematics(robot.model, data, q)
-    for i in range(8):
-        np.testing.assert_allclose(turn[i], data.oMi[i].rotation, atol=1e-12)
-        np.testing.assert_allclose(place[i], data.oMi[i].translation, atol=1e-12)
-    point(turn, place, chain.tool_joint, chain.tool, at)
-    np.testing.assert_allclose(at, robot.tool_pose(q)[0], atol=1e-12)
-    speed = speed_of(chain.parent, chain.axis, chain.slides, turn, place, chain.tool_joint, at, qd)
-    assert speed == pytest.approx(np.linalg.norm(robot.jacobian(q)[:3] @ qd), abs=1e-12)
-    assert np.all(chain.reach >= np.linalg.norm(at - place[1:], axis=1) - 1e-12)
-    assert speed <= np.abs(qd) @ chain.reach
-
-
-def test_a_sliding_joint_is_one(tmp_path: object) -> None:
-    """Chain.of on a model of its own: one slide on a tilted axis, one hinge, against Pinocchio."""
-    text = """<mujoco><worldbody><body name="a" pos="0.1 0.2 0.3" quat="0.8 0.6 0 0">
-      <inertial mass="1" pos="0 0 0" diaginertia="1 1 1"/><joint name="s" type="slide" axis="0.6 0 0.8"/>
-      <body name="b" pos="0 0.5 0"><inertial mass="1" pos="0 0 0" diaginertia="1 1 1"/>
-      <joint name="h" axis="0 0.6 0.8"/><site name="tool" pos="0.3 0 0"/></body></body></worldbody></mujoco>"""
-    from pathlib import Path
-
-    path = Path(str(tmp_path)) / "two.xml"
-    path.write_text(text)
-    twin = object.__new__(RobotModel)
-    twin.model = pin.buildModelFromMJCF(str(path))
-    twin.tool_id = twin.model.getFrameId("tool")
-    twin.config = type(
-        "Two", (), {"joints": ("s", "h"), "position_min_rad": np.full(2, -2.0), "position_max_rad": np.full(2, 2.0)}
-    )()  # type: ignore[assignment]
-    chain, data, q = Chain.of(twin), twin.model.createData(), np.array([0.37, -1.1])
-    assert chain.slides.tolist() == [True, False]
-    turn, place, at = np.zeros((3, 3, 3)), np.zeros((3, 3)), np.zeros(3)
-    forward(chain.parent, chain.rotation, chain.position, chain.axis, chain.slides, q, turn, place)
-    pin.framesForwardKinematics(twin.model, data, q)
-    point(turn, place, chain.tool_joint, chain.tool, at)
-    np.testing.assert_allclose(at, data.oMf[twin.tool_id].translation, atol=1e-12)
-    qd = np.array([0.5, 2.0])
-    jacobian = pin.computeFrameJacobian(twin.model, data, q, twin.tool_id, pin.LOCAL_WORLD_ALIGNED)
-    speed = speed_of(chain.parent, chain.axis, chain.slides, turn, place, chain.tool_joint, at, qd)
-    assert speed == pytest.approx(np.linalg.norm(jacobian[:3] @ qd), abs=1e-12)
-
-
-_coordinate = st.floats(-1.0, 1.0)
-_point = st.tuples(_coordinate, _coordinate, _coordinate).map(np.array)
-
-
-@settings(max_examples=100, deadline=None)
-@given(p=_point, q=_point, a=_point, b=_point)
-def test_distance_of_segments_is_the_smallest_over_both(p: Float64, q: Float64, a: Float64, b: Float64) -> None:
-    def from_point(s: float) -> float:
-        x, d = p + s * (q - p), b - a
-        t = np.clip(d @ (x - a) / max(d @ d, 1e-300), 0.0, 1.0)
-        return float(np.linalg.norm(x - a - t * d))
-
-    best = min(from_point(s) for s in (0.0, 1.0, minimize_scalar(from_point, bounds=(0.0, 1.0), method="bounded").x))
-    assert segment_distance(p, q, a, b) == pytest.approx(best, abs=2e-5)
-    assert segment_distance(a, b, p, q) == pytest.approx(segment_distance(p, q, a, b), abs=1e-9)
-
-
-@settings(max_examples=100, deadline=None)
-@given(p=_point, q=_point, corner=_point, size=st.tuples(*[st.floats(0.01, 1.0)] * 3).map(np.array))
-def test_distance_to_a_box_is_the_smallest_along_the_segment(
-    p: Float64, q: Float64, corner: Float64, size: Float64
-) -> None:
-    def from_point(s: float) -> float:
-        x = p + s * (q - p)
-        return float(np.linalg.norm(x - np.clip(x, corner, corner + size)))
-
-    grid = np.linspace(0.0, 1.0, 400)
-    near = grid[int(np.argmin([from_point(s) for s in grid]))]
-    found = minimize_scalar(from_point, bounds=(max(0.0, near - 0.01), min(1.0, near + 0.01)), method="bounded")
-    assert box_distance(p, q, corner, corner + size) == pytest.approx(min(from_point(near), found.fun), abs=2e-5)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31))
-def test_distance_to_itself_is_that_of_the_models_own_capsules(robot: RobotModel, seed: int) -> None:
-    """The hand is a box in the model, so its capsule may only be closer."""
-    rng, covers = np.random.default_rng(seed), Covers.of(robot)
-    assert "hand_collision" in covers.names and not any("finger" in name for name in covers.names)
-    model = mujoco.MjModel.from_xml_path(str(robot.config.model_path))
-    data, line = mujoco.MjData(model), np.zeros(6)
-    q = rng.uniform(robot.config.position_min_rad, robot.config.position_max_rad)
-    data.qpos[:7] = q
-    mujoco.mj_forward(model, data)
-    exact = [
-        mujoco.mj_geomDistance(model, data, *(model.geom(covers.names[k]).id for k in pair), 5.0, line)
-        for pair in covers.pairs
-    ]
-    own, _ = Guard(robot).distances(q)
-    if own > 0:
-        assert own <= min(exact) + 1e-4
-        if "hand_collision" not in {covers.names[k] for k in covers.pairs[int(np.argmin(exact))]}:
-            assert own >= min(exact) - 0.07
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**31))
-def test_stop_point_is_where_the_brake_ends(robot: RobotModel, seed: int) -> None:
-    rng, config = np.random.default_rng(seed), robot.config
-    q, out = rng.normal(size=7), np.zeros(7)
-    qd = rng.uniform(-1, 1, 7) * config.velocity_rad_s
-    qdd = rng.uniform(-0.9, 0.9, 7) * config.acceleration_rad_s2
-    segment = Blender(config).brake((q, qd, qdd))
-    stop_point(q, qd, qdd, 0.9 * config.acceleration_rad_s2, JERK_SHARE * config.jerk_rad_s3, out)
-    end = segment.sample(np.array([segment.duration_s]))[0][0]
-    np.testing.assert_allclose(out, end, atol=1e-6)
-
-
-# -- motion -----------------------------------------------------------------------------------------------------------
 
 
 class _Run:
@@ -191,14 +63,14 @@ class _Run:
         q, qd, qdd = np.stack(self.motion, axis=1)
         return q, qd, qdd
 
-    def check_smooth(self, acceleration_share: float = 1.0) -> None:
+    def check_smooth(self, step_rad: float = 2e-6) -> None:
         """Position, velocity and acceleration fit together, and keep the joint limits."""
         q, qd, qdd = self.arrays
         config = self.robot.config
-        np.testing.assert_allclose(np.diff(q, axis=0), 5e-4 * (qd[1:] + qd[:-1]), atol=2e-6)
+        np.testing.assert_allclose(np.diff(q, axis=0), 5e-4 * (qd[1:] + qd[:-1]), atol=step_rad)
         np.testing.assert_allclose(np.diff(qd, axis=0), 5e-4 * (qdd[1:] + qdd[:-1]), atol=2e-3)
         assert np.all(np.abs(qd) <= 1.001 * config.velocity_rad_s)
-        assert np.all(np.abs(qdd) <= acceleration_share * 1.01 * config.acceleration_rad_s2)
+        assert np.all(np.abs(qdd) <= 1.01 * config.acceleration_rad_s2)
         assert np.abs(np.diff(qdd, axis=0)).max() < 1.02e-3 * config.jerk_rad_s3.max()
 
 
@@ -315,6 +187,43 @@ def test_the_tool_keeps_its_speed_limit_on_the_way_that_was_planned(robot: Robot
     share = (q - start) @ reach / (reach @ reach)
     np.testing.assert_allclose(q, start + share[:, None] * reach, atol=1e-6)
     assert run.names == ({"tool_speed"} if fastest > 0.98 * limit else set())
+
+
+def test_the_tool_keeps_its_speed_limit_while_an_executor_that_does_not_know_of_it_goes_on_planning(
+    robot: RobotModel,
+) -> None:
+    """Every new plan is ahead of the slower target. The bridge that catches up may cost a fifth, for a moment."""
+    limit = 0.3
+    arm = RobotModel(replace(robot.config, tool_speed_m_s=limit))
+    home, reach = robot.config.home_rad, np.array([0.9, 0.1, -0.2, 0.2, 0.0, 0.1, 0.5])
+    run = _Run(arm, home)
+    run.run(2)
+    run.follow(*_swing(home, reach, 1.5))
+    for _ in range(40):
+        run.run(50)
+        run.plan.sequence[0] += 1
+    run.run_to_rest()
+    q, qd, _ = run.arrays
+    speed = np.array([np.linalg.norm(arm.jacobian(a)[:3] @ b) for a, b in zip(q[::5], qd[::5], strict=True)])
+    assert speed.max() <= 1.2 * limit
+    assert np.mean(speed > 1.05 * limit) < 0.1
+    assert "tool_speed" in run.names
+    run.check_smooth(1.2e-5)  # up to 1e-5 rad a plan continues the target, and no bridge is made
+    np.testing.assert_allclose(run.q, home + reach, atol=1e-6)
+
+
+def test_ticks_of_any_length_lead_through_the_plan_at_the_same_pace(robot: RobotModel) -> None:
+    """A servo that misses every other tick must not fall behind for that."""
+    arm, ends = RobotModel(replace(robot.config, tool_speed_m_s=0.2)), []
+    for step in (1, 2):
+        run = _Run(arm, robot.config.home_rad)
+        run.run(2)
+        run.follow(*_swing(robot.config.home_rad, np.array([0.6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]), 1.0))
+        for _ in range(0, 1400, step):
+            run.now_ns += (step - 1) * MS
+            run.run(1)
+        ends.append(run.q.copy())
+    np.testing.assert_allclose(ends[0], ends[1], atol=5e-4)
 
 
 def test_a_plan_beyond_the_joint_limits_is_slowed_down_and_named(robot: RobotModel) -> None:

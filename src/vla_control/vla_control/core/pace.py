@@ -17,6 +17,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from vla_control.core.blend import Motion
 from vla_control.core.kinematics import Chain, forward, point, speed_of
 from vla_control.core.knots import Knots, sample_knots
 from vla_control.core.robot import RobotModel
@@ -31,6 +32,7 @@ _RATE_RAD_S = 20.0  # w: settled to 1 % after 0.33 s
 _SHARE = 0.98  # of the limit, so that the filter's tail stays below it
 _SLACK = 1.001  # a plan made to the very limit isn't too fast
 _WHOLE = 1e-4
+_CRAWL = 0.05
 
 
 class Pace:
@@ -38,14 +40,13 @@ class Pace:
 
     Args:
         robot: Its limits and kinematics.
-        period_s: Time between ticks [s].
 
     Attributes:
         value, rate: p and its derivative [1/s].
         acting: Bits of the limits that want a slower target.
     """
 
-    def __init__(self, robot: RobotModel, period_s: float) -> None:
+    def __init__(self, robot: RobotModel) -> None:
         config, count, chain = robot.config, robot.joint_count, Chain.of(robot)
         self._fixed = (
             config.tool_speed_m_s, config.velocity_rad_s, config.acceleration_rad_s2,
@@ -53,7 +54,6 @@ class Pace:
             chain.tool_joint, chain.tool, chain.reach,
             np.zeros((count + 1, 3, 3)), np.zeros((count + 1, 3)), np.zeros((3, count)),
         )  # fmt: skip
-        self._period_s = period_s
         self._found = np.zeros(2)
         self.reset()
 
@@ -66,12 +66,13 @@ class Pace:
         """Whether the target follows the plan at the plan's own speed."""
         return self.value == 1.0 and self.rate == 0.0
 
-    def advance(self, now: Knots, then: Knots, stamp_ns: int) -> float:
+    def advance(self, now: Knots, then: Knots, stamp_ns: int, step_s: float) -> float:
         """Move on by one tick.
 
         Args:
             now: The knots in use. then: Those that follow at their end.
             stamp_ns: Place in the knots, before this tick.
+            step_s: Length of the tick, >= 0 [s].
 
         Returns:
             How much further the target goes through its knots in this tick [s].
@@ -86,12 +87,22 @@ class Pace:
         if wanted == 1.0 and abs(1.0 - before) < _WHOLE and abs(self.rate) < _WHOLE:
             self.value, self.rate = 1.0, 0.0
         else:
-            dt, w = self._period_s, _RATE_RAD_S
-            self.rate += dt * (w * w * (wanted - before) - 2.0 * w * self.rate)
-            self.value = before + dt * self.rate
+            w = _RATE_RAD_S
+            self.rate += step_s * (w * w * (wanted - before) - 2.0 * w * self.rate)
+            self.value = before + step_s * self.rate
             if self.value > 1.0:
                 self.value, self.rate = 1.0, 0.0
-        return 0.5 * (before + self.value) * self._period_s
+        return 0.5 * (before + self.value) * step_s
+
+    def unscaled(self, q: Float64, qd: Float64, qdd: Float64) -> Motion | None:
+        """The target's motion (J,) on the time of the knots, from which other knots may go on at this pace.
+
+        None when the target all but stands still: then it goes on from its motion as it is, at full pace.
+        """
+        p = self.value
+        if p < _CRAWL:
+            return None
+        return q, qd / p, (qdd - self.rate * qd / p) / (p * p)
 
     def apply(self, qd: Float64, qdd: Float64) -> None:
         """Turn the knots' own velocity and acceleration (J,) into the target's, in place."""

@@ -98,7 +98,7 @@ class Target:
         self._joints, config = robot.joint_count, robot.config
         self._period_s, self._period_ns, self._stale_ns = period_s, round(period_s * 1e9), round(stale_s * 1e9)
         self._config, self._blender = config, Blender(config)
-        self._pace, self._guard = Pace(robot, period_s), Guard(robot)
+        self._pace, self._guard = Pace(robot), Guard(robot)
         self._now = (q, qd, qdd)
         self._last, self._new = tuple(np.zeros((3, self._joints))), tuple(np.zeros((3, self._joints)))
         self.current, self._own = Knots(), Knots()
@@ -195,7 +195,8 @@ class Target:
         if self._use == _OWN_STOP or self.mode == _HOLD:
             pace.reset()
             return
-        advance_s = pace.advance(self._own if self._use == _OWN_BRIDGE else self.current, self.current, self._now_ns)
+        now = self._own if self._use == _OWN_BRIDGE else self.current
+        advance_s = pace.advance(now, self.current, self._now_ns, step_s)
         if not pace.whole:
             late_ns = round((step_s - advance_s) * 1e9)
             self.current.start_ns[0] += late_ns
@@ -226,6 +227,11 @@ class Target:
     def _take_over(self, plan: Knots, now_ns: int, identity: tuple[int, int, int], q: Float64) -> bool:
         """Adopt a new plan: directly where it continues the present target, else through a bridge."""
         new, old = self._new, self._now
+        if not self._pace.whole:
+            unscaled = self._pace.unscaled(*self._now)
+            if unscaled is None:
+                self._pace.reset()
+            old = unscaled or old
         self._identity = identity
         count, joints = int(plan.count[0]), self._joints
         if not knots_are_finite(count, joints, plan.knot_dt_s[0], plan.q, plan.qd, plan.qdd, plan.gripper_width):
@@ -236,13 +242,11 @@ class Target:
             return True  # not where the robot is
         self.current.copy(plan)
         self._use = _OWN_NONE
-        if same:
-            self._pace.reset()
-        else:
+        if not same:
             try:
                 segment, late_s = self._blender.join(old, self._ahead(now_ns), _BRIDGE_MIN_S, _BRIDGE_MAX_S)
             except ChunkError:  # this plan can't be met from here: come to rest, and join the next one
-                self._store(now_ns, self._blender.brake(old), _OWN_STOP)
+                self._store(now_ns, self._blender.brake(self._now), _OWN_STOP)
                 return True
             self.current.start_ns[0] += round(late_s * 1e9)
             self.current.fresh_until_ns[0] += round(late_s * 1e9)
@@ -259,7 +263,8 @@ class Target:
 
     def _store(self, now_ns: int, segment: Segment, use: int) -> None:
         """Knots of a motion that begins now, the last one exactly at its end."""
-        self._pace.reset()
+        if use == _OWN_STOP:
+            self._pace.reset()
         count = min(MAX_KNOTS, max(2, math.ceil(segment.duration_s / _OWN_DT_S) + 1))
         dt_s = segment.duration_s / (count - 1)
         q, qd, qdd = segment.sample(dt_s * np.arange(count, dtype=np.float64))
