@@ -119,10 +119,11 @@ class ServoLoop:
         while not self._done():
             now_ns = time.monotonic_ns()
             if now_ns >= self._look_ns:
+                self._look_ns = now_ns + _LOOK_NS
                 self._hardware.refresh()
                 self._settings.refresh()
-                complete = all([self._plan.refresh(), self._safety.refresh()])
-                self._look_ns = now_ns + (_LOOK_NS if complete else _LOOK_NS // 10)
+                if not all([self._plan.refresh(), self._safety.refresh()]):
+                    self._look_ns = min(self._look_ns, now_ns + _LOOK_NS // 10)
             step()
 
     def close(self) -> None:
