@@ -67,6 +67,7 @@ def executor_state(status: ExecutorStatus, base_frame: str) -> ExecutorState:
         dt_s=running.dt_s,
         running=array("f", running.actions.tobytes()),
         delay_steps=running.delay_steps,
+        seam_jump_rad=float(np.abs(status.seam_rad).max()),
         starved_s=status.starved_s,
         chunks_accepted=status.chunks_accepted,
         chunks_rejected=status.chunks_rejected,

@@ -60,6 +60,12 @@ class Contract:
         return tuple(c.name for c in self.cameras)
 
     @property
+    def rgb_shape(self) -> tuple[int, int, int, int]:
+        """Shape (V,H,W,3) of an observation's views; V may be 0."""
+        width, height = (self.cameras[0].width, self.cameras[0].height) if self.cameras else (0, 0)
+        return len(self.cameras), height, width, 3
+
+    @property
     def state_names(self) -> tuple[str, ...]:
         return tuple(n for s in self.state for n in s.names)
 
@@ -134,7 +140,7 @@ def _check(contract: Contract, path: Path) -> None:
     if contract.rate_hz <= 0 or contract.action_rate_hz <= 0 or contract.horizon < 2:
         raise ContractError("a rate <= 0 or a horizon < 2", "positive rates and a horizon of at least 2", fix)
     sizes = {(c.width, c.height) for c in contract.cameras}
-    if len(sizes) != 1:
+    if len(sizes) > 1:
         raise ContractError(f"camera sizes {sorted(sizes)}", "one size for all views", fix)
     if any(c.encoding != "rgb8" for c in contract.cameras):
         raise ContractError("a camera that isn't rgb8", "rgb8 views (raw topics may be bgr8 or rgb8)", fix)

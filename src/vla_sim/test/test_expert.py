@@ -19,7 +19,7 @@ def rig() -> Rig:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_expert_solves_every_family_and_no_chunk_is_refused(rig: Rig, family: str) -> None:
-    episode = run_episode(rig, lambda _: (clean_chunk(rig.world, 20, 0.05), 0.0), 77, "train", family)
+    episode = run_episode(rig, lambda *_: (clean_chunk(rig.world, 20, 0.05), 0.0), 77, "train", family)
     assert episode.success
     assert not episode.rejections
 

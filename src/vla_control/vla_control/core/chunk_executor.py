@@ -38,6 +38,7 @@ class ExecutorStatus:
 
     Attributes:
         committed: float32 (P,A): the steps of the chunk in execution within `committed_s` from now.
+        seam_rad: float64 (J,): how far the chunk in execution lay from the motion before it where it took over.
         chunks_stretched, late_joins, steps_pulled_in: Counts since start: chunks slowed down to keep the joint limits,
             blends that met their chunk late, steps out of reach that were replaced by the nearest reachable pose.
     """
@@ -53,6 +54,7 @@ class ExecutorStatus:
     action_names: tuple[str, ...]
     committed: Float32
     running: Running
+    seam_rad: Float64
     starved_s: float
     chunks_accepted: int
     chunks_rejected: int
@@ -94,6 +96,7 @@ class ChunkExecutor:
         self._buffer = ChunkBuffer(contract.action_names)
         self._chunk: ActionChunk | None = None
         self._starved_s, self._stopped = 0.0, False
+        self._seam_rad = np.zeros(robot.joint_count)
         self.use(params.strategy)
 
     def use(self, strategy: str) -> None:
@@ -212,6 +215,7 @@ class ChunkExecutor:
             action_names=contract.action_names,
             committed=committed,
             running=self.running(),
+            seam_rad=self._seam_rad,
             starved_s=self._starved_s + self._starving_s(now_ns),
             chunks_accepted=self._accepted,
             chunks_rejected=self._rejected,
@@ -285,6 +289,7 @@ class ChunkExecutor:
             self._delays.append(max(0, math.ceil((branch_ns - answers_ns) * 1e-9 / chunk.dt_s - 1e-6)))
         self._chunk = chunk
         self._buffer.executed = steps
+        self._seam_rad = trajectory.seam_rad
         self._stretched += trajectory.stretch > 1.0
         self._late += trajectory.late_s > 0.0
         self._pulled_in += int(np.sum(path.error_m > 1e-3))

@@ -84,8 +84,7 @@ def check_observation(observation: Observation, contract: Contract) -> None:
     Raises:
         ObservationError: says what is wrong.
     """
-    camera = contract.cameras[0]
-    shape = (len(contract.cameras), camera.height, camera.width, 3)
+    shape = contract.rgb_shape
     fix = "check observation_node and the cameras"
     if observation.contract_hash != contract.hash:
         got = f"an observation of contract {observation.contract_hash}"

@@ -196,7 +196,7 @@ def warm_up(policy: Policy, contract: Contract) -> None:
     Raises:
         VlaError: the policy can't run.
     """
-    camera, names = contract.cameras[0], contract.state_names
+    names = contract.state_names
     state = np.zeros(len(names), np.float32)
     if contract.action_space == "tool_pose":
         state[contract.state_slice("tool_pose").stop - 1] = 1.0  # identity quaternion
@@ -206,7 +206,7 @@ def warm_up(policy: Policy, contract: Contract) -> None:
         contract_hash=contract.hash,
         view_names=contract.view_names,
         view_valid=np.ones(len(contract.cameras), np.bool_),
-        rgb=np.zeros((len(contract.cameras), camera.height, camera.width, 3), np.uint8),
+        rgb=np.zeros(contract.rgb_shape, np.uint8),
         state_names=names,
         state=state,
     )

@@ -26,7 +26,7 @@ from vla_sim.core.delays import DelayModel, Delays
 from vla_sim.core.judge import succeeded
 from vla_sim.core.motion_trace import MotionFigures, MotionTrace
 from vla_sim.core.tasks import Task
-from vla_sim.core.world import World
+from vla_sim.core.worlds import make_world
 
 _TICK_NS = 1_000_000
 
@@ -49,7 +49,7 @@ class Rig:
 
     def __init__(self, contract: Contract, scene: str = "tabletop", render: bool = True) -> None:
         self.contract = contract
-        self.world = World(scene)
+        self.world = make_world(scene)
         self.world.time_offset_ns = NS  # a stamp of zero means 'never' on the ROS clock
         self.robot = RobotModel.load(contract.robot)
         self.executor = ChunkExecutor(self.robot, contract, ExecutorParameters.from_config())
@@ -75,7 +75,13 @@ class Rig:
         """What the policy sees now."""
         state = self.world.robot_state()
         position, quaternion = self.robot.tool_pose(state.q_rad)
-        vector = np.concatenate([state.q_rad, [state.gripper_width_m], position, quaternion]).astype(np.float32)
+        known = {
+            "joint_position": state.q_rad,
+            "gripper_width": np.array([state.gripper_width_m]),
+            "tool_pose": np.concatenate([position, quaternion]),
+            **self.world.sensors(),
+        }
+        vector = np.concatenate([known[block.key] for block in self.contract.state]).astype(np.float32)
         return Observation(
             stamp_ns=state.stamp_ns,
             instruction=self.instruction,
@@ -88,10 +94,9 @@ class Rig:
         )
 
     def _views(self) -> UInt8:
-        spec = self.contract.cameras[0]
-        if self.cameras is None:
-            return np.zeros((len(self.contract.cameras), spec.height, spec.width, 3), np.uint8)
-        size, area = (spec.width, spec.height), cv2.INTER_AREA
+        if self.cameras is None or not self.contract.cameras:
+            return np.zeros(self.contract.rgb_shape, np.uint8)
+        size, area = self.contract.rgb_shape[2:0:-1], cv2.INTER_AREA
         views = [cv2.resize(self.cameras.rgb(name), size, interpolation=area) for name in self.contract.view_names]
         return np.stack(views).astype(np.uint8)
 
@@ -114,15 +119,15 @@ class Rig:
             actions=np.asarray(actions, np.float32),
         )
         now_ns, begun = self.world.time_ns, self.executor.state(self.world.time_ns).sequence > 0
-        look_ns = now_ns + round((self.executor.params.commit_s + contract.dt_s) * NS)
-        before_q = self.executor.sample(look_ns).q_rad
         try:
             self.executor.accept(chunk, now_ns)
         except ChunkError as error:
             self.rejections.append(str(error))
             return False
         if begun:
-            self.trace.seam(before_q, self.executor.sample(look_ns).q_rad)
+            after = self.executor.state(now_ns)
+            branch = self.executor.sample(now_ns + round(after.committed_s * NS)).q_rad
+            self.trace.seam(branch, branch + after.seam_rad)
         return True
 
     def advance(self, duration_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Build the `tabletop` MuJoCo model: table, robot, cameras, and slots that a reset fills with coloured things.
+"""Build the MuJoCo model of a scene: table, robot, cameras, and slots that a reset fills with coloured things.
 
 Every slot exists in the model at all times; `world.py` recolours, places or parks it, so one compiled model serves
 every seed. Sizes in metres.
@@ -19,6 +19,7 @@ BALL_RADIUS = 0.022
 BOWL_RADIUS, BOWL_WALL, BOWL_HEIGHT = 0.056, 0.004, 0.034
 DRAWER_TRAVEL = 0.12
 BUTTON_TRAVEL = 0.010
+DISC_HEIGHT = 0.012
 HALF_HEIGHT = {"cube": CUBE_HALF, "cylinder": CYLINDER[1], "ball": BALL_RADIUS}
 
 _GEOM = mujoco.mjtGeom
@@ -53,11 +54,11 @@ def build_model(scene: dict[str, Any], robot_file: str) -> mujoco.MjModel:
     for shape, count in scene["slots"].items():
         for i in range(count):
             (_bowl if shape == "bowl" else _thing)(spec, shape, f"{shape}{i}")
-    _drawer(spec)
-    _button(spec)
-    # MuJoCo lets a child collide with a static parent
-    spec.add_exclude(bodyname1="cabinet", bodyname2="drawer")
-    spec.add_exclude(bodyname1="button_base", bodyname2="button")
+    if "turntable" in scene:
+        _turntable(spec, scene["turntable"])
+    else:
+        _drawer(spec)
+        _button(spec)
     for camera in scene["cameras"]:
         _camera(spec, camera)
     return spec.compile()
@@ -127,6 +128,19 @@ def _drawer(spec: mujoco.MjSpec) -> None:
                     rgba=[0.2, 0.2, 0.2, 1], mass=0.02)  # fmt: skip
     drawer.add_geom(name="drawer_handle", type=box, size=[0.010, 0.014, 0.022], pos=[-0.05, 0, 0.036],
                     rgba=[0.15, 0.15, 0.17, 1], mass=0.03, condim=4, friction=[1.2, 0.02, 0.001], **_SOFT)  # fmt: skip
+    spec.add_exclude(bodyname1="cabinet", bodyname2="drawer")  # MuJoCo lets a child collide with a static parent
+
+
+def _turntable(spec: mujoco.MjSpec, table: dict[str, Any]) -> None:
+    """A disc that goes on turning as it was started: its armature is far heavier than whatever touches it."""
+    body = spec.worldbody.add_body(name="turntable", pos=[*table["centre_m"], DISC_HEIGHT / 2])
+    body.add_joint(name="turntable", type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 0, 1], armature=1e4)
+    body.add_geom(name="turntable", type=_GEOM.mjGEOM_CYLINDER, size=[table["radius_m"], DISC_HEIGHT / 2, 0], mass=1.0,
+                  rgba=[0.75, 0.75, 0.78, 1], condim=4, friction=[1.0, 0.02, 0.0005], **_SOFT)  # fmt: skip
+    body.add_geom(name="turntable_mark", type=_GEOM.mjGEOM_BOX, size=[table["radius_m"] / 2, 0.003, 0.0005], mass=0.0,
+                  pos=[table["radius_m"] / 2, 0, DISC_HEIGHT / 2], rgba=[0.3, 0.3, 0.32, 1], contype=0,
+                  conaffinity=0)  # fmt: skip
+    spec.add_exclude(bodyname1="world", bodyname2="turntable")  # it turns on its bearing, not on the table top
 
 
 def _button(spec: mujoco.MjSpec) -> None:
@@ -138,6 +152,7 @@ def _button(spec: mujoco.MjSpec) -> None:
     cap.add_joint(name="button", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0, 0, -1], range=[0, BUTTON_TRAVEL],
                   limited=True, stiffness=250.0, damping=3.0, armature=0.02, springref=-0.004)  # fmt: skip
     cap.add_geom(name="button", type=cylinder, size=[0.024, 0.008, 0], rgba=[0.9, 0.9, 0.9, 1], mass=0.02)
+    spec.add_exclude(bodyname1="button_base", bodyname2="button")
 
 
 def _camera(spec: mujoco.MjSpec, camera: dict[str, Any]) -> None:

@@ -87,17 +87,25 @@ class World:
         rng = np.random.default_rng([seed, 17])
         self.task = parse_instruction(instruction) if instruction else sample_task(rng, split, family)
         mujoco.mj_resetData(self.model, self.data)
-        self.button_pressed = False
-        self._max_contact_n = 0.0
+        self.clear()
         self._paint(rng)
         self._place(rng, split)
+        self.start_arm(rng)
+        self._paint_button()
+        return self.task.instruction
+
+    def clear(self) -> None:
+        """Forget what happened since the last reset."""
+        self.button_pressed = False
+        self._max_contact_n = 0.0
+
+    def start_arm(self, rng: np.random.Generator) -> None:
+        """Put the arm near its home posture with an open gripper, and settle everything that follows from positions."""
         home = np.array(self.robot["home_rad"])
         self.data.qpos[self.arm_q] = home + rng.uniform(-0.08, 0.08, home.shape)
         self.data.qpos[self.finger_q] = 0.04
         self.data.ctrl[self._gripper] = 0.04
         mujoco.mj_forward(self.model, self.data)
-        self._paint_button()
-        return self.task.instruction
 
     def _paint(self, rng: np.random.Generator) -> None:
         tint = rng.uniform(0.55, 1.0) * np.array([1.0, rng.uniform(0.88, 1.0), rng.uniform(0.72, 0.98)])
@@ -288,6 +296,10 @@ class World:
             self.data.ctrl[self._motors].copy(),
             float(self.data.qpos[self.finger_q].sum()),
         )
+
+    def sensors(self) -> dict[str, Float64]:
+        """What this world measures beside cameras and proprioception, by state key of the contract."""
+        return {}
 
     def snapshot(self) -> Float64:
         """Everything that a picture depends on after the same reset: physics state and the button's lamp."""
