@@ -115,15 +115,15 @@ def running(strategy: str = "rtc_prefix", count: int = 20) -> Running:
 def test_running_motion_is_put_on_the_new_chunks_clock() -> None:
     """Six and a half steps later 13 steps are left, relative to the new observation's tool, and none is made up."""
     stamp = NS + round(6.5 * CONTRACT.dt_s * NS)
-    found = continuation(running(), observation(stamp), CONTRACT, action_transform(CONTRACT))
+    found = continuation(running(), observation(stamp), CONTRACT, action_transform(CONTRACT), 10)
     assert found is not None and found.actions.shape == (13, 7) and found.delay_steps == 4
     assert np.allclose(found.actions[:, 0], (0.01 * (6.5 + np.arange(13))) / 0.1, atol=1e-5)
 
 
 def test_nothing_is_continued_where_nothing_runs() -> None:
     transform = action_transform(CONTRACT)
-    assert continuation(None, observation(2 * NS), CONTRACT, transform) is None
-    assert continuation(running("naive_async"), observation(NS), CONTRACT, transform) is None
-    assert continuation(running(count=0), observation(NS), CONTRACT, transform) is None
-    assert continuation(running(), observation(NS - 10_000_000), CONTRACT, transform) is None, "it begins later"
-    assert continuation(running(), observation(3 * NS), CONTRACT, transform) is None, "it is over"
+    assert continuation(None, observation(2 * NS), CONTRACT, transform, 10) is None
+    assert continuation(running("naive_async"), observation(NS), CONTRACT, transform, 10) is None
+    assert continuation(running(count=0), observation(NS), CONTRACT, transform, 10) is None
+    assert continuation(running(), observation(NS - 10_000_000), CONTRACT, transform, 10) is None, "it begins later"
+    assert continuation(running(), observation(3 * NS), CONTRACT, transform, 10) is None, "it is over"

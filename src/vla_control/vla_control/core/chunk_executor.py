@@ -147,15 +147,20 @@ class ChunkExecutor:
         self._last_error = ""
 
     def running(self) -> Running:
-        """What is being executed, for the policy; a chunk that began from rest tells nothing about the delay."""
+        """What is being executed, for the policy.
+
+        A chunk that began from rest tells nothing about the delay, which may have been a warm-up. Until one has been
+        counted, all steps count as committed: the next chunk continues the first as far as the policy can.
+        """
         steps = self._buffer.executed
         width = len(self.contract.action_names)
+        uncounted = 0 if steps is None else len(steps.actions)
         return Running(
             strategy=self.strategy,
             origin_ns=0 if steps is None else steps.origin_ns,
             dt_s=self.contract.dt_s,
             actions=np.zeros((0, width), np.float32) if steps is None else steps.actions.astype(np.float32),
-            delay_steps=max(self._delays, default=0),
+            delay_steps=max(self._delays, default=uncounted),
         )
 
     @property

@@ -57,10 +57,11 @@ class SituationReader:
 class TargetPolicy:
     """See `core/models/target_flow.py` for the model."""
 
-    def __init__(self, name: str, contract: Contract, model: TargetFlow, decoding: Decoding) -> None:
+    def __init__(self, name: str, contract: Contract, model: TargetFlow, decoding: Decoding, prefix_steps: int) -> None:
         self.name, self.contract, self.contract_hash = name, contract, contract.hash
         self.model = model.eval().requires_grad_(False)
-        self.transform, self._reader, self._steps = action_transform(contract), SituationReader.of(contract), decoding.steps
+        self.transform, self._reader = action_transform(contract), SituationReader.of(contract)
+        self._steps, self._prefix_steps = decoding.steps, prefix_steps
 
     @classmethod
     def load(cls, preset: Preset, contract: Contract, weights: Path | None) -> TargetPolicy:
@@ -74,7 +75,8 @@ class TargetPolicy:
         tensors, _ = load_weights(path, contract.hash)
         model = TargetFlow(configure(preset.model, contract))
         fill(model, tensors, path.name)
-        return cls(preset.name, contract, model, parse(Decoding, preset.decoding, f"{preset.name}.yaml: decoding").check())
+        decoding = parse(Decoding, preset.decoding, f"{preset.name}.yaml: decoding").check()
+        return cls(preset.name, contract, model, decoding, int(preset.training["prefix_steps"]))
 
     @torch.no_grad()
     def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
@@ -83,7 +85,7 @@ class TargetPolicy:
         ahead = roll_forward(running, observation, self.contract)
         state, age_s = (observation.state, 0.0) if ahead is None else (ahead.state, ahead.offset_s)
         keys_values = self.model.keys_values(self._situation(state, age_s))
-        followed = continuation(running, observation, self.contract, self.transform)
+        followed = continuation(running, observation, self.contract, self.transform, self._prefix_steps)
         shape = (samples_needed(followed), self.contract.horizon, self.transform.width)
         noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, np.float32))
 

@@ -132,7 +132,7 @@ def starts(rng: np.random.Generator, count: int, table: dict[str, Any]) -> Catch
     spread = np.array([*centre, 0.2]) + rng.uniform([-0.2, -0.2, -0.13], [0.2, 0.2, 0.18], (count, 3))
     tool = np.where(rng.random((count, 1)) < 0.5, home, spread)
     width = np.where(rng.random(count) < 0.7, OPEN_WIDTH, rng.uniform(0.0, OPEN_WIDTH, count))
-    speed = rng.choice([-1.0, 1.0], count) * rng.uniform(*table["speed_rad_s"], count)
+    speed = rng.choice([-1.0, 1.0], count) * rng.uniform(*table["speed_rad_s"], size=count)
     nobody = np.zeros(count, np.int64)
     return choose(Catching(tool, width, things, speed, nobody, np.zeros(count, bool)), rng)
 

@@ -18,9 +18,11 @@ from vla_control.core.parameters import ExecutorParameters, ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
 from vla_core.contract import Contract
-from vla_core.errors import ChunkError
+from vla_core.errors import ChunkError, PolicyError
 from vla_core.records import COMMAND, STATE, STATUS
 from vla_core.types import NS, ActionChunk, Float32, Observation, Running, UInt8
+from vla_policy.core.drawing.correction import STRATEGY as CORRECTED
+from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_sim.core.cameras import Cameras
 from vla_sim.core.delays import DelayModel, Delays
 from vla_sim.core.judge import succeeded
@@ -172,9 +174,22 @@ class Episode:
 Act = Callable[[Observation, Running], tuple[Float32, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Player:
+    """A policy as episodes need it.
+
+    Attributes:
+        act: Answers observations.
+        correction: Of its chunks by newer observations, for policies that can (A2C2).
+    """
+
+    act: Act
+    correction: ChunkCorrection | None = None
+
+
 def run_episode(
     rig: Rig,
-    act: Act,
+    player: Player,
     seed: int,
     split: str,
     family: str | None = None,
@@ -188,17 +203,23 @@ def run_episode(
 
     Args:
         rig: Where.
-        act: The policy.
+        player: The policy.
         seed: Of the scene and of the delays.
         split, family: Of the task, see World.reset.
         replan_s: Shortest time between two observations that are answered [s]; with longer delays the next one is
-            answered when the answer before has come. Under a strategy that waits, when the arm rests.
+            answered when the answer before has come. Under a strategy that waits, when the arm rests. A correction
+            takes every picture and no time: it runs beside the robot, however far away the policy is.
         settle_s: How long a success must last [s].
         delay: How long answers take in simulated time; None: none.
+
+    Raises:
+        PolicyError: the executor's strategy needs a correction, and the policy has none.
     """
+    if rig.executor.strategy == CORRECTED and player.correction is None:
+        raise PolicyError(f"strategy '{CORRECTED}'", "a policy with a corrector", "choose another strategy or policy")
     task = rig.reset(seed, None, split, family)
     limit = TIME_LIMIT_S.get(task.family, DEFAULT_TIME_LIMIT_S)
-    line = _Line(rig, act, Delays(delay or DelayModel(), seed), replan_s)
+    line = _Line(rig, player, Delays(delay or DelayModel(), seed), replan_s)
     start, satisfied_s = rig.world.time_ns, 0.0
     while (rig.world.time_ns - start) / NS < limit and satisfied_s < settle_s:
         line.run(replan_s)
@@ -220,8 +241,13 @@ def run_episode(
 class _Line:
     """A policy that takes its time: what it is asked and when its answer comes, on the simulated clock."""
 
-    def __init__(self, rig: Rig, act: Act, delays: Delays, replan_s: float) -> None:
-        self._rig, self._act, self._delays, self._replan_s = rig, act, delays, replan_s
+    def __init__(self, rig: Rig, player: Player, delays: Delays, replan_s: float) -> None:
+        self._rig, self._act, self._delays, self._replan_s = rig, player.act, delays, replan_s
+        self._correction = player.correction if rig.executor.strategy == CORRECTED else None
+        if self._correction is not None:
+            self._correction.drop()
+        self._period_ns = round(NS / rig.contract.rate_hz)
+        self._correct_ns = rig.world.time_ns
         self._under_way: tuple[int, int, Float32, bool] | None = None  # arrival, stamp, chunk, whether it arrives
         self._ask_ns = rig.world.time_ns
         self.times_ms: list[float] = []
@@ -237,13 +263,15 @@ class _Line:
                 return
             self._ask()
             self._arrive()  # without a delay at once
+            self._correct()
             events = [end_ns] + ([self._under_way[0]] if self._under_way else [self._next_ask_ns()])
+            if self._correction is not None:
+                events.append(self._correct_ns)
             self._rig.advance((max(min(events), world.time_ns + _TICK_NS) - world.time_ns) / NS)
 
     def _next_ask_ns(self) -> int:
-        period_ns = round(NS / self._rig.contract.rate_hz)
         behind = max(0, self._ask_ns - self._rig.world.time_ns)
-        return self._rig.world.time_ns + (-(-behind // period_ns) or 1) * period_ns
+        return self._rig.world.time_ns + (-(-behind // self._period_ns) or 1) * self._period_ns
 
     def _ask(self) -> None:
         rig, now_ns = self._rig, self._rig.world.time_ns
@@ -262,5 +290,17 @@ class _Line:
             return
         _, stamp_ns, actions, arrives = self._under_way
         self._under_way = None
-        if arrives:
+        if arrives and self._correction is None:
             self._rig.execute(actions, stamp_ns)
+        elif arrives and self._correction is not None:
+            self._correction.take(actions, stamp_ns)
+
+    def _correct(self) -> None:
+        """Execute what is left of the newest chunk, corrected by what is seen now."""
+        now_ns = self._rig.world.time_ns
+        if self._correction is None or now_ns < self._correct_ns:
+            return
+        self._correct_ns = now_ns + self._period_ns
+        actions = self._correction.correct(self._rig.observation())
+        if actions is not None:
+            self._rig.execute(actions, now_ns)

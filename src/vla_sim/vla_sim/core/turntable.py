@@ -54,7 +54,7 @@ class TurntableWorld(World):
         self.model.body_gravcomp[self.model.body(slot).id] = 0.0
 
     def sensors(self) -> dict[str, Float64]:
-        """The motion capture system, with its noise: positions [m] and velocities [m/s] of both cylinders, (6,) each."""
+        """A motion capture system with its noise: positions [m] and velocities [m/s] of both cylinders, (6,) each."""
         tracker = self.scene["tracker"]
         joints = [self.model.joint(self.slots[item]) for item in self.task.objects]
         position = np.concatenate([self.data.qpos[j.qposadr[0] : j.qposadr[0] + 3] for j in joints])

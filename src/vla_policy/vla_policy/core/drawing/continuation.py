@@ -32,9 +32,17 @@ class Continuation:
 
 
 def continuation(
-    running: Running | None, observation: Observation, contract: Contract, transform: ToolPoseRelative
+    running: Running | None, observation: Observation, contract: Contract, transform: ToolPoseRelative, longest: int
 ) -> Continuation | None:
-    """The running motion on the clock of a chunk that answers `observation`; None if there is nothing to continue."""
+    """The running motion on the clock of a chunk that answers `observation`; None if there is nothing to continue.
+
+    Args:
+        running: What the executor says.
+        observation: That is being answered.
+        contract: Of both.
+        transform: To the model's actions.
+        longest: Most steps that the policy can be given, for which it was trained.
+    """
     if running is None or running.strategy not in CONTINUED or len(running.actions) < 2:
         return None
     times_ns = observation.stamp_ns + np.round(np.arange(contract.horizon) * contract.dt_s * NS)
@@ -46,4 +54,4 @@ def continuation(
         return None
     actions = ActionAlgebra(contract.action_names).at(running.actions.astype(np.float64), place)
     relative = transform.forward(actions.astype(np.float32), observation.state)
-    return Continuation(running.strategy, relative, min(running.delay_steps, len(relative)))
+    return Continuation(running.strategy, relative, min(running.delay_steps, len(relative), longest))

@@ -135,7 +135,7 @@ class Corrector(nn.Module):
         tokens = self.encoder(situation)
         x = self.action(actions) + self.step[first : first + actions.shape[1]]
         for block in self.blocks:
-            x = block(x, block.attend_cross.keys_values(tokens))
+            x = block(x, block.attend_cross.keys_values(tokens))  # type: ignore[union-attr, operator]
         corrected: Tensor = actions + self.out(self.norm(x))
         return corrected
 
