@@ -1,4 +1,4 @@
-"""Trains a TargetFlow policy on the turntable's expert, with neither ROS nor physics: `./vla train --policy turntable_flow`."""
+"""Trains a TargetFlow policy on the turntable's expert, without physics: `./vla train --policy turntable_flow`."""
 
 from __future__ import annotations
 

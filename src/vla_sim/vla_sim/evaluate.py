@@ -11,17 +11,14 @@ from vla_core.types import Float32, Observation, Running
 from vla_policy.core.drawing.correction import ChunkCorrection, Corrector
 from vla_policy.core.policy import load_policy
 from vla_policy.core.preset import EXPERT, load_preset
+from vla_sim.core.catch_expert import catch_chunk
 from vla_sim.core.delays import DelayModel
 from vla_sim.core.expert import clean_chunk
 from vla_sim.core.judge import succeeded
 from vla_sim.core.rig import Episode, Player, Rig, run_episode
-from vla_sim.core.tasks import FAMILIES, SPLITS
+from vla_sim.core.suites import SUITES
+from vla_sim.core.tasks import FAMILIES
 
-#: Suite → (scene, splits that it has).
-SUITES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "tabletop": ("tabletop", SPLITS),
-    "turntable": ("turntable", ("heldout_pose",)),
-}
 _WORKER: dict[tuple[str, str], tuple[Rig, Player]] = {}
 
 
@@ -39,7 +36,7 @@ def evaluate(
     """Yield `episodes` episodes with seeds seed, seed + 1, … as they end; families take turns where a split has all.
 
     Args:
-        policy: Name of the preset.
+        policy: Name of the preset; 'scripted_expert' is the suite's own.
         episodes: How many.
         split: See `tasks.SPLITS`; which of them a suite has, see SUITES.
         seed: First seed.
@@ -50,11 +47,14 @@ def evaluate(
         delay: Of the policy's answers, in simulated time.
 
     Raises:
+        UnknownNameError: no such suite, or the suite has no such split.
         PolicyError: the policy can't be loaded.
     """
-    scene, splits = SUITES[suite]
+    if suite not in SUITES:
+        raise UnknownNameError("suite", suite, SUITES)
+    scene, splits = SUITES[suite].scene, SUITES[suite].splits
     if split not in splits:
-        raise UnknownNameError(f"split of suite '{suite}'", split, splits)
+        raise UnknownNameError("split", split, splits)
     jobs = [(policy, seed + k, scene, split, weights, strategy, delay) for k in range(episodes)]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         yield from pool.imap_unordered(_play, jobs)
@@ -72,12 +72,9 @@ def _play(job: tuple[str, int, str, str, str | None, str, DelayModel | None]) ->
 
 def _prepare(policy: str, scene: str, weights: str | None) -> tuple[Rig, Player]:
     preset = load_preset(policy)
-    contract = load_contract(preset.contract)
     if preset.policy == EXPERT:
-        rig = Rig(contract, scene, render=False)
-        return rig, Player(
-            lambda *_: (clean_chunk(rig.world, contract.horizon, contract.dt_s), float(succeeded(rig.world)))
-        )
+        return _expert(scene)
+    contract = load_contract(preset.contract)
     model = load_policy(policy, contract, weights=weights)
 
     def act(observation: Observation, running: Running) -> tuple[Float32, float]:
@@ -86,3 +83,14 @@ def _prepare(policy: str, scene: str, weights: str | None) -> tuple[Rig, Player]
 
     correction = ChunkCorrection(model, contract) if isinstance(model, Corrector) else None
     return Rig(contract, scene, render=bool(contract.cameras)), Player(act, correction)
+
+
+def _expert(scene: str) -> tuple[Rig, Player]:
+    contract = load_contract(next(s.contract for s in SUITES.values() if s.scene == scene))
+    rig = Rig(contract, scene, render=False)
+    chunk = catch_chunk if scene == "turntable" else clean_chunk
+
+    def act(observation: Observation, running: Running) -> tuple[Float32, float]:
+        return chunk(rig.world, contract.horizon, contract.dt_s), float(succeeded(rig.world))
+
+    return rig, Player(act)

@@ -18,6 +18,7 @@ from vla_core.errors import UnknownNameError
 
 #: Benchmark → what it measures.
 BENCHES = {
+    "executor": "execution strategies under delay, jitter and loss, in simulated time",
     "line": "from picture to torque: latency, jitter, CPU of every process",
 }
 

@@ -16,6 +16,8 @@ from vla_core.types import Float32, Float64
 from vla_sim.core.expert import AT_XY_M, AT_Z_M, CLOSE_M_S, DOWN, OPEN_WIDTH, OPENING_M_S, SLOW_M_S, SPEED_M_S
 from vla_sim.core.expert import rounded as rounded_path
 from vla_sim.core.scene import CYLINDER, DISC_HEIGHT
+from vla_sim.core.turntable import TurntableWorld
+from vla_sim.core.world import World
 
 HOVER_M, LIFT_Z_M = 0.07, 0.18
 CHOICE_M = 0.02  # from this much nearer on one of two cylinders is clearly preferred
@@ -119,6 +121,17 @@ def chunks(state: Catching, horizon: int, dt_s: float, centre: Float64) -> Float
     return out[:, :horizon]
 
 
+def catch_chunk(world: World, horizon: int, dt_s: float) -> Float32:
+    """The expert's chunk (T,8) from the present state of a turntable world; its choice follows from the time."""
+    assert isinstance(world, TurntableWorld)
+    things = np.stack([world.position(item) for item in world.task.objects])[None]
+    width, speed = np.array([world.robot_state().gripper_width_m]), np.array([world.speed_rad_s])
+    now = Catching(world.tool_pose()[0][None], width, things, speed, np.zeros(1, np.int64), np.zeros(1, bool))
+    now = choose(now, np.random.default_rng(world.time_ns % 2**31))
+    chunk: Float32 = chunks(now, horizon, dt_s, np.array(world.scene["turntable"]["centre_m"]))[0]
+    return chunk
+
+
 def starts(rng: np.random.Generator, count: int, table: dict[str, Any]) -> Catching:
     """States of a beginning, and states from which one has to recover: anywhere above the disc, gripper as it may."""
     centre, orbit = np.array(table["centre_m"]), float(table["orbit_m"])
@@ -132,7 +145,7 @@ def starts(rng: np.random.Generator, count: int, table: dict[str, Any]) -> Catch
     spread = np.array([*centre, 0.2]) + rng.uniform([-0.2, -0.2, -0.13], [0.2, 0.2, 0.18], (count, 3))
     tool = np.where(rng.random((count, 1)) < 0.5, home, spread)
     width = np.where(rng.random(count) < 0.7, OPEN_WIDTH, rng.uniform(0.0, OPEN_WIDTH, count))
-    speed = rng.choice([-1.0, 1.0], count) * rng.uniform(*table["speed_rad_s"], size=count)
+    speed = rng.choice([-1.0, 1.0], count) * rng.uniform(table["speed_rad_s"][0], table["speed_rad_s"][1], count)
     nobody = np.zeros(count, np.int64)
     return choose(Catching(tool, width, things, speed, nobody, np.zeros(count, bool)), rng)
 
