@@ -41,14 +41,21 @@ class CatchData:
         rng = np.random.default_rng(seed)
         self.pool = expert.visited(rng, starts, steps, scene["turntable"], contract.dt_s)
 
-    def flow_rows(self, rng: np.random.Generator, count: int, longest_offset: int) -> Batch:
-        """States whose targets are up to `longest_offset` steps older than the tool in half of the rows, and chunks."""
+    def flow_rows(self, rng: np.random.Generator, count: int, longest_offset: int, longest_given: int) -> Batch:
+        """States and chunks.
+
+        In half of the rows the targets are up to `longest_offset` steps older than the tool; in half of them up to
+        `longest_given` steps are given. Those lead astray, as the steps in execution do by the time they are continued;
+        with perfect ones a policy learns to continue them and to look no more.
+        """
         states = expert.choose(self.pool[rng.integers(len(self.pool), size=count)], rng)
+        given = rng.integers(0, longest_given + 1, count) * (rng.random(count) < 0.5)
         offset = rng.integers(0, longest_offset + 1, count) * (rng.random(count) < 0.5)
         age_s = offset * self.contract.dt_s
-        actions = expert.chunks(states, self.contract.horizon, self.contract.dt_s, self.centre)
+        drifts = expert.random_drift(rng, count, self.contract.horizon), given
+        actions = expert.chunks(states, self.contract.horizon, self.contract.dt_s, self.centre, drifts)
         seen = self.observe(replace(states, things=expert.earlier(states, age_s, self.centre)), rng)
-        return {"state": seen, "age_s": age_s.astype(np.float32), "actions": actions}
+        return {"state": seen, "age_s": age_s.astype(np.float32), "given": given, "actions": actions}
 
     def observe(self, states: expert.Catching, rng: np.random.Generator) -> Float32:
         """State vectors (N,S) of the contract, with the tracker's noise; joint positions, which nobody reads, are 0."""
@@ -102,7 +109,7 @@ def train(preset: Preset, out: Path, scale: float = 1.0) -> tuple[Path, dict[str
     model = TargetFlow(configure(preset.model, contract))
     data = CatchData(contract, scene, training["states"]["starts"], training["states"]["steps"], training["seed"])
     rng = np.random.default_rng(training["seed"])
-    some = data.flow_rows(rng, 8192, 0)
+    some = data.flow_rows(rng, 8192, 0, 0)
     fit_normalisation(model, action_transform(contract).forward(some["actions"], some["state"]))
     stages = {name: parse(TargetStageConfig, training[name], f"training: {name}") for name in ("flow", "corrector")}
     figures: dict[str, Any] = {}
@@ -126,9 +133,9 @@ def train(preset: Preset, out: Path, scale: float = 1.0) -> tuple[Path, dict[str
         figures[name] = {key: float(np.mean([float(h[key]) for h in held])) for key in held[0]}
 
     def flow_rows(rng: np.random.Generator, count: int) -> Batch:
-        return data.flow_rows(rng, count, training["longest_offset_steps"])
+        return data.flow_rows(rng, count, training["longest_offset_steps"], training["prefix_steps"])
 
-    finish("flow", FlowStage(model, contract, flow_rows, stages["flow"].batch, training["prefix_steps"]))
+    finish("flow", FlowStage(model, contract, flow_rows, stages["flow"].batch))
     states = expert.choose(data.pool[rng.integers(len(data.pool), size=max(64, round(min(scale, 1.0) * _BASES)))], rng)
     chunks = sample_chunks(model, contract, data.observe(states, rng), preset.decoding["steps"], training["seed"])
 

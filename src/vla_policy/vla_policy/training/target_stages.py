@@ -35,12 +35,11 @@ class FlowStage:
     """The flow head, with given prefixes (training-time RTC) and with targets older than the tool (VLASH).
 
     Args:
-        sampler: Of state (B,S), age_s (B,) and absolute actions (B,T,A).
-        prefix_steps: Longest given prefix.
+        sampler: Of state (B,S), age_s (B,), absolute actions (B,T,A) and how many of their steps are given (B,).
     """
 
-    def __init__(self, model: TargetFlow, contract: Contract, sampler: Sampler, batch: int, prefix_steps: int) -> None:
-        self.model, self._sampler, self._batch, self._prefix_steps = model, sampler, batch, prefix_steps
+    def __init__(self, model: TargetFlow, contract: Contract, sampler: Sampler, batch: int) -> None:
+        self.model, self._sampler, self._batch = model, sampler, batch
         self._transform, self._reader = action_transform(contract), SituationReader.of(contract)
 
     def parameters(self) -> list[nn.Parameter]:
@@ -58,7 +57,7 @@ class FlowStage:
         model = self.model
         data = (torch.from_numpy(batch["chunk"]) - model.action_mean) / model.action_std
         keys_values = model.keys_values(self._reader.read(batch["state"], batch["age_s"]))
-        given = flow.sample_prefix(len(data), data.shape[1], self._prefix_steps)
+        given = torch.arange(data.shape[1]) < torch.from_numpy(batch["given"])[:, None]
         time = torch.where(given, 1.0, flow.sample_time(len(data))[:, None])
         point, velocity = flow.path(data, torch.randn_like(data), time)
         error = (model.head.velocity(point, time, keys_values) - velocity).square()

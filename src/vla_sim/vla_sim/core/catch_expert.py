@@ -23,6 +23,7 @@ HOVER_M, LIFT_Z_M = 0.07, 0.18
 CHOICE_M = 0.02  # from this much nearer on one of two cylinders is clearly preferred
 REST_Z_M = DISC_HEIGHT + CYLINDER[1]
 WIDTH_M = 2 * CYLINDER[0]
+_KICK_M = 0.0015
 _EXTRA = 2  # steps that rounding a chunk needs beyond its end
 
 
@@ -110,13 +111,27 @@ def _turn(things: Float64, angle: Float64, centre: Float64) -> Float64:
     return out
 
 
-def chunks(state: Catching, horizon: int, dt_s: float, centre: Float64) -> Float32:
-    """The expert's chunks (N,T,8) from these states: tool pose (position [m], quaternion xyzw) and opening 0..1."""
+def chunks(
+    state: Catching, horizon: int, dt_s: float, centre: Float64, drifts: tuple[Float64, NDArray[np.int64]] | None = None
+) -> Float32:
+    """The expert's chunks (N,T,8) from these states: tool pose (position [m], quaternion xyzw) and opening 0..1.
+
+    Args:
+        state: Where they begin.
+        horizon: T.
+        dt_s: Time between steps [s].
+        centre: Of the disc (2,) [m].
+        drifts: What the tool is carried off by per step (N,T,3) [m], and in how many first steps (N,). From there on
+            the expert makes the best of where it has come to.
+    """
     out = np.empty((len(state), horizon + _EXTRA, 8), np.float32)
     for k in range(horizon + _EXTRA):
         out[:, k, :3], out[:, k, 3:7] = state.tool, DOWN
         state, opens = advance(state, dt_s, centre)
         out[:, k, 7] = opens
+        if drifts is not None and k < horizon:
+            carried = (k < drifts[1]) & ~state.held
+            state = replace(state, tool=state.tool + np.where(carried[:, None], drifts[0][:, k], 0.0))
     out[:, :horizon, :3] = rounded_path(out[..., :3].transpose(1, 0, 2)).transpose(1, 0, 2)[:, :horizon]
     return out[:, :horizon]
 
@@ -153,13 +168,21 @@ def starts(rng: np.random.Generator, count: int, table: dict[str, Any]) -> Catch
 def visited(rng: np.random.Generator, count: int, steps: int, table: dict[str, Any], dt_s: float) -> Catching:
     """(count * steps) states that disturbed experts come through, choices redrawn in each."""
     state, centre, rows = starts(rng, count, table), np.array(table["centre_m"]), []
-    drift = np.zeros((count, 3))
-    for _ in range(steps):
+    drift = random_drift(rng, count, steps)
+    for k in range(steps):
         rows.append(state)
-        drift = 0.8 * drift + rng.normal(0.0, 0.0015, (count, 3))
         state, _ = advance(state, dt_s, centre)
-        state = replace(state, tool=state.tool + np.where(state.held[:, None], 0.0, drift))
+        state = replace(state, tool=state.tool + np.where(state.held[:, None], 0.0, drift[:, k]))
     return choose(concatenate(rows), rng)
+
+
+def random_drift(rng: np.random.Generator, count: int, steps: int) -> Float64:
+    """How much the tool is carried off per step (count,steps,3) [m]: an Ornstein-Uhlenbeck process."""
+    kicks = rng.normal(0.0, _KICK_M, (steps, count, 3))
+    drift = np.zeros((steps, count, 3))
+    for k in range(steps):
+        drift[k] = 0.8 * drift[k - 1] * (k > 0) + kicks[k]
+    return drift.transpose(1, 0, 2)
 
 
 def concatenate(states: list[Catching]) -> Catching:

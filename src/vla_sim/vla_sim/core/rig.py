@@ -33,7 +33,7 @@ from vla_sim.core.worlds import make_world
 _TICK_NS = 1_000_000
 
 #: Simulated seconds that each family may take.
-TIME_LIMIT_S = {"sort": 26.0, "place_in": 16.0, "stack": 16.0}
+TIME_LIMIT_S = {"sort": 26.0, "place_in": 16.0, "stack": 16.0, "catch": 6.0}
 DEFAULT_TIME_LIMIT_S = 12.0
 
 
