@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from vla_core.contract import load_contract
-from vla_core.types import NS, Observation, Running
+from vla_core.types import NS, Float32, Observation, Running
 from vla_policy.core.drawing import bidirectional, rtc_guided
 from vla_policy.core.drawing.continuation import Continuation, continuation
+from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_policy.core.drawing.draw import draw, samples_needed
 from vla_policy.core.drawing.field import Field
+from vla_policy.core.drawing.future_state import roll_forward
 from vla_policy.core.processors import action_transform
 
 CONTRACT = load_contract("tabletop_panda")
@@ -127,3 +129,60 @@ def test_nothing_is_continued_where_nothing_runs() -> None:
     assert continuation(running(count=0), observation(NS), CONTRACT, transform, 10) is None
     assert continuation(running(), observation(NS - 10_000_000), CONTRACT, transform, 10) is None, "it begins later"
     assert continuation(running(), observation(3 * NS), CONTRACT, transform, 10) is None, "it is over"
+
+
+def rest(chunk_stamp_ns: int, seen_ns: int, instruction: str = "go") -> tuple[list[int], list[Float32], Float32 | None]:
+    """What a corrector is asked for, and what comes of it, `seen_ns` after the capture of a chunk's observation."""
+    asked: list[int] = []
+    given: list[Float32] = []
+
+    class Echo:
+        def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
+            asked.append(first)
+            given.append(actions)
+            return actions + np.float32(0.5)
+
+    correction = ChunkCorrection(Echo(), CONTRACT)
+    correction.take(running().actions, chunk_stamp_ns, instruction)
+    return asked, given, correction.correct(observation(seen_ns))
+
+
+def test_only_what_is_left_of_a_chunk_is_corrected() -> None:
+    """A2C2: step k of the chunk is due k steps after its observation, whenever the correction comes."""
+    asked, given, corrected = rest(NS, NS + round(6.5 * CONTRACT.dt_s * NS))
+    assert asked == [6] and len(given[0]) == 13 and corrected is not None
+    assert np.allclose(given[0][:, 0], 0.4 + 0.01 * (6.5 + np.arange(13)), atol=1e-5)
+    assert np.allclose(corrected, given[0] + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("chunk_ns", "seen_ns", "instruction"),
+    [(NS, NS - 10_000_000, "go"), (NS, 2 * NS, "go"), (NS, NS, "stop")],
+    ids=["seen before", "nothing left", "another task"],
+)
+def test_nothing_is_corrected_where_nothing_is_left(chunk_ns: int, seen_ns: int, instruction: str) -> None:
+    asked, _, corrected = rest(chunk_ns, seen_ns, instruction)
+    assert corrected is None and not asked
+
+
+def test_state_is_rolled_forward_to_where_the_chunk_takes_effect() -> None:
+    """VLASH: the tool 4 steps after the observation is where the running motion leads, and those 4 steps come first."""
+    stamp = NS + round(2 * CONTRACT.dt_s * NS)
+    ahead = roll_forward(running("vlash"), observation(stamp), CONTRACT)
+    assert ahead is not None and ahead.offset_s == pytest.approx(4 * CONTRACT.dt_s)
+    assert ahead.state[CONTRACT.state_slice("tool_pose")][0] == pytest.approx(0.4 + 0.01 * 6)
+    chunk = ahead.complete(np.full((20, 8), 9.0, np.float32))
+    assert (
+        chunk.shape == (20, 8) and np.allclose(chunk[:4, 0], 0.4 + 0.01 * (2 + np.arange(4))) and np.all(chunk[4:] == 9)
+    )
+
+
+def test_nothing_is_rolled_forward_where_nothing_runs_that_long() -> None:
+    assert roll_forward(running("naive_async"), observation(NS), CONTRACT) is None
+    assert roll_forward(running("vlash", count=0), observation(NS), CONTRACT) is None
+    assert roll_forward(running("vlash"), observation(NS + round(17 * CONTRACT.dt_s * NS)), CONTRACT) is None
+
+
+def test_no_more_steps_are_given_than_the_policy_was_trained_for() -> None:
+    found = continuation(running(), observation(NS), CONTRACT, action_transform(CONTRACT), 3)
+    assert found is not None and found.delay_steps == 3

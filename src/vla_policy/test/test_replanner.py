@@ -13,7 +13,7 @@ from toy_demonstrations import observation
 
 from vla_core.contract import Contract
 from vla_core.errors import ObservationError, VlaError
-from vla_core.types import NS, ActionChunk, Observation, Running
+from vla_core.types import NS, ActionChunk, Float32, Observation, Running
 from vla_policy.conversions import chunk_msg
 from vla_policy.core.policy import PolicyOutput
 from vla_policy.core.replanner import Replanner, noise_seed
@@ -171,3 +171,39 @@ def test_schedule_goes_by_stamps(contract: Contract) -> None:
     assert [due(t) for t in (1.0, 1.2, 1.399, 1.4, 1.79)] == [True, False, True, False, False]
     assert due(1.45, "b"), "a new instruction is answered at once"
     assert due(0.1, "b"), "a world that was reset starts anew"
+
+
+class Correcting(Slow):
+    """Its corrector adds 0.25 to everything."""
+
+    def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
+        return actions + np.float32(0.25)
+
+
+def corrected_by(bench: Bench) -> None:
+    bench.replanner.follow(Running("a2c2", 0, 0.05, np.zeros((0, 8), np.float32), 0))
+
+
+def test_while_a_policy_thinks_new_observations_correct_its_last_chunk(bench: Bench, contract: Contract) -> None:
+    """A2C2: the chunk itself is never published, only what is left of it by the newest observation."""
+    policy = Correcting(contract)
+    bench.replanner.replace(policy)
+    corrected_by(bench)
+    bench.offer(1.0)
+    assert policy.begun.get(timeout=20).stamp_ns == NS and bench.chunks.empty()
+    policy.go.release()
+    bench.offer(1.4)  # in the thread's own time: its answer may come before or after this one
+    policy.begun.get(timeout=20)
+    bench.offer(1.5)
+    chunk = bench.chunks.get(timeout=20)
+    while chunk.stamp_ns < round(1.5 * NS):
+        chunk = bench.chunks.get(timeout=20)
+    assert len(chunk.actions) == contract.horizon - 10 and np.all(chunk.actions == 0.25)
+    assert chunk.policy == "slow" and chunk.instruction
+
+
+def test_a_policy_that_cannot_correct_says_so(bench: Bench) -> None:
+    corrected_by(bench)
+    bench.offer(1.0)
+    bench.policy.go.release()
+    assert "'a2c2'" in str(bench.errors.get(timeout=20)) and bench.chunks.empty()

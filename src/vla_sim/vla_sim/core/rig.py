@@ -293,7 +293,7 @@ class _Line:
         if arrives and self._correction is None:
             self._rig.execute(actions, stamp_ns)
         elif arrives and self._correction is not None:
-            self._correction.take(actions, stamp_ns)
+            self._correction.take(actions, stamp_ns, self._rig.instruction)
 
     def _correct(self) -> None:
         """Execute what is left of the newest chunk, corrected by what is seen now."""

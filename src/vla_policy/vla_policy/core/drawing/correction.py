@@ -32,19 +32,21 @@ class ChunkCorrection:
         self._corrector, self._contract = corrector, contract
         self._algebra = ActionAlgebra(contract.action_names)
         self._actions: Float32 | None = None
-        self._stamp_ns = 0
+        self._stamp_ns, self._instruction = 0, ""
 
-    def take(self, actions: Float32, stamp_ns: int) -> None:
-        """The policy's newest chunk (T,A), which answers the observation stamped so."""
-        self._actions, self._stamp_ns = actions, stamp_ns
+    def take(self, actions: Float32, stamp_ns: int, instruction: str) -> None:
+        """The policy's newest chunk (T,A), which answers the observation stamped so, with this instruction."""
+        self._actions, self._stamp_ns, self._instruction = actions, stamp_ns, instruction
 
     def drop(self) -> None:
-        """Forget it: another task."""
+        """Forget it: another episode."""
         self._actions = None
 
     def correct(self, observation: Observation) -> Float32 | None:
-        """What is left, from the observation's stamp on (N,A); None if less than two steps are."""
+        """What is left, from the observation's stamp on (N,A); None if less than two steps are, or for another task."""
         if self._actions is None or observation.stamp_ns < self._stamp_ns:
+            return None
+        if observation.instruction != self._instruction:
             return None
         begin = (observation.stamp_ns - self._stamp_ns) / (self._contract.dt_s * NS)
         place = begin + np.arange(len(self._actions))
