@@ -54,9 +54,9 @@ class SimNode(Node):
         self._sim = Simulation(world, self._p.link, self._p.lockstep, _start(self._p))
         self._pacing = self._make_pacing()
         robot = world.robot
-        fingers = [str(name) for name in robot["gripper"]["joints"]]
+        fingers = [name for gripper in robot.grippers for name in gripper.joints]
         self._fingers = [world.data.joint(name) for name in fingers]
-        self._joint_states = conversions.JointStates(robot["joints"], fingers, robot["base_frame"])
+        self._joint_states = conversions.JointStates(robot.joints, fingers, robot.base_frame)
         self._frames = RobotFrames(world.model, robot, world.scene["cameras"])
         self._executor: Executor | None = None
         self._clock_wall_s = 0.0

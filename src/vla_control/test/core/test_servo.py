@@ -144,7 +144,7 @@ def test_stop_brakes_within_the_jerk_limit_and_old_plans_stay_dead(
     rig.run(300)
     np.testing.assert_array_equal(rig.log[-1]["q_target"][0], stopped)
     assert np.abs(np.diff(rig.column("qdd_target"), axis=0)).max() < 1.01e-3 * robot.config.jerk_rad_s3.max()
-    executor.reset(stopped[:7], 0.04, rig.now_ns)
+    executor.reset(stopped[:7], np.array([0.04]), rig.now_ns)
     rig.follow(executor)
     rig.run(5)
     here = rig.log[-1]["tool_pose"][0, :3]
@@ -186,7 +186,7 @@ def test_regression_a_plan_that_cannot_be_joined_brings_the_arm_to_rest_and_the_
     config = robot.config
     assert np.abs(rig.log[-1]["qd_target"]).max() == 0.0
     assert np.abs(np.diff(rig.column("qdd_target"), axis=0)).max() < 1.01e-3 * config.jerk_rad_s3.max()
-    executor.reset(rig.data.qpos[:7].copy(), 0.08, rig.now_ns)
+    executor.reset(rig.data.qpos[:7].copy(), np.array([0.08]), rig.now_ns)
     executor.accept(make_chunk(_line(robot, [0.05, 0.12, -0.05], 0.32), rig.now_ns, 3), rig.now_ns)
     rig.follow(executor)
     rig.run(900)
@@ -221,7 +221,7 @@ def test_a_reset_plan_far_from_the_robot_is_refused(
     robot: RobotModel, executor: ChunkExecutor, make_rig: Callable
 ) -> None:
     rig = make_rig()
-    executor.reset(robot.config.home_rad + 0.5, 0.08, 0)
+    executor.reset(robot.config.home_rad + 0.5, np.array([0.08]), 0)
     rig.follow(executor)
     rig.run(50)
     np.testing.assert_allclose(rig.log[-1]["q_target"][0, :7], robot.config.home_rad, atol=1e-3)

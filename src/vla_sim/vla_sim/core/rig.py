@@ -75,7 +75,7 @@ class Rig:
         """What the policy sees now."""
         state = self.world.robot_state()
         position, quaternion = self.robot.tool_pose(state.q_rad)
-        vector = np.concatenate([state.q_rad, [state.gripper_width_m], position, quaternion]).astype(np.float32)
+        vector = np.concatenate([state.q_rad, state.gripper_width_m, position, quaternion]).astype(np.float32)
         return Observation(
             stamp_ns=state.stamp_ns,
             instruction=self.instruction,
@@ -130,16 +130,17 @@ class Rig:
         state, command = self._state, self._command
         for _ in range(round(duration_s / self.world.model.opt.timestep)):
             now = self.world.robot_state()
-            joints = len(now.q_rad)
+            joints, grippers = len(now.q_rad), len(now.gripper_width_m)
             state["tick"] += 1
             state["stamp_ns"] = now.stamp_ns
             state["q"][0, :joints], state["qd"][0, :joints] = now.q_rad, now.qd_rad_s
-            state["tau"][0, :joints], state["gripper_width"] = now.tau_nm, now.gripper_width_m
+            state["tau"][0, :joints], state["gripper_width"][0, :grippers] = now.tau_nm, now.gripper_width_m
             self.servo.tick(state, self.executor.plan, False, command, self._status)
             self.trace.tick(self._status["qd_target"][0, :joints])
             self.world.step(
-                command["tau"][0, :joints], float(command["gripper_width"][0]), float(command["gripper_force"][0])
-            )
+                command["tau"][0, :joints], command["gripper_width"][0, :grippers],
+                command["gripper_force"][0, :grippers],
+            )  # fmt: skip
 
     @property
     def status(self) -> np.ndarray:

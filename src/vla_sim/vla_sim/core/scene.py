@@ -6,12 +6,13 @@ every seed. Sizes in metres.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
 
-from vla_core.files import asset_path, config_path, load_yaml
+from vla_core.files import config_path, load_yaml
 
 CUBE_HALF = 0.02
 CYLINDER = (0.02, 0.024)  # radius, half height
@@ -30,14 +31,14 @@ def load_scene(name: str) -> dict[str, Any]:
     return load_yaml(config_path("scenes", name))
 
 
-def build_model(scene: dict[str, Any], robot_file: str) -> mujoco.MjModel:
+def build_model(scene: dict[str, Any], robot_file: Path) -> mujoco.MjModel:
     """Compile the scene with the robot attached at the origin.
 
     Args:
         scene: Parsed `config/scenes/*.yaml`.
-        robot_file: MJCF of the robot as `package/path`.
+        robot_file: MJCF of the robot.
     """
-    spec = mujoco.MjSpec.from_file(str(asset_path(robot_file)))
+    spec = mujoco.MjSpec.from_file(str(robot_file))
     spec.option.timestep = float(scene["timestep_s"])
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC

@@ -87,9 +87,10 @@ class Simulation:
 
     def step(self) -> None:
         """Advance by one tick under the newest command."""
-        command, joints = self.hardware.command, len(self.robot_state.q_rad)
+        command, state = self.hardware.command[0], self.robot_state
+        joints, grippers = len(state.q_rad), len(state.gripper_width_m)
         self.world.step(
-            command["tau"][0, :joints], float(command["gripper_width"][0]), float(command["gripper_force"][0])
+            command["tau"][:joints], command["gripper_width"][:grippers], command["gripper_force"][:grippers]
         )
         self.tick += 1
         self.robot_state = self.world.robot_state()

@@ -6,14 +6,12 @@ the same picture.
 
 from __future__ import annotations
 
-from typing import Any
-
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_control.core.robot import RobotConfig, load_robot_config
 from vla_core.errors import ConfigError
-from vla_core.files import config_path, load_yaml
 from vla_core.types import NS, Float64, RobotState
 from vla_sim.core.scene import BUTTON_TRAVEL, DRAWER_TRAVEL, HALF_HEIGHT, build_model, load_scene
 from vla_sim.core.tasks import COLOURS, HELD_OUT_PAIRS, SHAPES, Item, Task, parse_instruction, sample_task
@@ -39,23 +37,26 @@ class World:
     Attributes:
         task: What the last reset asks for.
         slots: Item → body name of every thing and bowl on the table.
-        arm_q, arm_v, finger_q: Where the arm and the fingers lie in MuJoCo's qpos and qvel.
+        robot: Parsed robot file of the scene.
+        arm_q, arm_v, finger_q: Where the joints of the arms and of the fingers lie in MuJoCo's qpos and qvel.
     """
 
     def __init__(self, scene: str = "tabletop") -> None:
         self.scene = load_scene(scene)
-        self.robot: dict[str, Any] = load_yaml(config_path("robots", self.scene["robot"]))
-        self.model = build_model(self.scene, self.robot["model"])
+        self.robot: RobotConfig = load_robot_config(self.scene["robot"])
+        self.model = build_model(self.scene, self.robot.model_path)
         self.data = mujoco.MjData(self.model)
-        joints = [self.model.joint(n) for n in self.robot["joints"]]
-        fingers = [self.model.joint(n) for n in self.robot["gripper"]["joints"]]
+        grippers = self.robot.grippers
+        joints = [self.model.joint(n) for n in self.robot.joints]
+        fingers = [self.model.joint(n) for gripper in grippers for n in gripper.joints]
         self.arm_q = np.array([j.qposadr[0] for j in joints])
         self.arm_v = np.array([j.dofadr[0] for j in joints])
         self.finger_q = np.array([j.qposadr[0] for j in fingers])
-        self._motors = np.array([self.model.actuator(n).id for n in self.robot["joints"]])
-        self._gripper = self.model.actuator("panda_gripper").id
+        self._first_finger = np.cumsum([0, *(len(gripper.joints) for gripper in grippers[:-1])])
+        self._motors = np.array([self.model.actuator(n).id for n in self.robot.joints])
+        self._grippers = np.array([self.model.actuator(gripper.actuator).id for gripper in grippers])
         self.torque_limit_nm: Float64 = self.model.actuator_ctrlrange[self._motors, 1].copy()
-        self.gripper_force_limit_n = float(self.model.actuator_forcerange[self._gripper, 1])
+        self.gripper_force_limit_n: Float64 = self.model.actuator_forcerange[self._grippers, 1].copy()
         self._tool = self.model.site("tool").id
         owners = [self.model.body(i).name for i in self.model.geom_bodyid]
         self._is_robot = np.array([name.startswith("panda_") for name in owners])
@@ -91,10 +92,10 @@ class World:
         self._max_contact_n = 0.0
         self._paint(rng)
         self._place(rng, split)
-        home = np.array(self.robot["home_rad"])
+        home = self.robot.home_rad
         self.data.qpos[self.arm_q] = home + rng.uniform(-0.08, 0.08, home.shape)
         self.data.qpos[self.finger_q] = 0.04
-        self.data.ctrl[self._gripper] = 0.04
+        self.data.ctrl[self._grippers] = 0.04
         mujoco.mj_forward(self.model, self.data)
         self._paint_button()
         return self.task.instruction
@@ -266,12 +267,18 @@ class World:
         """Simulated time [ns]; never jumps back, also not over a reset when the owner moves `time_offset_ns`."""
         return self.time_offset_ns + round(float(self.data.time) * NS)
 
-    def step(self, tau_nm: Float64, gripper_width_m: float, gripper_force_n: float) -> None:
-        """Advance by one step of the scene's timestep."""
+    def step(self, tau_nm: Float64, gripper_width_m: Float64, gripper_force_n: Float64) -> None:
+        """Advance by one step of the scene's timestep.
+
+        Args:
+            tau_nm: Joint torques [N*m] (J,).
+            gripper_width_m, gripper_force_n: Of each gripper [m], [N] (G,).
+        """
         self.data.ctrl[self._motors] = tau_nm
         # below its own opening the target presses on: a servo with a force limit
-        self.data.ctrl[self._gripper] = gripper_width_m / 2 - (0.01 if gripper_width_m < 0.01 else 0.0)
-        self.model.actuator_forcerange[self._gripper] = (-gripper_force_n, gripper_force_n)
+        self.data.ctrl[self._grippers] = gripper_width_m / 2 - 0.01 * (gripper_width_m < 0.01)
+        self.model.actuator_forcerange[self._grippers, 0] = -gripper_force_n
+        self.model.actuator_forcerange[self._grippers, 1] = gripper_force_n
         mujoco.mj_step(self.model, self.data)
         if self.has_button and not self.button_pressed and self.button_m() > PRESSED_M:
             self.button_pressed = True
@@ -286,7 +293,7 @@ class World:
             self.data.qpos[self.arm_q].copy(),
             self.data.qvel[self.arm_v].copy(),
             self.data.ctrl[self._motors].copy(),
-            float(self.data.qpos[self.finger_q].sum()),
+            np.add.reduceat(self.data.qpos[self.finger_q], self._first_finger),
         )
 
     def snapshot(self) -> Float64:
