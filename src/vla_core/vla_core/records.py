@@ -22,7 +22,7 @@ STATE = np.dtype(
         ("epoch_ns", np.int64),  # stamp of the last reset (the robot may have jumped): older plans are void
         ("q", *JOINTS),
         ("qd", *JOINTS),
-        ("tau", *JOINTS),
+        ("tau", *JOINTS),  # [N*m] that the actuators give: measured, or commanded where nothing measures it
         ("gripper_width", *GRIPPERS),  # [m]
         ("torque_limit", *JOINTS),  # [N*m], what the actuators give at most; the servo starts only within it
         ("gripper_force_limit", *GRIPPERS),  # [N]
@@ -36,7 +36,8 @@ COMMAND = np.dtype(
     [
         ("tick", np.int64),  # the state's tick that this answers
         ("stamp_ns", np.int64),
-        ("tau", *JOINTS),  # [N*m]
+        ("tau", *JOINTS),  # [N*m], zero for an arm of interface 'position'
+        ("q", *JOINTS),  # [rad], what an arm of interface 'position' is to follow
         ("gripper_width", *GRIPPERS),  # [m]
         ("gripper_force", *GRIPPERS),  # [N]
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -280,3 +281,25 @@ def test_rotation_error_is_the_rotation_vector_up_to_half_a_turn() -> None:
         quaternion_from_matrix(actual, quaternion)
         x, y, z, w = quaternion
         np.testing.assert_allclose(pin.Quaternion(w, x, y, z).toRotationMatrix(), actual, atol=1e-12)
+
+
+def test_a_position_arm_gets_the_target_within_its_joint_limits_and_no_torque(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk
+) -> None:
+    """Before the first good state it gets nothing to move to but where it says it is."""
+    arm = RobotModel(replace(robot.config, interface="position"))
+    servo = ServoCore(arm, ServoParameters.from_config())
+    state, plan, command, status = (np.zeros(1, d) for d in (STATE, PLAN, COMMAND, STATUS))
+    state["q"][0, :7] = robot.config.home_rad
+    executor.accept(make_chunk(_line(robot, [0.05, 0.12, -0.05], 0.32), 0), MS)
+    plan[:] = executor.plan
+    for tick in range(1, 1200):
+        state["tick"], state["stamp_ns"] = tick, tick * MS
+        servo.tick(state, plan, False, command, status)
+        state["q"][0, :7] = command["q"][0, :7]  # an ideal arm
+        state["tau"][0, :7] = pin.computeGeneralizedGravity(arm.model, arm.model.createData(), state["q"][0, :7])
+        assert not command["tau"].any()
+        np.testing.assert_array_equal(command["q"][0, :7], status["q_target"][0, :7])
+    home, _ = robot.tool_pose(robot.config.home_rad)
+    np.testing.assert_allclose(robot.tool_pose(command["q"][0, :7])[0], home + [0.05, 0.12, -0.05], atol=1e-3)
+    np.testing.assert_array_equal(status["tau"][0, :7], state["tau"][0, :7])

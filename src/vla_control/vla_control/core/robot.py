@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 
-from vla_core.errors import ConfigError
+from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import asset_path, config_path, load_yaml
 from vla_core.records import MAX_GRIPPERS, MAX_JOINTS
 from vla_core.types import Float64
@@ -28,6 +28,10 @@ class GripperConfig:
     joints: tuple[str, ...]
     max_width_m: float
     max_force_n: float
+
+
+#: What an arm takes from the servo: COMMAND's `tau`, or its `q`.
+INTERFACES = ("effort", "position")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class RobotConfig:
     """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`: arm after arm."""
 
     name: str
+    interface: str
     model_path: Path
     base_frame: str
     arms: tuple[ArmConfig, ...]
@@ -96,7 +101,7 @@ def load_robot_config(name: str) -> RobotConfig:
     """Load `config/robots/<name>.yaml`.
 
     Raises:
-        UnknownNameError: no such robot; lists the known ones.
+        UnknownNameError: no such robot or interface; lists the known ones.
         ConfigError: a key is missing, has a wrong type or a wrong number of values.
     """
     path = config_path("robots", name)
@@ -107,6 +112,7 @@ def load_robot_config(name: str) -> RobotConfig:
         arrays = {key: _array(data["limits"][key], len(joints), key, path) for key in _LIMITS}
         config = RobotConfig(
             name=str(data["name"]),
+            interface=str(data["interface"]),
             model_path=asset_path(str(data["model"])),
             base_frame=str(data["base_frame"]),
             arms=arms,
@@ -116,6 +122,8 @@ def load_robot_config(name: str) -> RobotConfig:
     except (KeyError, TypeError, ValueError) as error:
         reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError(f"{path.name}: {reason}", "the keys of panda.yaml", f"mend {path}") from error
+    if config.interface not in INTERFACES:
+        raise UnknownNameError("interface", config.interface, INTERFACES)
     positive = [key for key in _LIMITS[2:] if not np.all(arrays[key] > 0)]
     if positive or not np.all(config.position_min_rad < config.position_max_rad):
         got = f"{path.name}: limits {positive or ['position_min_rad >= position_max_rad']}"

@@ -1,6 +1,7 @@
-"""Stage 4 without I/O: state and plan in, bounded torque out, once per period.
+"""Stage 4 without I/O: state and plan in, bounded torque or joint positions out, once per period.
 
-`Target` says where the joints should be, `impedance_torque` how to get there. When there is no state to work with, not
+`Target` says where the joints should be, `impedance_torque` how to get there. An arm of interface 'position' gets no
+torque but the target itself; its own measured torque then feeds the wrench estimate. When there is no state to work with, not
 finite or missing, the controller goes on with a prediction (`DeadReckoning`): it follows the plan for up to
 `stale_state_s`, then brakes. With states back, the target rests where it came to and waits for a new plan.
 """
@@ -42,6 +43,7 @@ class ServoCore:
         self._force_n = robot.config.gripper_force_n
         self._stale_ns = round(params.stale_state_s * 1e9)
         self._joints = j = robot.joint_count
+        self._by_position = robot.config.interface == "position"
         self._grippers = robot.gripper_count
         self._status = own = ServoStatus(j, self._grippers)
         self._q, self._qd, self._tau, self._pose, self._wrench = own.q, own.qd, own.tau, own.tool_pose, own.wrench
@@ -86,6 +88,8 @@ class ServoCore:
         lost = self._lost or not 0 <= stamp_ns - self._good_ns <= self._stale_ns
         if seen:
             self._good_ns, self._lost = stamp_ns, False
+            if self._by_position and np.isfinite(self._s_tau).all():
+                self._tau_previous[:] = self._s_tau
         acting |= self._control(stamp_ns, seen, stop, lost)
         current = self._target.current
         starved = current.sequence[0] > 0 and stamp_ns > current.fresh_until_ns[0]
@@ -190,7 +194,12 @@ class ServoCore:
     def _answer(self, status: np.ndarray, acting: int, begin_ns: int) -> None:
         """Fill command and status."""
         own, target = self._status, self._target
-        self._tau_previous[:] = self._c_tau[:] = self._tau
+        if self._by_position:
+            self._tau[:] = self._tau_previous  # what the arm gives, not what an impedance would
+            np.clip(self._q_t if self._started else self._q, self._bounds[0], self._bounds[1], out=self._c_q)
+        else:
+            self._tau_previous[:] = self._c_tau[:] = self._tau
+            self._c_q[:] = self._q_t
         self._c_tick[0], self._c_stamp[0] = self._tick, self._stamp_ns
         self._c_width[:] = self._width_t
         own.set_motion(target.mode, self._error, target.jerk_rad_s3)
@@ -202,10 +211,11 @@ class ServoCore:
         self._bound_to = (state, plan, command)
         self._plan = Knots(plan)
         self._s_tick, self._s_stamp = state["tick"], state["stamp_ns"]
-        self._s_q, self._s_qd = state["q"][0, : self._joints], state["qd"][0, : self._joints]
+        self._s_q, self._s_qd, self._s_tau = (state[name][0, : self._joints] for name in ("q", "qd", "tau"))
         self._s_width: Float64 = state["gripper_width"][0, : self._grippers]
         self._c_tick, self._c_stamp = command["tick"], command["stamp_ns"]
         self._c_tau: Float64 = command["tau"][0, : self._joints]
+        self._c_q: Float64 = command["q"][0, : self._joints]
         self._c_width: Float64 = command["gripper_width"][0, : self._grippers]
         command["gripper_force"][0, : self._grippers] = self._force_n
 
