@@ -23,16 +23,11 @@ from vla_core.records import COMMAND, STATE, STATUS
 from vla_core.types import NS, ActionChunk, Float32, Observation, Running, UInt8
 from vla_sim.core.cameras import Cameras
 from vla_sim.core.delays import DelayModel, Delays
-from vla_sim.core.judge import succeeded
 from vla_sim.core.motion_trace import MotionFigures, MotionTrace
+from vla_sim.core.suites import suite_of
 from vla_sim.core.tasks import Task
-from vla_sim.core.world import World
 
 _TICK_NS = 1_000_000
-
-#: Simulated seconds that each family may take.
-TIME_LIMIT_S = {"sort": 26.0, "place_in": 16.0, "stack": 16.0}
-DEFAULT_TIME_LIMIT_S = 12.0
 
 
 class Rig:
@@ -44,12 +39,14 @@ class Rig:
         render: False saves the renderer where nobody looks (views are then black).
 
     Attributes:
+        suite: What can be played here.
         trace: Of the motion since the last reset.
     """
 
     def __init__(self, contract: Contract, scene: str = "tabletop", render: bool = True) -> None:
         self.contract = contract
-        self.world = World(scene)
+        self.suite = suite_of(scene)
+        self.world = self.suite.make_world(scene)
         self.world.time_offset_ns = NS  # a stamp of zero means 'never' on the ROS clock
         self.robot = RobotModel.load(contract.robot)
         self.executor = ChunkExecutor(self.robot, contract, ExecutorParameters.from_config())
@@ -74,8 +71,12 @@ class Rig:
     def observation(self) -> Observation:
         """What the policy sees now."""
         state = self.world.robot_state()
-        position, quaternion = self.robot.tool_pose(state.q_rad)
-        vector = np.concatenate([state.q_rad, state.gripper_width_m, position, quaternion]).astype(np.float32)
+        known = {
+            "joint_position": state.q_rad,
+            "gripper_width": state.gripper_width_m,
+            "tool_pose": np.concatenate(self.robot.tool_pose(state.q_rad)),
+        }
+        vector = np.concatenate([known[block.key] for block in self.contract.state]).astype(np.float32)
         return Observation(
             stamp_ns=state.stamp_ns,
             instruction=self.instruction,
@@ -138,7 +139,7 @@ class Rig:
             self.servo.tick(state, self.executor.plan, False, command, self._status)
             self.trace.tick(self._status["qd_target"][0, :joints])
             self.world.step(
-                command["tau"][0, :joints], command["gripper_width"][0, :grippers],
+                command[self.world.command][0, :joints], command["gripper_width"][0, :grippers],
                 command["gripper_force"][0, :grippers],
             )  # fmt: skip
 
@@ -193,12 +194,12 @@ def run_episode(
         delay: How long answers take in simulated time; None: none.
     """
     task = rig.reset(seed, None, split, family)
-    limit = TIME_LIMIT_S.get(task.family, DEFAULT_TIME_LIMIT_S)
+    limit = rig.suite.limit_s(task.family)
     line = _Line(rig, act, Delays(delay or DelayModel(), seed), replan_s)
     start, satisfied_s = rig.world.time_ns, 0.0
     while (rig.world.time_ns - start) / NS < limit and satisfied_s < settle_s:
         line.run(replan_s)
-        satisfied_s = satisfied_s + replan_s if succeeded(rig.world) else 0.0
+        satisfied_s = satisfied_s + replan_s if rig.suite.succeeded(rig.world) else 0.0
     return Episode(
         seed,
         task.family,
