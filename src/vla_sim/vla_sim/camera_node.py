@@ -28,7 +28,7 @@ from vla_sim.core.cameras import Cameras
 from vla_sim.core.late_joiners import LateJoiners
 from vla_sim.core.link import WatchfulPeer
 from vla_sim.core.records import RENDERED, SNAPSHOT, Start
-from vla_sim.core.world import World
+from vla_sim.core.suites import suite_of
 
 _WAIT_S = 0.02
 
@@ -52,7 +52,7 @@ class CameraNode(Node):
     def __init__(self) -> None:
         super().__init__("camera_node", parameter_overrides=[Parameter("use_sim_time", value=False)])
         self._p = declare(self, Path(__file__).parent / "parameters" / "camera_node.yaml", self._on_parameters)
-        self._world = World(self._p.scene)
+        self._world = suite_of(self._p.scene).make_world(self._p.scene)
         self._cameras = Cameras(self._world)
         self._outputs = {name: _Output(self, name, self._cameras) for name in self._cameras.sizes}
         self._snapshots = WatchfulPeer(self._p.link, "snapshot", SNAPSHOT)

@@ -1,8 +1,8 @@
 """Stage 4 without I/O: state and plan in, bounded torque or joint positions out, once per period.
 
 `Target` says where the joints should be, `impedance_torque` how to get there. An arm of interface 'position' gets no
-torque but the target itself; its own measured torque then feeds the wrench estimate. When there is no state to work with, not
-finite or missing, the controller goes on with a prediction (`DeadReckoning`): it follows the plan for up to
+torque but the target itself; its own measured torque then feeds the wrench estimate. When there is no state to work
+with, not finite or missing, the controller goes on with a prediction (`DeadReckoning`): it follows the plan for up to
 `stale_state_s`, then brakes. With states back, the target rests where it came to and waits for a new plan.
 """
 

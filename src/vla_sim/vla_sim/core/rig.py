@@ -18,7 +18,7 @@ from vla_control.core.parameters import ExecutorParameters, ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
 from vla_core.contract import Contract
-from vla_core.errors import ChunkError
+from vla_core.errors import ChunkError, ConfigError
 from vla_core.records import COMMAND, STATE, STATUS
 from vla_core.types import NS, ActionChunk, Float32, Observation, Running, UInt8
 from vla_sim.core.cameras import Cameras
@@ -26,6 +26,7 @@ from vla_sim.core.delays import DelayModel, Delays
 from vla_sim.core.motion_trace import MotionFigures, MotionTrace
 from vla_sim.core.suites import suite_of
 from vla_sim.core.tasks import Task
+from vla_sim.core.world import World
 
 _TICK_NS = 1_000_000
 
@@ -56,6 +57,17 @@ class Rig:
         self._sequence = 0
         self._state, self._command, self._status = (np.zeros(1, d) for d in (STATE, COMMAND, STATUS))
         self.reset(0)
+
+    @property
+    def table(self) -> World:
+        """The world, for what only knows the tabletop.
+
+        Raises:
+            ConfigError: it is another one.
+        """
+        if not isinstance(self.world, World):
+            raise ConfigError(f"scene '{self.world.scene['name']}'", "a scene of world 'tabletop'", "choose another")
+        return self.world
 
     def reset(self, seed: int, instruction: str | None = None, split: str = "train", family: str | None = None) -> Task:
         """Refill the world and hold the robot where it is."""

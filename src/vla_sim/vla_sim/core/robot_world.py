@@ -7,6 +7,7 @@ same picture.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from vla_control.core.robot import RobotConfig, load_robot_config
 from vla_core.types import NS, Float64, RobotState
 from vla_sim.core.scene_parts import load_scene
-from vla_sim.core.tasks import Task
+from vla_sim.core.tasks import Item, Task
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _CLOSED_M = 0.01  # a gripper asked for less presses on: a servo with a force limit
@@ -30,6 +31,7 @@ class RobotWorld(ABC):
         scene: Parsed scene file.
         robot: Parsed robot file of the scene.
         task: What the last reset asks for.
+        slots: Item → body name of every thing in the world.
         arm_q, arm_v, finger_q: Where the joints of the arms and of the fingers lie in MuJoCo's qpos and qvel.
         command: Field of COMMAND that the robot follows: 'tau' or 'q'.
         torque_limit_nm: What the motors give at most (J,).
@@ -38,6 +40,7 @@ class RobotWorld(ABC):
     """
 
     task: Task
+    slots: dict[Item, str]
 
     def __init__(self, scene: str) -> None:
         self.scene = load_scene(scene)
@@ -87,8 +90,9 @@ class RobotWorld(ABC):
             UnknownObjectError: the instruction is not a task of the world.
         """
 
-    def after_step(self) -> None:
-        """Called after every step of physics."""
+    def facts(self) -> dict[str, Any]:
+        """What else is true, JSON-ready; see vla_sim.core.truth."""
+        return {}
 
     # -- run -------------------------------------------------------------------------------------------------------
 
@@ -126,7 +130,6 @@ class RobotWorld(ABC):
         self.model.actuator_forcerange[self._grippers, 0] = -gripper_force_n
         self.model.actuator_forcerange[self._grippers, 1] = gripper_force_n
         mujoco.mj_step(self.model, self.data)
-        self.after_step()
         if self.data.ncon:
             self._max_contact_n = max(self._max_contact_n, self._robot_contact_n())
 

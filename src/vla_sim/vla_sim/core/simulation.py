@@ -88,10 +88,9 @@ class Simulation:
     def step(self) -> None:
         """Advance by one tick under the newest command."""
         command, state = self.hardware.command[0], self.robot_state
-        joints, grippers = len(state.q_rad), len(state.gripper_width_m)
-        self.world.step(
-            command[self.world.command][:joints], command["gripper_width"][:grippers], command["gripper_force"][:grippers]
-        )
+        motion = command[self.world.command][: len(state.q_rad)]
+        width_m, force_n = (command[f"gripper_{name}"][: len(state.gripper_width_m)] for name in ("width", "force"))
+        self.world.step(motion, width_m, force_n)
         self.tick += 1
         self.robot_state = self.world.robot_state()
 

@@ -29,6 +29,7 @@ class Suite:
         parse: Instruction → task; UnknownObjectError for what no scene can be built for.
         succeeded: Ground-truth judge.
         clean_chunk: Scripted expert: world, horizon, time between steps [s] → chunk (T,A).
+        drawn_splits: Splits that don't have all families.
         time_limit_s: Simulated seconds that a family may take; `default_limit_s` for those that aren't named.
     """
 
@@ -37,8 +38,13 @@ class Suite:
     parse: Callable[[str], tasks.Task]
     succeeded: Callable[[Any], bool]
     clean_chunk: Callable[[Any, int, float], Float32]
+    drawn_splits: tuple[str, ...]
     time_limit_s: Mapping[str, float]
     default_limit_s: float
+
+    def turn(self, seed: int, split: str) -> str:
+        """Family of an episode: they take turns, but where a split has only some of them the seed draws ('')."""
+        return "" if split in self.drawn_splits else self.families[seed % len(self.families)]
 
     def limit_s(self, family: str) -> float:
         """Simulated seconds that a family may take."""
@@ -54,6 +60,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             parse=tasks.parse_instruction,
             succeeded=judge.succeeded,
             clean_chunk=expert.clean_chunk,
+            drawn_splits=("heldout_pair",),
             time_limit_s=MappingProxyType({"sort": 26.0, "place_in": 16.0, "stack": 16.0}),
             default_limit_s=12.0,
         ),
@@ -63,6 +70,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             parse=aloha_tasks.parse_instruction,
             succeeded=aloha_judge.succeeded,
             clean_chunk=aloha_expert.clean_chunk,
+            drawn_splits=(),
             time_limit_s=MappingProxyType({"transfer_cube": 20.0}),
             default_limit_s=14.0,
         ),

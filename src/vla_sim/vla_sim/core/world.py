@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +26,12 @@ PRESSED_M = 0.6 * BUTTON_TRAVEL
 
 
 class World(RobotWorld):
-    """See RobotWorld.
-
-    Attributes:
-        slots: Item → body name of every thing and bowl on the table.
-    """
+    """See RobotWorld."""
 
     def __init__(self, scene: str = "tabletop") -> None:
         super().__init__(scene)
         self.task = Task("pick", "")
-        self.slots: dict[Item, str] = {}
+        self.slots = {}
         self.has_drawer = self.has_button = False
         self.button_pressed = False
         self.reset(0)
@@ -233,10 +231,18 @@ class World(RobotWorld):
 
     # -- run -----------------------------------------------------------------------------------------------------
 
-    def after_step(self) -> None:
+    def step(self, command: Float64, gripper_width_m: Float64, gripper_force_n: Float64) -> None:
+        super().step(command, gripper_width_m, gripper_force_n)
         if self.has_button and not self.button_pressed and self.button_m() > PRESSED_M:
             self.button_pressed = True
             self._paint_button()
+
+    def facts(self) -> dict[str, Any]:
+        """`drawer_m` and `button_pressed`, None where there is none."""
+        return {
+            "drawer_m": self.drawer_m() if self.has_drawer else None,
+            "button_pressed": self.button_pressed if self.has_button else None,
+        }
 
     def snapshot(self) -> Float64:
         """Everything that a picture depends on after the same reset: physics state and the button's lamp."""

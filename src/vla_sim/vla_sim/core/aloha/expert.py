@@ -1,4 +1,4 @@
-"""Scripted experts for two arms: a Markov waypoint rule per task, rolled out kinematically into a chunk of joint positions.
+"""Scripted experts for two arms: a Markov waypoint rule per task, rolled out into a chunk of joint positions.
 
 As for one arm (see vla_sim.core.expert), the rule reads only the present ground truth, so it also goes on from where
 noise or a learning policy has led. Hand-over as in ALOHA's simulation: the right hand takes the cube from above, both
@@ -7,7 +7,7 @@ meet in mid-air with their fingers at right angles, the right hand lets go once 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -153,8 +153,10 @@ def _lift(scene: Scene) -> tuple[Command, Command]:
             over = np.array([*_grip(scene, arm)[:2], LIFT_M + GRASP_M])
             up.append(Command(over, hand.rotation, SLOW_M_S, False))
         return up[LEFT], up[RIGHT]
-    left, right = (_grasp(scene, arm) for arm in (LEFT, RIGHT))
-    return left, right
+    commands = [_grasp(scene, arm) for arm in (LEFT, RIGHT)]
+    if any(command.open for command in commands):  # close together
+        commands = [replace(c, open=not hand.holds) for c, hand in zip(commands, scene.hands, strict=True)]
+    return commands[LEFT], commands[RIGHT]
 
 
 def _angle(rotation: Float64, target: Float64) -> float:

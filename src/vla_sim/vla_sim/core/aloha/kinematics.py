@@ -1,6 +1,8 @@
-"""Inverse kinematics of both arms for the scripted expert: damped least squares, arm by arm, within the joint limits."""
+"""Inverse kinematics of several arms for scripted experts: damped least squares, arm by arm, within joint limits."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pinocchio as pin
@@ -26,7 +28,7 @@ class TwoArms:
         self._data = robot.model.createData()
         self._low, self._high = config.position_min_rad + 0.01, config.position_max_rad - 0.01
         ends = np.cumsum([0, *(len(arm.joints) for arm in config.arms)])
-        self._joints = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self._joints = [slice(a, b) for a, b in pairwise(ends)]
 
     def solve(self, poses: list[tuple[Float64, Float64]], start: Float64, iterations: int) -> tuple[Float64, Float64]:
         """One posture for one pose per arm.

@@ -45,6 +45,7 @@ class AlohaWorld(RobotWorld):
         self._light(rng)
         (item,) = self.task.objects
         self.thing = SHAPE[self.task.family]
+        self.slots = {item: self.thing}
         place = self.scene["places"][self.thing]
         spot = np.array([rng.uniform(*place["x_m"]), rng.uniform(*place["y_m"])])
         yaw = float(rng.uniform(*place["yaw_rad"]))
