@@ -21,7 +21,7 @@ from vla_core.files import config_path
 if TYPE_CHECKING:
     from vla_sim.core.rig import Episode
 
-SUITES = ("tabletop",)
+SUITES = ("tabletop", "aloha")  # scenes of the same name
 #: Training draws its seeds from 0 upwards; evaluation starts far above, so every pose is held out.
 FIRST_SEED = 10_000_000
 
@@ -111,7 +111,7 @@ def _execute(args: argparse.Namespace, part: Part) -> int:
     delay = DelayModel(1e-3 * args.delay_ms, args.jitter_ms / args.delay_ms if args.delay_ms else 0.0, args.loss)
     found: list[Episode] = []
     workers = (part.policy, part.episodes, part.split, args.seed, args.workers)
-    for episode in evaluate(*workers, strategy=strategy, delay=delay):
+    for episode in evaluate(*workers, suite=args.suite, strategy=strategy, delay=delay):
         found.append(episode)
         won = sum(e.success for e in found)
         verdict = "ok  " if episode.success else "FAIL"
@@ -178,25 +178,21 @@ def _rig_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
     """Episodes of the in-process rig, as they end."""
     from vla_sim.evaluate import evaluate
 
-    for episode in evaluate(part.policy, part.episodes, part.split, args.seed, args.workers):
+    for episode in evaluate(part.policy, part.episodes, part.split, args.seed, args.workers, suite=args.suite):
         yield Score(episode.seed, episode.family, episode.instruction, episode.success, tuple(episode.ms_per_chunk))
 
 
 def _graph_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
     """Episodes of the node graph: reset, goal, judge."""
     from vla_bringup.watched import WatchedGraph, new_link
-    from vla_sim.core.tasks import FAMILIES
+    from vla_sim.core.suites import suite_of
 
-    options = GraphOptions(policy=part.policy, seed=args.seed, split=part.split, link=new_link())
+    suite = suite_of(args.suite)
+    options = GraphOptions.of_scene(args.suite, policy=part.policy, seed=args.seed, split=part.split, link=new_link())
     with WatchedGraph(simulated_graph(options), args.out, print, images=False) as graph:
         for seed in range(args.seed, args.seed + part.episodes):
-            instruction = graph.session.reset(seed, split=part.split, family=_family(seed, part.split, FAMILIES))
+            instruction = graph.session.reset(seed, split=part.split, family=suite.turn(seed, part.split))
             before = len(graph.recording.chunks)
             done = graph.carry_out(instruction, 0.0, lambda stage, subtask: None)
             times = tuple(1e3 * chunk.inference_s for chunk in graph.recording.chunks[before:])
             yield Score(seed, done.truth["family"], instruction, bool(done.truth["success"]), times)
-
-
-def _family(seed: int, split: str, families: tuple[str, ...]) -> str:
-    """Families take turns, except where a split only has some of them: there the seed draws."""
-    return "" if split == "heldout_pair" else families[seed % len(families)]
