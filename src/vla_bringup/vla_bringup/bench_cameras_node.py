@@ -22,7 +22,7 @@ from vla_ros.qos import publisher
 from vla_ros.stamps import now_ns, to_msg
 from vla_sim import conversions
 from vla_sim.core.cameras import Cameras
-from vla_sim.core.world import World
+from vla_sim.core.suites import suite_of
 
 
 class BenchCamerasNode(Node):
@@ -31,7 +31,7 @@ class BenchCamerasNode(Node):
     def __init__(self) -> None:
         super().__init__("bench_cameras_node")
         p = declare(self, Path(__file__).parent / "parameters" / "bench_cameras_node.yaml")
-        world = World(p.scene)
+        world = suite_of(p.scene).make_world(p.scene)
         names = [str(camera["name"]) for camera in world.scene["cameras"]]
         cameras = Cameras(world, dict.fromkeys(names, (p.width, p.height)))
         self._outputs = []

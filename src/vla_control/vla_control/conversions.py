@@ -13,6 +13,7 @@ from sensor_msgs.msg import JointState
 
 from vla_control.core.chunk_executor import ExecutorStatus
 from vla_control.core.monitor import SOURCES, Verdict
+from vla_control.core.robot import RobotConfig
 from vla_core.errors import ChunkError
 from vla_core.records import LIMITS, MODES
 from vla_core.types import ActionChunk, JointTarget
@@ -85,21 +86,21 @@ def joint_target(target: JointTarget, names: Sequence[str], base_frame: str) -> 
         velocity=_doubles(target.qd_rad_s),
         acceleration=_doubles(target.qdd_rad_s2),
         effort=_doubles(target.tau_ff_nm),
-        gripper_width=target.gripper_width_m,
+        gripper_width=_doubles(target.gripper_width_m),
     )
     message.header.stamp, message.header.frame_id = stamps.to_msg(target.stamp_ns), base_frame
     return message
 
 
-def control_state(status: np.ndarray, names: Sequence[str], base_frame: str) -> ControlState:
+def control_state(status: np.ndarray, config: RobotConfig) -> ControlState:
     """State of the servo from a STATUS record, shape (1,)."""
-    row, j = status[0], len(names)
+    row, j = status[0], len(config.joints)
     x, y, z, qx, qy, qz, qw = (float(v) for v in row["tool_pose"])
     force, torque = ([float(v) for v in part] for part in (row["wrench"][:3], row["wrench"][3:]))
     acting = int(row["limits_acting"])
     message = ControlState(
         mode=MODES[int(row["mode"])],
-        names=list(names),
+        names=list(config.joints),
         position=_doubles(row["q"][:j]),
         velocity=_doubles(row["qd"][:j]),
         position_target=_doubles(row["q_target"][:j]),
@@ -108,7 +109,7 @@ def control_state(status: np.ndarray, names: Sequence[str], base_frame: str) -> 
         tracking_error_m=float(row["error_m"]),
         tracking_error_rad=float(row["error_rad"]),
         external_wrench=Wrench(force=_vector(force), torque=_vector(torque)),
-        gripper_width=float(row["gripper_width"]),
+        gripper_width=_doubles(row["gripper_width"][: len(config.grippers)]),
         limits_acting=[name for bit, name in enumerate(LIMITS) if acting >> bit & 1],
         limit_counts=array("Q", row["limit_counts"][: len(LIMITS)].astype(np.uint64).tobytes()),
         limit_names=list(LIMITS),
@@ -119,7 +120,7 @@ def control_state(status: np.ndarray, names: Sequence[str], base_frame: str) -> 
         overruns=int(row["overruns"]),
         answers=stamps.to_msg(int(row["answers_ns"])),
     )
-    message.header.stamp, message.header.frame_id = stamps.to_msg(int(row["stamp_ns"])), base_frame
+    message.header.stamp, message.header.frame_id = stamps.to_msg(int(row["stamp_ns"])), config.base_frame
     return message
 
 

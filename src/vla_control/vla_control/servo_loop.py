@@ -218,9 +218,10 @@ def check_limits(hardware: Hardware, robot: RobotModel) -> None:
         ConfigError: torque or gripper force.
     """
     config, limits = robot.config, hardware.limits
-    if np.any(config.torque_nm > limits.torque_nm) or config.gripper.max_force_n > limits.gripper_force_n:
-        got = f"torque limits {config.torque_nm.tolist()} N*m, gripper {config.gripper.max_force_n} N"
-        expected = f"at most {limits.torque_nm.tolist()} N*m and {limits.gripper_force_n} N"
+    force_n = config.gripper_force_n
+    if np.any(config.torque_nm > limits.torque_nm) or np.any(force_n > limits.gripper_force_n):
+        got = f"torque limits {config.torque_nm.tolist()} N*m, grippers {force_n.tolist()} N"
+        expected = f"at most {limits.torque_nm.tolist()} N*m and {limits.gripper_force_n.tolist()} N"
         raise ConfigError(got, expected, f"lower them in config/robots/{config.name}.yaml")
 
 

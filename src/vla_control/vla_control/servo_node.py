@@ -62,8 +62,7 @@ class ServoNode(LifecycleNode):
 
     def _on_state_timer(self) -> None:
         if self.active and self._servo.poll():
-            config = self._config
-            self._states.publish(conversions.control_state(self._servo.record, config.joints, config.base_frame))
+            self._states.publish(conversions.control_state(self._servo.record, self._config))
 
     def _on_watch_timer(self) -> None:
         """Raises LinkError, which ends the process, when the loop has died."""

@@ -10,11 +10,16 @@ _QUATERNION = ("qx", "qy", "qz", "qw")
 _GRIPPER = "gripper"
 
 
+def is_gripper(name: str) -> bool:
+    """Whether an action is a gripper's opening: 'gripper', or 'left_gripper' and so on where there are several."""
+    return name == _GRIPPER or name.endswith(f"_{_GRIPPER}")
+
+
 class ActionAlgebra:
     """Interpolation and weighted means of actions of one contract, column by column.
 
     Numbers are interpolated linearly. Quaternions are brought to one hemisphere, combined linearly and normalised: for
-    the few degrees between neighbouring steps the same as slerp. The gripper holds its last value.
+    the few degrees between neighbouring steps the same as slerp. A gripper holds its last value.
 
     Args:
         names: (A,) action names in contract order.
@@ -23,7 +28,7 @@ class ActionAlgebra:
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self.quaternion = [names.index(n) for n in _QUATERNION] if set(_QUATERNION) <= set(names) else []
-        self.gripper = [names.index(_GRIPPER)] if _GRIPPER in names else []
+        self.gripper = [k for k, name in enumerate(names) if is_gripper(name)]
         self.motion = [k for k in range(len(names)) if k not in self.gripper]
 
     def at(self, actions: Float64, place: Float64) -> Float64:

@@ -103,14 +103,14 @@ class RobotState:
         q_rad: float64 (J,) joint positions by the robot file's joint order.
         qd_rad_s: float64 (J,).
         tau_nm: float64 (J,) measured or commanded torque.
-        gripper_width_m: Distance between the finger tips [m].
+        gripper_width_m: float64 (G,) distance between the finger tips of each gripper [m].
     """
 
     stamp_ns: int
     q_rad: Float64
     qd_rad_s: Float64
     tau_nm: Float64
-    gripper_width_m: float
+    gripper_width_m: Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class JointTarget:
     Attributes:
         stamp_ns: Instant that the target is meant for [ns, ROS clock].
         q_rad, qd_rad_s, qdd_rad_s2, tau_ff_nm: float64 (J,).
-        gripper_width_m: [m].
+        gripper_width_m: float64 (G,) [m].
     """
 
     stamp_ns: int
@@ -128,4 +128,4 @@ class JointTarget:
     qd_rad_s: Float64
     qdd_rad_s2: Float64
     tau_ff_nm: Float64
-    gripper_width_m: float
+    gripper_width_m: Float64

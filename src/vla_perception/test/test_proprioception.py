@@ -58,7 +58,7 @@ def test_faults_are_named(contract: Contract, robot: RobotModel) -> None:
         with pytest.raises(ObservationError) as caught:
             sense.read(each)
         assert words in str(caught.value)
-    assert sense.read(good).gripper_width_m == pytest.approx(0.05)
+    assert sense.read(good).gripper_width_m == pytest.approx([0.05])
 
 
 def test_velocity_is_needed_only_when_the_contract_names_it(contract: Contract, robot: RobotModel) -> None:

@@ -25,7 +25,7 @@ from vla_policy.training.target_stages import (
 )
 from vla_policy.training.trainer import Loop, LoopConfig
 from vla_sim.core import catch_expert as expert
-from vla_sim.core.scene import load_scene
+from vla_sim.core.scene_parts import load_scene
 
 _BASES = 20000  # chunks of the flow head that the corrector learns from
 _TILT = 0.01  # the tool is never exactly upright

@@ -11,13 +11,10 @@ from vla_core.types import Float32, Observation, Running
 from vla_policy.core.drawing.correction import ChunkCorrection, Corrector
 from vla_policy.core.policy import load_policy
 from vla_policy.core.preset import EXPERT, load_preset
-from vla_sim.core.catch_expert import catch_chunk
 from vla_sim.core.delays import DelayModel
-from vla_sim.core.expert import clean_chunk
-from vla_sim.core.judge import succeeded
 from vla_sim.core.rig import Episode, Player, Rig, run_episode
-from vla_sim.core.suites import SUITES
-from vla_sim.core.tasks import FAMILIES
+from vla_sim.core.scene_parts import load_scene
+from vla_sim.core.suites import suite_of
 
 _WORKER: dict[tuple[str, str], tuple[Rig, Player]] = {}
 
@@ -36,45 +33,47 @@ def evaluate(
     """Yield `episodes` episodes with seeds seed, seed + 1, … as they end; families take turns where a split has all.
 
     Args:
-        policy: Name of the preset; 'scripted_expert' is the suite's own.
+        policy: Name of the preset.
         episodes: How many.
-        split: See `tasks.SPLITS`; which of them a suite has, see SUITES.
+        split: See `tasks.SPLITS`.
         seed: First seed.
         workers: Processes.
         weights: Weight file instead of the preset's.
-        suite: One of SUITES.
+        suite: Name of the scene file whose tasks are played.
         strategy: Of the executor, instead of the one in config/control.yaml.
         delay: Of the policy's answers, in simulated time.
 
     Raises:
-        UnknownNameError: no such suite, or the suite has no such split.
+        UnknownNameError: no such suite, or it has no such split.
         PolicyError: the policy can't be loaded.
     """
-    if suite not in SUITES:
-        raise UnknownNameError("suite", suite, SUITES)
-    scene, splits = SUITES[suite].scene, SUITES[suite].splits
-    if split not in splits:
-        raise UnknownNameError("split", split, splits)
-    jobs = [(policy, seed + k, scene, split, weights, strategy, delay) for k in range(episodes)]
+    known = suite_of(suite).splits
+    if split not in known:
+        raise UnknownNameError("split", split, known)
+    jobs = [(policy, seed + k, suite, split, weights, strategy, delay) for k in range(episodes)]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         yield from pool.imap_unordered(_play, jobs)
 
 
 def _play(job: tuple[str, int, str, str, str | None, str, DelayModel | None]) -> Episode:
-    policy, seed, scene, split, weights, strategy, delay = job
-    if (policy, scene) not in _WORKER:
-        _WORKER[policy, scene] = _prepare(policy, scene, weights)
-    rig, player = _WORKER[policy, scene]
-    family = FAMILIES[seed % len(FAMILIES)] if scene == "tabletop" and split != "heldout_pair" else None
+    policy, seed, suite, split, weights, strategy, delay = job
+    if (policy, suite) not in _WORKER:
+        _WORKER[policy, suite] = _prepare(policy, suite, weights)
+    rig, player = _WORKER[policy, suite]
+    family = rig.suite.turn(seed, split) or None
     rig.executor.use(strategy or rig.executor.params.strategy)
     return run_episode(rig, player, seed, split, family, delay=delay)
 
 
 def _prepare(policy: str, scene: str, weights: str | None) -> tuple[Rig, Player]:
     preset = load_preset(policy)
+    contract = load_contract(preset.contract or load_scene(scene)["contract"])
     if preset.policy == EXPERT:
-        return _expert(scene)
-    contract = load_contract(preset.contract)
+        rig = Rig(contract, scene, render=False)
+        suite, world = rig.suite, rig.world
+        return rig, Player(
+            lambda *_: (suite.clean_chunk(world, contract.horizon, contract.dt_s), float(suite.succeeded(world)))
+        )
     model = load_policy(policy, contract, weights=weights)
 
     def act(observation: Observation, running: Running) -> tuple[Float32, float]:
@@ -83,14 +82,3 @@ def _prepare(policy: str, scene: str, weights: str | None) -> tuple[Rig, Player]
 
     correction = ChunkCorrection(model, contract) if isinstance(model, Corrector) else None
     return Rig(contract, scene, render=bool(contract.cameras)), Player(act, correction)
-
-
-def _expert(scene: str) -> tuple[Rig, Player]:
-    contract = load_contract(next(s.contract for s in SUITES.values() if s.scene == scene))
-    rig = Rig(contract, scene, render=False)
-    chunk = catch_chunk if scene == "turntable" else clean_chunk
-
-    def act(observation: Observation, running: Running) -> tuple[Float32, float]:
-        return chunk(rig.world, contract.horizon, contract.dt_s), float(succeeded(rig.world))
-
-    return rig, Player(act)

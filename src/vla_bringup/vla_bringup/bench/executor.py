@@ -25,6 +25,7 @@ DELAYS_MS = (0.0, 50.0, 100.0, 200.0, 400.0)
 JITTER, LOSS = 0.3, 0.05  # wherever there is a delay at all
 FIRST_SEED = 20_000_000
 QUICK = {"strategy": ("naive_async", "rtc_prefix"), "delay_ms": (0.0, 400.0), "episodes": 8, "task": ("turntable",)}
+TASKS = ("tabletop", "turntable")
 #: Strategies that need what the suite's policy hasn't got.
 WITHOUT = {"tabletop": ("a2c2", "vlash")}
 Row = dict[str, Any]
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="two strategies, two delays, few episodes")
     parser.add_argument("--episodes", type=int, default=50, help="per row (default 50)")
     parser.add_argument("--strategy", default="", help="only this one")
-    parser.add_argument("--task", default="", help=f"only this suite, one of: {', '.join(SUITES)}")
+    parser.add_argument("--task", default="", help=f"only this suite, one of: {', '.join(TASKS)}")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
 
 
@@ -53,7 +54,7 @@ def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
         UnknownNameError: no such strategy or suite.
         VlaError: a policy can't be loaded.
     """
-    for kind, name, known in (("strategy", args.strategy, STRATEGIES), ("suite", args.task, SUITES)):
+    for kind, name, known in (("strategy", args.strategy, STRATEGIES), ("task", args.task, TASKS)):
         if name and name not in known:
             raise UnknownNameError(kind, name, known)
     rows = [_row(args, strategy, task, delay_ms, say) for task, strategy, delay_ms in grid(args)]
@@ -65,7 +66,7 @@ def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
 
 def grid(args: argparse.Namespace) -> list[tuple[str, str, float]]:
     """Task, strategy and delay [ms] of every row."""
-    tasks = [args.task] if args.task else [t for t in SUITES if not args.quick or t in QUICK["task"]]
+    tasks = [args.task] if args.task else [t for t in TASKS if not args.quick or t in QUICK["task"]]
     strategies = (
         [args.strategy] if args.strategy else [s for s in STRATEGIES if not args.quick or s in QUICK["strategy"]]
     )
@@ -83,9 +84,8 @@ def _row(args: argparse.Namespace, strategy: str, task: str, delay_ms: float, sa
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if key["revision"].endswith("dirty") or any(known.get(k) != v for k, v in key.items()):
         delay = DelayModel(1e-3 * delay_ms, JITTER, LOSS) if delay_ms else DelayModel()
-        suite = SUITES[task]
         played = evaluate(
-            suite.policy, episodes, "heldout_pose", FIRST_SEED, args.workers,
+            SUITES[task].policy, episodes, "heldout_pose", FIRST_SEED, args.workers,
             suite=task, strategy=strategy, delay=delay,
         )  # fmt: skip
         known = {**key, "row": execution_row(strategy, task, delay, list(played))}

@@ -64,7 +64,7 @@ class SwayingArm:
 
     def __init__(self, config: RobotConfig, plan: np.ndarray) -> None:
         self.state = np.zeros(1, STATE)
-        self.limits = HardwareLimits(config.torque_nm, config.gripper.max_force_n)
+        self.limits = HardwareLimits(config.torque_nm, config.gripper_force_n)
         self._plan, self._joints = plan, len(config.joints)
         self.state["stamp_ns"], self.state["epoch_ns"] = NS, NS
         self.read()

@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         VlaError: an unknown name, an instruction that no scene can be built for, or a graph that breaks.
     """
-    _check_instruction(args.instruction)
-    options = GraphOptions(
-        policy=args.policy, scene=args.scene, seed=args.seed, instruction=args.instruction,
+    _check_instruction(args.scene, args.instruction)
+    options = GraphOptions.of_scene(
+        args.scene, policy=args.policy, seed=args.seed, instruction=args.instruction,
         lockstep=not args.realtime, link=new_link(),
     )  # fmt: skip
     begin = time.monotonic()
@@ -87,12 +87,12 @@ def _jobs_with_console(graph: Graph) -> list[Job]:
     return [*jobs(graph), console_job(graph.options)]
 
 
-def _check_instruction(text: str) -> None:
-    """Refuse what no scene can be built for before anything starts."""
+def _check_instruction(scene: str, text: str) -> None:
+    """Refuse what the scene can't be built for before anything starts."""
     if text:
-        from vla_sim.core.tasks import parse_instruction
+        from vla_sim.core.suites import suite_of
 
-        parse_instruction(text)
+        suite_of(scene).parse(text)
 
 
 def _result(done: Run, instruction: str, args: argparse.Namespace) -> dict[str, Any]:

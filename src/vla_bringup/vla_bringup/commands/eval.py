@@ -188,18 +188,14 @@ def _rig_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
 def _graph_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
     """Episodes of the node graph: reset, goal, judge."""
     from vla_bringup.watched import WatchedGraph, new_link
-    from vla_sim.core.tasks import FAMILIES
+    from vla_sim.core.suites import suite_of
 
-    options = GraphOptions(policy=part.policy, seed=args.seed, split=part.split, link=new_link())
+    suite = suite_of(args.suite)
+    options = GraphOptions.of_scene(args.suite, policy=part.policy, seed=args.seed, split=part.split, link=new_link())
     with WatchedGraph(simulated_graph(options), args.out, print, images=False) as graph:
         for seed in range(args.seed, args.seed + part.episodes):
-            instruction = graph.session.reset(seed, split=part.split, family=_family(seed, part.split, FAMILIES))
+            instruction = graph.session.reset(seed, split=part.split, family=suite.turn(seed, part.split))
             before = len(graph.recording.chunks)
             done = graph.carry_out(instruction, 0.0, lambda stage, subtask: None)
             times = tuple(1e3 * chunk.inference_s for chunk in graph.recording.chunks[before:])
             yield Score(seed, done.truth["family"], instruction, bool(done.truth["success"]), times)
-
-
-def _family(seed: int, split: str, families: tuple[str, ...]) -> str:
-    """Families take turns, except where a split only has some of them: there the seed draws."""
-    return "" if split == "heldout_pair" else families[seed % len(families)]

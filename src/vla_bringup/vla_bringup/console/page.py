@@ -12,6 +12,7 @@ import viser
 from vla_bringup.console.robot_view import RobotView
 from vla_core.errors import ConfigError
 from vla_core.types import Float64, UInt8
+from vla_sim.core.aloha.scene import BAR_HALF
 from vla_sim.core.scene import BALL_RADIUS, BOWL_HEIGHT, BOWL_RADIUS, CUBE_HALF, CYLINDER
 from vla_sim.core.world import RGB
 
@@ -147,6 +148,8 @@ class Page:
         look: dict[str, Any] = {"color": (red, green, blue), "opacity": 0.7}
         if thing["shape"] == "cube":
             return scene.add_box(path, dimensions=(2 * CUBE_HALF,) * 3, **look)
+        if thing["shape"] == "bar":
+            return scene.add_box(path, dimensions=tuple(2 * half for half in BAR_HALF), **look)
         if thing["shape"] == "ball":
             return scene.add_icosphere(path, radius=BALL_RADIUS, **look)
         if thing["shape"] == "bowl":

@@ -33,7 +33,7 @@ def contract() -> Contract:
 @pytest.fixture
 def executor(robot: RobotModel, contract: Contract) -> ChunkExecutor:
     executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
-    executor.reset(robot.config.home_rad, 0.08, 0)
+    executor.reset(robot.config.home_rad, np.array([0.08]), 0)
     return executor
 
 

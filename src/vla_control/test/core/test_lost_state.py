@@ -65,7 +65,7 @@ def assert_waits_and_goes_on(rig: Any, executor: ChunkExecutor, make_chunk: Make
     assert (modes[:100] == STOP).all() and modes[-1] == HOLD and TRACK not in modes
     assert np.abs(rig.column("qd_target", back + 300)).max() == 0.0 and rig.speed[-1] < 0.01
     held = rig.log[-1]["q_target"][0, :7].copy()
-    executor.reset(held, 0.04, rig.now_ns + rig.skew_ns)
+    executor.reset(held, np.array([0.04]), rig.now_ns + rig.skew_ns)
     rig.follow(executor)
     rig.run(5)
     start_on(rig, executor, make_chunk, (0.0, 0.0, 0.05), 2)

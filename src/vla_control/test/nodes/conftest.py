@@ -158,7 +158,7 @@ class FakeRobot:
         self._command = Peer(link, "command", COMMAND)
         self._record = np.zeros(1, STATE)
         self._record["torque_limit"][0, :7] = robot.config.torque_nm
-        self._record["gripper_force_limit"] = robot.config.gripper.max_force_n
+        self._record["gripper_force_limit"][0, 0] = robot.config.grippers[0].max_force_n
         self.publish()
 
     @property
@@ -262,7 +262,8 @@ def straight() -> Callable[..., dict[str, object]]:
         qdd[:51, :7] = step * (60 * t - 180 * t**2 + 120 * t**3)
         return {
             "sequence": sequence, "answers_ns": start_ns, "start_ns": start_ns, "fresh_until_ns": start_ns + 10**9,
-            "knot_dt_s": 0.02, "count": 51, "q": q, "qd": qd, "qdd": qdd, "gripper_width": np.full(512, 0.04),
+            "knot_dt_s": 0.02, "count": 51, "q": q, "qd": qd, "qdd": qdd,
+            "gripper_width": np.full(PLAN["gripper_width"].shape, 0.04),
         }  # fmt: skip
 
     return plan

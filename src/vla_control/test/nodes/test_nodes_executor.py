@@ -67,7 +67,7 @@ def neighbours(spinner, link, writer, robot):
     q = np.zeros(16)
     q[:7] = robot.config.home_rad
     state = writer("state")
-    state.write(stamp_ns=NOW_NS, epoch_ns=NOW_NS - 10**9, q=q, gripper_width=0.04)
+    state.write(stamp_ns=NOW_NS, epoch_ns=NOW_NS - 10**9, q=q, gripper_width=[0.04])
     spinner.add(ExecutorNode())
     neighbours = Neighbours(spinner, link)
     yield neighbours

@@ -55,7 +55,7 @@ def test_reaches_the_target_of_a_plan(fake_robot, start_loop, writer, straight) 
     assert int(status["tick"]) >= fake_robot.tick - 2  # written after the command
     assert int(status["answers_ns"]) == 1_010_000_000
     assert status["applied_monotonic_ns"] > 0
-    assert float(status["gripper_target"]) == pytest.approx(0.04)
+    assert float(status["gripper_target"][0]) == pytest.approx(0.04)
 
 
 def test_comes_to_rest_when_the_executor_dies(fake_robot, start_loop, writer, straight) -> None:
@@ -215,7 +215,7 @@ class LiveArm:
     mode = "real_time"
 
     def __init__(self, robot, link: str, mute_s: tuple[float, float], end_s: float) -> None:
-        self.limits = HardwareLimits(robot.config.torque_nm, robot.config.gripper.max_force_n)
+        self.limits = HardwareLimits(robot.config.torque_nm, robot.config.gripper_force_n)
         self.state = np.zeros(1, STATE)
         self.log: list[tuple[float, float, np.void]] = []
         self.loop: ServoLoop | None = None
@@ -319,7 +319,7 @@ def test_process_without_a_robot_says_so(link) -> None:
 def test_a_robot_file_that_allows_more_than_the_robot_takes_is_refused(link, robot, writer) -> None:
     """Regression: the limits of the robot file were compared with themselves."""
     q, torque_nm = robot.config.home_rad, robot.config.torque_nm
-    state = {"q": q, "lockstep": 1, "torque_limit": 0.9 * torque_nm, "gripper_force_limit": 100.0}
+    state = {"q": q, "lockstep": 1, "torque_limit": 0.9 * torque_nm, "gripper_force_limit": np.full(1, 100.0)}
     writer("state").write(**state)
     with pytest.raises(LinkError, match=r"ended with code 2 .*torque limits.*lower them in config/robots/panda\.yaml"):
         ServoProcess(values(link), 60.0)

@@ -107,16 +107,17 @@ class ChunkExecutor:
         """
         self._strategy, self.strategy = make_strategy(strategy, self.params.strategies), strategy
 
-    def reset(self, q: Float64, gripper_width_m: float, now_ns: int) -> None:
+    def reset(self, q: Float64, gripper_width_m: Float64, now_ns: int) -> None:
         """Forget everything but the counters and hold at q.
 
         Args:
-            q: [rad] (J,), where the arm is or is held. gripper_width_m: [m].
+            q: [rad] (J,), where the arm is or is held. gripper_width_m: [m] (G,).
         """
         hold = np.array(q, dtype=np.float64)[None, :]
         rest = np.zeros_like(hold)
         self._knots.clear()
-        self._knots.store(hold, rest, rest, np.array([gripper_width_m]), now_ns, self.params.knot_dt_s)
+        width = np.array(gripper_width_m, dtype=np.float64)[None, :]
+        self._knots.store(hold, rest, rest, width, now_ns, self.params.knot_dt_s)
         self._knots.fresh_until_ns[0] = now_ns
         self._chunk = None
         self._buffer.clear()
@@ -174,11 +175,11 @@ class ChunkExecutor:
 
     def stop(self, now_ns: int) -> None:
         """Come to rest as fast as the limits allow; chunks are rejected until `reset`."""
-        width_m = self._knots.width_at(now_ns)
+        width_m = self._knots.width_at(now_ns).copy()
         trajectory = self._builder.stop(self._knots, now_ns)
         self._knots.store(
             trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2,
-            np.full(len(trajectory.q_rad), width_m), trajectory.start_ns, self.params.knot_dt_s,
+            np.tile(width_m, (len(trajectory.q_rad), 1)), trajectory.start_ns, self.params.knot_dt_s,
         )  # fmt: skip
         self._knots.fresh_until_ns[0] = min(int(self._knots.fresh_until_ns[0]), trajectory.fresh_until_ns)
         self._stopped = True
@@ -194,7 +195,8 @@ class ChunkExecutor:
             raise ChunkError("no plan", "a reset to the robot's posture first", "start the robot driver")
         q, qd, qdd = np.zeros((3, self.robot.joint_count))
         self._knots.sample(now_ns, q, qd, qdd)
-        return JointTarget(now_ns, q, qd, qdd, np.zeros_like(q), self._knots.width_at(now_ns))
+        width_m = self._knots.width_at(now_ns)[: self.robot.gripper_count].copy()
+        return JointTarget(now_ns, q, qd, qdd, np.zeros_like(q), width_m)
 
     def state(self, now_ns: int) -> ExecutorStatus:
         """What is committed and what is left at `now_ns`."""
@@ -300,11 +302,12 @@ class ChunkExecutor:
         self._pulled_in += int(np.sum(path.error_m > 1e-3))
 
     def _widths(self, chunk: ActionChunk, trajectory: Trajectory, first: int) -> Float64:
-        """Gripper width [m] per knot: the running plan's in the prefix, then the chunk's, zero-order hold."""
-        place, largest_m = trajectory.chunk_s, self.robot.config.gripper.max_width_m
+        """Gripper widths [m] (N,G) per knot: the running plan's in the prefix, then the chunk's, zero-order hold."""
+        place, largest_m = trajectory.chunk_s, self.robot.config.gripper_width_max_m
         prefix = int(np.count_nonzero(np.isnan(place)))
         step_ns = round(self.params.knot_dt_s * 1e9)
-        before = [self._knots.width_at(trajectory.start_ns + k * step_ns) for k in range(prefix)]
+        held = [self._knots.width_at(trajectory.start_ns + k * step_ns) for k in range(prefix)]
+        before = np.array(held)[:, : len(largest_m)]
         opening = self._reader.openings(chunk, first, before[-1] > 0.5 * largest_m)
         step = np.clip(np.floor(place[prefix:] / chunk.dt_s + 1e-6), 0, len(opening) - 1).astype(int)
         return np.concatenate([before, largest_m * opening[step]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_control.core.ik import ChunkIk, JointPath
 from vla_control.core.parameters import ExecutorParameters
@@ -12,7 +13,6 @@ from vla_core.errors import ChunkError, ConfigError
 from vla_core.types import ActionChunk, Float64
 
 _POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
-_GRIPPER = "gripper"
 _OPEN_ABOVE, _CLOSED_BELOW = 0.6, 0.4
 _UNIT_SLACK, _DT_SLACK = 0.1, 1e-3
 
@@ -27,12 +27,14 @@ class ChunkReader:
             ConfigError: the contract lacks an action.
         """
         self._config, self._contract, self._params = robot.config, contract, params
-        wanted = (*(_POSE if contract.action_space == "tool_pose" else robot.config.joints), _GRIPPER)
+        grippers = tuple(gripper.name for gripper in robot.config.grippers)
+        motion = _POSE if contract.action_space == "tool_pose" else robot.config.joints
+        wanted = (*motion, *grippers)
         missing = [name for name in wanted if name not in contract.action_names]
         if missing:
             raise ConfigError(f"contract '{contract.name}' without actions {missing}", f"{list(wanted)}", "add them")
-        self._columns = [contract.action_names.index(name) for name in wanted[:-1]]
-        self._gripper = contract.action_names.index(_GRIPPER)
+        self._columns = [contract.action_names.index(name) for name in motion]
+        self._grippers = [contract.action_names.index(name) for name in grippers]
         self._ik = ChunkIk(robot, params)
 
     def check(self, chunk: ActionChunk) -> None:
@@ -87,15 +89,15 @@ class ChunkReader:
             raise ChunkError(got, expected, "check the action's units and order")
         return JointPath(inside, np.zeros_like(beyond), beyond)
 
-    def openings(self, chunk: ActionChunk, first: int, is_open: bool) -> Float64:
-        """Gripper openings, 0 closed .. 1 open, of the steps from `first` on (values beyond are clipped).
+    def openings(self, chunk: ActionChunk, first: int, is_open: NDArray[np.bool_]) -> Float64:
+        """Openings (T,G) of the grippers, 0 closed .. 1 open, of the steps from `first` on (beyond: clipped).
 
         Args:
-            is_open: Whether the gripper is open now: in binary mode hesitant values keep it so.
+            is_open: Whether each gripper is open now (G,): in binary mode hesitant values keep it so.
         """
-        opening = np.clip(chunk.actions[first:, self._gripper].astype(np.float64), 0.0, 1.0)
+        opening = np.clip(chunk.actions[first:, self._grippers].astype(np.float64), 0.0, 1.0)
         if self._params.gripper_mode == "binary":
             for i, value in enumerate(opening):
-                is_open = bool(value > _OPEN_ABOVE or (is_open and value >= _CLOSED_BELOW))
-                opening[i] = float(is_open)
+                is_open = (value > _OPEN_ABOVE) | (is_open & (value >= _CLOSED_BELOW))
+                opening[i] = is_open
         return opening

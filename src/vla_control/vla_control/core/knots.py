@@ -151,19 +151,20 @@ class Knots:
         )
         return left_s
 
-    def width_at(self, stamp_ns: int) -> float:
-        """Gripper width [m] at `stamp_ns`, zero-order hold."""
+    def width_at(self, stamp_ns: int) -> Float64:
+        """Gripper widths [m] (MAX_GRIPPERS,) at `stamp_ns`, zero-order hold; a view of the record."""
         k = int((stamp_ns - int(self.start_ns[0])) * 1e-9 / float(self.knot_dt_s[0]) + 1e-9)
-        return float(self.gripper_width[min(max(k, 0), int(self.count[0]) - 1)])
+        row: Float64 = self.gripper_width[min(max(k, 0), int(self.count[0]) - 1)]
+        return row
 
     def store(self, q: Float64, qd: Float64, qdd: Float64, width_m: Float64, start_ns: int, knot_dt_s: float) -> None:
         """Write a trajectory of N <= MAX_KNOTS knots.
 
         Args:
-            q, qd, qdd: float64 (N,J). width_m: float64 (N,).
+            q, qd, qdd: float64 (N,J). width_m: float64 (N,G).
         """
         n, joints = q.shape
         assert 1 <= n <= MAX_KNOTS
         self.q[:n, :joints], self.qd[:n, :joints], self.qdd[:n, :joints] = q, qd, qdd
-        self.gripper_width[:n] = width_m
+        self.gripper_width[:n, : width_m.shape[1]] = width_m
         self.start_ns[0], self.knot_dt_s[0], self.count[0] = start_ns, knot_dt_s, n

@@ -13,31 +13,47 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 
-from vla_core.errors import ConfigError
+from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import asset_path, config_path, load_yaml
+from vla_core.records import MAX_GRIPPERS, MAX_JOINTS
 from vla_core.types import Float64
 
 
 @dataclass(frozen=True, slots=True)
 class GripperConfig:
-    """Parallel gripper: joint names, largest tip distance [m], largest force [N]."""
+    """Parallel gripper: name of its action, actuator and joints of the model file, largest tip distance, force [N]."""
 
+    name: str
+    actuator: str
     joints: tuple[str, ...]
     max_width_m: float
     max_force_n: float
 
 
+#: What an arm takes from the servo: COMMAND's `tau`, or its `q`.
+INTERFACES = ("effort", "position")
+
+
 @dataclass(frozen=True, slots=True)
-class RobotConfig:
-    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`."""
+class ArmConfig:
+    """One arm: its share of the robot's joints, the frame between its finger tips, its gripper."""
 
     name: str
+    joints: tuple[str, ...]
+    tool_frame: str
+    gripper: GripperConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RobotConfig:
+    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`: arm after arm."""
+
+    name: str
+    interface: str
     model_path: Path
     base_frame: str
-    tool_frame: str
-    joints: tuple[str, ...]
+    arms: tuple[ArmConfig, ...]
     home_rad: Float64
-    gripper: GripperConfig
     position_min_rad: Float64
     position_max_rad: Float64
     velocity_rad_s: Float64
@@ -45,6 +61,29 @@ class RobotConfig:
     jerk_rad_s3: Float64
     torque_nm: Float64
     torque_rate_nm_s: Float64
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        return tuple(name for arm in self.arms for name in arm.joints)
+
+    @property
+    def grippers(self) -> tuple[GripperConfig, ...]:
+        return tuple(arm.gripper for arm in self.arms)
+
+    @property
+    def tool_frame(self) -> str:
+        """The first arm's."""
+        return self.arms[0].tool_frame
+
+    @property
+    def gripper_width_max_m(self) -> Float64:
+        """Opening of each gripper at most [m], float64 (G,)."""
+        return np.array([gripper.max_width_m for gripper in self.grippers])
+
+    @property
+    def gripper_force_n(self) -> Float64:
+        """Force of each gripper at most [N], float64 (G,)."""
+        return np.array([gripper.max_force_n for gripper in self.grippers])
 
 
 _LIMITS = (
@@ -62,46 +101,64 @@ def load_robot_config(name: str) -> RobotConfig:
     """Load `config/robots/<name>.yaml`.
 
     Raises:
-        UnknownNameError: no such robot; lists the known ones.
+        UnknownNameError: no such robot or interface; lists the known ones.
         ConfigError: a key is missing, has a wrong type or a wrong number of values.
     """
     path = config_path("robots", name)
     data = load_yaml(path)
     try:
-        joints = tuple(str(j) for j in data["joints"])
+        arms = tuple(_arm(arm) for arm in data["arms"])
+        joints = tuple(name for arm in arms for name in arm.joints)
         arrays = {key: _array(data["limits"][key], len(joints), key, path) for key in _LIMITS}
-        gripper = data["gripper"]
         config = RobotConfig(
             name=str(data["name"]),
+            interface=str(data["interface"]),
             model_path=asset_path(str(data["model"])),
             base_frame=str(data["base_frame"]),
-            tool_frame=str(data["tool_frame"]),
-            joints=joints,
+            arms=arms,
             home_rad=_array(data["home_rad"], len(joints), "home_rad", path),
-            gripper=GripperConfig(
-                tuple(str(j) for j in gripper["joints"]), float(gripper["max_width_m"]), float(gripper["max_force_n"])
-            ),
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:
         reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError(f"{path.name}: {reason}", "the keys of panda.yaml", f"mend {path}") from error
+    if config.interface not in INTERFACES:
+        raise UnknownNameError("interface", config.interface, INTERFACES)
     positive = [key for key in _LIMITS[2:] if not np.all(arrays[key] > 0)]
     if positive or not np.all(config.position_min_rad < config.position_max_rad):
         got = f"{path.name}: limits {positive or ['position_min_rad >= position_max_rad']}"
         raise ConfigError(got, "limits > 0 and min < max", f"mend {path}")
+    if not 0 < len(arms) <= MAX_GRIPPERS or not 0 < len(joints) <= MAX_JOINTS:
+        got = f"{path.name}: {len(arms)} arms with {len(joints)} joints"
+        raise ConfigError(got, f"1 to {MAX_GRIPPERS} arms, 1 to {MAX_JOINTS} joints", f"mend {path}")
     return config
 
 
+def _arm(data: dict[str, Any]) -> ArmConfig:
+    gripper = data["gripper"]
+    return ArmConfig(
+        name=str(data["name"]),
+        joints=tuple(str(joint) for joint in data["joints"]),
+        tool_frame=str(data["tool_frame"]),
+        gripper=GripperConfig(
+            name=str(gripper["name"]),
+            actuator=str(gripper["actuator"]),
+            joints=tuple(str(joint) for joint in gripper["joints"]),
+            max_width_m=float(gripper["max_width_m"]),
+            max_force_n=float(gripper["max_force_n"]),
+        ),
+    )
+
+
 class RobotModel:
-    """Kinematics and dynamics of the arm.
+    """Kinematics and dynamics of the arm, or of all arms together.
 
     One instance belongs to one thread: Pinocchio's data is reused between calls.
 
     Attributes:
         config: The robot's configuration.
-        model: pinocchio.Model of the arm's J joints, gripper locked.
-        tool_id: Frame index of the tool in `model`.
+        model: pinocchio.Model of the arms' J joints, grippers locked.
+        tool_ids: Frame index of each arm's tool in `model`.
         damping_nm_s: float64 (J,) passive joint damping of the model file [N*m*s/rad].
     """
 
@@ -119,21 +176,24 @@ class RobotModel:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"{path.name}: {reason}", "an MJCF robot", f"mend {path}") from error
         names = [str(n) for n in full.names][1:]
-        missing = [j for j in (*config.joints, *config.gripper.joints) if j not in names]
+        fingers = [name for gripper in config.grippers for name in gripper.joints]
+        missing = [j for j in (*config.joints, *fingers) if j not in names]
         if missing:
             raise ConfigError(f"{path.name} without joints {missing}", f"joints {names}", "mend the robot file")
         locked = [full.getJointId(n) for n in names if n not in config.joints]
         reference = pin.neutral(full)
-        for name in config.gripper.joints:
-            reference[full.joints[full.getJointId(name)].idx_q] = 0.25 * config.gripper.max_width_m
+        for gripper in config.grippers:
+            for name in gripper.joints:
+                reference[full.joints[full.getJointId(name)].idx_q] = 0.25 * gripper.max_width_m
         model = pin.buildReducedModel(full, locked, reference)
         order = tuple(str(n) for n in model.names)[1:]
         if order != config.joints:
             raise ConfigError(f"joint order {list(config.joints)}", f"{list(order)}", "use the model file's order")
-        if not model.existFrame(config.tool_frame):
-            raise ConfigError(f"{path.name} without site '{config.tool_frame}'", "a tool site", "add the site")
+        for arm in config.arms:
+            if not model.existFrame(arm.tool_frame):
+                raise ConfigError(f"{path.name} without site '{arm.tool_frame}'", "a tool site", "add the site")
         self.model: Any = model
-        self.tool_id = int(model.getFrameId(config.tool_frame))
+        self.tool_ids = tuple(int(model.getFrameId(arm.tool_frame)) for arm in config.arms)
         self.damping_nm_s: Float64 = np.array(model.damping, dtype=np.float64)
         self._data = model.createData()
 
@@ -151,35 +211,47 @@ class RobotModel:
     def joint_count(self) -> int:
         return len(self.config.joints)
 
-    def tool_se3(self, q: Float64) -> Any:
-        """T_base_tool as pinocchio.SE3 at q [rad] (J,); valid until the next call on this object."""
-        pin.forwardKinematics(self.model, self._data, q)
-        return pin.updateFramePlacement(self.model, self._data, self.tool_id)
+    @property
+    def tool_id(self) -> int:
+        """Frame index of the first arm's tool."""
+        return self.tool_ids[0]
 
-    def tool_pose(self, q: Float64) -> tuple[Float64, Float64]:
-        """Tool in the base frame at joint positions q.
+    @property
+    def gripper_count(self) -> int:
+        return len(self.config.arms)
+
+    def tool_se3(self, q: Float64, arm: int = 0) -> Any:
+        """T_base_tool of an arm as pinocchio.SE3 at q [rad] (J,); valid until the next call on this object."""
+        pin.forwardKinematics(self.model, self._data, q)
+        return pin.updateFramePlacement(self.model, self._data, self.tool_ids[arm])
+
+    def tool_pose(self, q: Float64, arm: int = 0) -> tuple[Float64, Float64]:
+        """Tool of an arm in the base frame at joint positions q.
 
         Args:
             q: [rad] float64 (J,).
+            arm: Which, in the robot file's order.
 
         Returns:
             Position [m] (3,) and unit quaternion xyzw (4,) with w >= 0.
         """
-        pose = self.tool_se3(np.ascontiguousarray(q, dtype=np.float64))
+        pose = self.tool_se3(np.ascontiguousarray(q, dtype=np.float64), arm)
         quaternion = np.array(pin.Quaternion(pose.rotation).coeffs())
         return np.array(pose.translation), quaternion if quaternion[3] >= 0 else -quaternion
 
-    def jacobian(self, q: Float64) -> Float64:
-        """Geometric Jacobian of the tool, axes of the base frame (LOCAL_WORLD_ALIGNED).
+    def jacobian(self, q: Float64, arm: int = 0) -> Float64:
+        """Geometric Jacobian of an arm's tool, axes of the base frame (LOCAL_WORLD_ALIGNED).
 
         Args:
             q: [rad] float64 (J,).
+            arm: Which, in the robot file's order.
 
         Returns:
             (6,J): linear [m/rad] over angular [rad/rad].
         """
         frame = pin.LOCAL_WORLD_ALIGNED
-        return np.array(pin.computeFrameJacobian(self.model, self._data, np.asarray(q, float), self.tool_id, frame))
+        tool = self.tool_ids[arm]
+        return np.array(pin.computeFrameJacobian(self.model, self._data, np.asarray(q, float), tool, frame))
 
 
 def _array(values: Any, count: int, key: str, path: Path) -> Float64:

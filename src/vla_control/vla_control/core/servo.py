@@ -1,13 +1,13 @@
-"""Stage 4 without I/O: state and plan in, bounded torque out, once per period.
+"""Stage 4 without I/O: state and plan in, bounded torque or joint positions out, once per period.
 
-`Target` says where the joints should be, `impedance_torque` how to get there. When there is no state to work with, not
-finite or missing, the controller goes on with a prediction (`DeadReckoning`): it follows the plan for up to
+`Target` says where the joints should be, `impedance_torque` how to get there. An arm of interface 'position' gets no
+torque but the target itself; its own measured torque then feeds the wrench estimate. When there is no state to work
+with, not finite or missing, the controller goes on with a prediction (`DeadReckoning`): it follows the plan for up to
 `stale_state_s`, then brakes. With states back, the target rests where it came to and waits for a new plan.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -40,13 +40,16 @@ class ServoCore:
         self._tool = robot.tool_id
         self._gains, self._bounds = gains(params), bounds(robot.config)
         self._rate_step = robot.config.torque_rate_nm_s * params.period_s
-        self._force_n = robot.config.gripper.max_force_n
+        self._force_n = robot.config.gripper_force_n
         self._stale_ns = round(params.stale_state_s * 1e9)
         self._joints = j = robot.joint_count
-        self._status = own = ServoStatus(j)
+        self._by_position = robot.config.interface == "position"
+        self._grippers = robot.gripper_count
+        self._status = own = ServoStatus(j, self._grippers)
         self._q, self._qd, self._tau, self._pose, self._wrench = own.q, own.qd, own.tau, own.tool_pose, own.wrench
         self._q_t, self._qd_t, self._qdd_t = motion = own.q_target, own.qd_target, own.qdd_target
-        self._target = Target(robot.config, params.period_s, params.stale_state_s, *motion)
+        self._width, self._width_t = own.gripper_width, own.gripper_target
+        self._target = Target(robot.config, params.period_s, params.stale_state_s, *motion, self._width_t)
         self._arm = DeadReckoning(robot)
         self._qd_previous, self._tau_previous, self._residual = np.zeros((3, j))
         self._error, self._error_now, self._wrench_now = np.zeros(2), np.zeros(2), np.zeros(6)
@@ -61,7 +64,7 @@ class ServoCore:
         self._status.reset()
         self._target.reset()
         self._residual[:] = self._tau_previous[:] = self._tau[:] = self._error[:] = 0.0
-        self._tick, self._stamp_ns, self._good_ns, self._now_ns, self._width_m = 0, 0, 0, 0, 0.0
+        self._tick, self._stamp_ns, self._good_ns, self._now_ns = 0, 0, 0, 0
 
     def tick(self, state: np.ndarray, plan: np.ndarray, stop: bool, command: np.ndarray, status: np.ndarray) -> None:
         """Answer one state.
@@ -76,15 +79,17 @@ class ServoCore:
         bound = self._bound_to
         if state is not bound[0] or plan is not bound[1] or command is not bound[2]:
             self._bind(state, plan, command)
-        stamp_ns, width_m = int(self._s_stamp[0]), float(self._s_width[0])
-        seen = math.isfinite(width_m) and take_if_finite(self._s_q, self._s_qd, self._q, self._qd)
+        stamp_ns = int(self._s_stamp[0])
+        seen = take_if_finite(self._s_q, self._s_qd, self._s_width, self._q, self._qd, self._width)
         acting = 0 if seen else _NON_FINITE
         if self._status.ticks and not 0 < stamp_ns - self._stamp_ns <= self._stale_ns:
             acting |= _STALE
         self._tick, self._stamp_ns = int(self._s_tick[0]), stamp_ns
         lost = self._lost or not 0 <= stamp_ns - self._good_ns <= self._stale_ns
         if seen:
-            self._width_m, self._good_ns, self._lost = width_m, stamp_ns, False
+            self._good_ns, self._lost = stamp_ns, False
+            if self._by_position and np.isfinite(self._s_tau).all():
+                self._tau_previous[:] = self._s_tau
         acting |= self._control(stamp_ns, seen, stop, lost)
         current = self._target.current
         starved = current.sequence[0] > 0 and stamp_ns > current.fresh_until_ns[0]
@@ -165,7 +170,7 @@ class ServoCore:
     def _start(self, now_ns: int) -> None:
         """First good state: hold here, and send gravity compensation at once instead of ramping up to it."""
         self._started, self._now_ns = True, now_ns
-        self._target.start(self._q, self._width_m, now_ns)
+        self._target.start(self._q, self._width, now_ns)
         self._tau_previous[:] = pin.computeGeneralizedGravity(self._model, self._data, self._q)
         self._qd_previous[:] = self._qd
         self._arm.correct(self._q, self._qd)
@@ -178,7 +183,7 @@ class ServoCore:
         self._lost, self._residual[:] = True, 0.0
         self._qd_previous[:] = self._arm.qd
         if not all(np.isfinite(value).all() for value in (self._q_t, self._qd_t, self._qdd_t)):
-            self._target.start(self._arm.q, self._width_m, now_ns)
+            self._target.start(self._arm.q, self._width, now_ns)
         gravity = pin.computeGeneralizedGravity(self._model, self._data, self._arm.q)
         np.subtract(gravity, self._tau_previous, out=self._tau)
         np.clip(self._tau, -self._rate_step, self._rate_step, out=self._tau)
@@ -189,10 +194,15 @@ class ServoCore:
     def _answer(self, status: np.ndarray, acting: int, begin_ns: int) -> None:
         """Fill command and status."""
         own, target = self._status, self._target
-        self._tau_previous[:] = self._c_tau[:] = self._tau
+        if self._by_position:
+            self._tau[:] = self._tau_previous  # what the arm gives, not what an impedance would
+            np.clip(self._q_t if self._started else self._q, self._bounds[0], self._bounds[1], out=self._c_q)
+        else:
+            self._tau_previous[:] = self._c_tau[:] = self._tau
+            self._c_q[:] = self._q_t
         self._c_tick[0], self._c_stamp[0] = self._tick, self._stamp_ns
-        self._c_width[0], self._c_force[0] = target.width_m, self._force_n
-        own.set_motion(target.mode, self._error, target.jerk_rad_s3, self._width_m, target.width_m)
+        self._c_width[:] = self._width_t
+        own.set_motion(target.mode, self._error, target.jerk_rad_s3)
         own.publish(status, self._tick, self._stamp_ns, acting)
         own.measure((time.perf_counter_ns() - begin_ns) * 1e-3)
 
@@ -200,11 +210,14 @@ class ServoCore:
         """Make the views into the caller's records once, so that a tick looks up no field."""
         self._bound_to = (state, plan, command)
         self._plan = Knots(plan)
-        self._s_tick, self._s_stamp, self._s_width = state["tick"], state["stamp_ns"], state["gripper_width"]
-        self._s_q, self._s_qd = state["q"][0, : self._joints], state["qd"][0, : self._joints]
+        self._s_tick, self._s_stamp = state["tick"], state["stamp_ns"]
+        self._s_q, self._s_qd, self._s_tau = (state[name][0, : self._joints] for name in ("q", "qd", "tau"))
+        self._s_width: Float64 = state["gripper_width"][0, : self._grippers]
         self._c_tick, self._c_stamp = command["tick"], command["stamp_ns"]
         self._c_tau: Float64 = command["tau"][0, : self._joints]
-        self._c_width, self._c_force = command["gripper_width"], command["gripper_force"]
+        self._c_q: Float64 = command["q"][0, : self._joints]
+        self._c_width: Float64 = command["gripper_width"][0, : self._grippers]
+        command["gripper_force"][0, : self._grippers] = self._force_n
 
     def _warm_up(self) -> None:
         """Compile (or load) the kernels before the first real tick."""

@@ -32,7 +32,7 @@ class SupervisedExecutor:
 
     def __init__(self, executor: ChunkExecutor) -> None:
         self._executor = executor
-        self._joints = executor.robot.joint_count
+        self._joints, self._grippers = executor.robot.joint_count, executor.robot.gripper_count
         self._record = np.zeros(1, PLAN)
         self._phase = _READY
         self._instruction: str | None = None  # None: nobody gives instructions here, chunks are taken as they come
@@ -172,12 +172,13 @@ class SupervisedExecutor:
         return bool(np.abs(self.sample().q_rad - q[0, : self._joints]).max() > _MOVED_RAD)
 
     def _is_finite(self, q: Float64, gripper_width_m: Float64) -> bool:
-        return bool(np.isfinite(q[0, : self._joints]).all() and np.isfinite(gripper_width_m[0]))
+        widths = gripper_width_m[0, : self._grippers]
+        return bool(np.isfinite(q[0, : self._joints]).all() and np.isfinite(widths).all())
 
     def _begin(self, q: Float64, gripper_width_m: Float64) -> bool:
         """Hold at q, ready for chunks; False, and nothing has changed, while q or the width isn't finite."""
         if not self._is_finite(q, gripper_width_m):
             return False
-        self._executor.reset(q[0, : self._joints], float(gripper_width_m[0]), self.now_ns)
+        self._executor.reset(q[0, : self._joints], gripper_width_m[0, : self._grippers], self.now_ns)
         self._phase, self._begun = _READY, True
         return True

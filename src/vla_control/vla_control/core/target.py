@@ -56,14 +56,15 @@ def implied_jerk(
 
 @numba.njit(cache=True)
 def knots_are_finite(
-    count: int, joints: int, knot_dt_s: float, q: Float64, qd: Float64, qdd: Float64, width_m: Float64
+    count: int, joints: int, grippers: int, knot_dt_s: float, q: Float64, qd: Float64, qdd: Float64, width_m: Float64
 ) -> bool:
-    """Whether every number in use of a plan (arrays (K, >=J), (K,)) is finite."""
+    """Whether every number in use of a plan (arrays (K, >=J), (K, >=G)) is finite."""
     if not (np.isfinite(knot_dt_s) and knot_dt_s > 0.0):
         return False
     for k in range(count):
-        if not np.isfinite(width_m[k]):
-            return False
+        for g in range(grippers):
+            if not np.isfinite(width_m[k, g]):
+                return False
         for i in range(joints):
             if not (np.isfinite(q[k, i]) and np.isfinite(qd[k, i]) and np.isfinite(qdd[k, i])):
                 return False
@@ -78,21 +79,28 @@ class Target:
         period_s: Time between ticks [s].
         stale_s: A longer step of the time stamps is a gap [s].
         q, qd, qdd: Filled in place by `follow` (J,) [rad, rad/s, rad/s^2].
+        width_m: And the gripper widths (G,) [m].
 
     Attributes:
         current: The plan in execution.
         mode: Index into MODES.
-        width_m: Gripper width [m].
         jerk_rad_s3: Jerk of the last step.
     """
 
     def __init__(
-        self, config: RobotConfig, period_s: float, stale_s: float, q: Float64, qd: Float64, qdd: Float64
+        self,
+        config: RobotConfig,
+        period_s: float,
+        stale_s: float,
+        q: Float64,
+        qd: Float64,
+        qdd: Float64,
+        width_m: Float64,
     ) -> None:
-        self._joints = len(config.joints)
+        self._joints, self._grippers = len(config.joints), len(config.grippers)
         self._period_s, self._period_ns, self._stale_ns = period_s, round(period_s * 1e9), round(stale_s * 1e9)
         self._blender = Blender(config)
-        self._now = (q, qd, qdd)
+        self._now, self._width_m = (q, qd, qdd), width_m
         self._last, self._new = tuple(np.zeros((3, self._joints))), tuple(np.zeros((3, self._joints)))
         self.current, self._own = Knots(), Knots()
         self.reset()
@@ -104,14 +112,14 @@ class Target:
         self._use, self.mode = _OWN_NONE, _HOLD
         self._stopped = self._lost = False
         self._now_ns = self._lost_until_ns = 0
-        self.width_m = self.jerk_rad_s3 = 0.0
+        self._width_m[:] = self.jerk_rad_s3 = 0.0
 
-    def start(self, q: Float64, width_m: float, now_ns: int) -> None:
-        """Hold at q (J,) [rad] with the gripper at `width_m`; no plan is forgotten."""
+    def start(self, q: Float64, width_m: Float64, now_ns: int) -> None:
+        """Hold at q (J,) [rad] with the grippers at `width_m` (G,); no plan is forgotten."""
         hold = np.array(q)[None, :]
         rest = np.zeros_like(hold)
-        self.width_m = width_m
-        self.current.store(hold, rest, rest, np.full(1, width_m), now_ns, self._period_s)
+        self._width_m[:] = width_m
+        self.current.store(hold, rest, rest, self._width_m[None, :], now_ns, self._period_s)
         self._use, self._now_ns = _OWN_NONE, now_ns
         self._sample(now_ns)
 
@@ -162,15 +170,15 @@ class Target:
     def _sample(self, stamp_ns: int) -> float:
         source = self.current if self._use == _OWN_NONE else self._own
         if self._use != _OWN_STOP:
-            self.width_m = self.current.width_at(stamp_ns)
+            self._width_m[:] = self.current.width_at(stamp_ns)[: self._grippers]
         return source.sample(stamp_ns, *self._now)
 
     def _take_over(self, plan: Knots, now_ns: int, identity: tuple[int, int, int], q: Float64) -> bool:
         """Adopt a new plan: directly where it continues the present target, else through a bridge."""
         new, old = self._new, self._now
         self._identity = identity
-        count, joints = int(plan.count[0]), self._joints
-        if not knots_are_finite(count, joints, plan.knot_dt_s[0], plan.q, plan.qd, plan.qdd, plan.gripper_width):
+        count, knot_dt_s, size = int(plan.count[0]), plan.knot_dt_s[0], (self._joints, self._grippers)
+        if not knots_are_finite(count, *size, knot_dt_s, plan.q, plan.qd, plan.qdd, plan.gripper_width):
             return False
         plan.sample(now_ns, *new)
         same = all(np.max(np.abs(n - o)) <= s for n, o, s in zip(new, old, _SAME, strict=True))
@@ -202,5 +210,5 @@ class Target:
         count = min(MAX_KNOTS, max(2, math.ceil(segment.duration_s / _OWN_DT_S) + 1))
         dt_s = segment.duration_s / (count - 1)
         q, qd, qdd = segment.sample(dt_s * np.arange(count, dtype=np.float64))
-        self._own.store(q, qd, qdd, np.full(count, self.width_m), now_ns, dt_s)
+        self._own.store(q, qd, qdd, np.tile(self._width_m, (count, 1)), now_ns, dt_s)
         self._use = use

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from vla_core.types import Float32, Float64
 from vla_sim.core.expert import AT_XY_M, AT_Z_M, CLOSE_M_S, DOWN, OPEN_WIDTH, OPENING_M_S, SLOW_M_S, SPEED_M_S
 from vla_sim.core.expert import rounded as rounded_path
-from vla_sim.core.scene import CYLINDER, DISC_HEIGHT
-from vla_sim.core.turntable import TurntableWorld
-from vla_sim.core.world import World
+from vla_sim.core.scene import CYLINDER
+from vla_sim.core.turntable import DISC_HEIGHT, TurntableWorld
 
 HOVER_M, LIFT_Z_M = 0.07, 0.18
 CHOICE_M = 0.02  # from this much nearer on one of two cylinders is clearly preferred
@@ -136,11 +135,10 @@ def chunks(
     return out[:, :horizon]
 
 
-def catch_chunk(world: World, horizon: int, dt_s: float) -> Float32:
+def clean_chunk(world: TurntableWorld, horizon: int, dt_s: float) -> Float32:
     """The expert's chunk (T,8) from the present state of a turntable world; its choice follows from the time."""
-    assert isinstance(world, TurntableWorld)
     things = np.stack([world.position(item) for item in world.task.objects])[None]
-    width, speed = np.array([world.robot_state().gripper_width_m]), np.array([world.speed_rad_s])
+    width, speed = world.robot_state().gripper_width_m, np.array([world.speed_rad_s])
     now = Catching(world.tool_pose()[0][None], width, things, speed, np.zeros(1, np.int64), np.zeros(1, bool))
     now = choose(now, np.random.default_rng(world.time_ns % 2**31))
     chunk: Float32 = chunks(now, horizon, dt_s, np.array(world.scene["turntable"]["centre_m"]))[0]

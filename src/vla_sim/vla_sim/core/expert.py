@@ -66,7 +66,7 @@ def observe(world: World) -> Scene:
     if world.task.family == "press_button":
         things["button"] = world.button()
     tool, _ = world.tool_pose()
-    scene = Scene(tool, world.robot_state().gripper_width_m, things, world.drawer_m(), world.button_pressed)
+    scene = Scene(tool, float(world.robot_state().gripper_width_m[0]), things, world.drawer_m(), world.button_pressed)
     for key in graspable(world.task):
         if grips(scene, key):
             scene.held = key

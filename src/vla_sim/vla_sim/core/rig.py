@@ -18,23 +18,19 @@ from vla_control.core.parameters import ExecutorParameters, ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
 from vla_core.contract import Contract
-from vla_core.errors import ChunkError, PolicyError
+from vla_core.errors import ChunkError, ConfigError, PolicyError
 from vla_core.records import COMMAND, STATE, STATUS
 from vla_core.types import NS, ActionChunk, Float32, Observation, Running, UInt8
 from vla_policy.core.drawing.correction import STRATEGY as CORRECTED
 from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_sim.core.cameras import Cameras
 from vla_sim.core.delays import DelayModel, Delays
-from vla_sim.core.judge import succeeded
 from vla_sim.core.motion_trace import MotionFigures, MotionTrace
+from vla_sim.core.suites import suite_of
 from vla_sim.core.tasks import Task
-from vla_sim.core.worlds import make_world
+from vla_sim.core.world import World
 
 _TICK_NS = 1_000_000
-
-#: Simulated seconds that each family may take.
-TIME_LIMIT_S = {"sort": 26.0, "place_in": 16.0, "stack": 16.0, "catch": 6.0}
-DEFAULT_TIME_LIMIT_S = 12.0
 
 
 class Rig:
@@ -46,12 +42,14 @@ class Rig:
         render: False saves the renderer where nobody looks (views are then black).
 
     Attributes:
+        suite: What can be played here.
         trace: Of the motion since the last reset.
     """
 
     def __init__(self, contract: Contract, scene: str = "tabletop", render: bool = True) -> None:
         self.contract = contract
-        self.world = make_world(scene)
+        self.suite = suite_of(scene)
+        self.world = self.suite.make_world(scene)
         self.world.time_offset_ns = NS  # a stamp of zero means 'never' on the ROS clock
         self.robot = RobotModel.load(contract.robot)
         self.executor = ChunkExecutor(self.robot, contract, ExecutorParameters.from_config())
@@ -61,6 +59,17 @@ class Rig:
         self._sequence = 0
         self._state, self._command, self._status = (np.zeros(1, d) for d in (STATE, COMMAND, STATUS))
         self.reset(0)
+
+    @property
+    def table(self) -> World:
+        """The world, for what only knows the tabletop.
+
+        Raises:
+            ConfigError: it is another one.
+        """
+        if not isinstance(self.world, World):
+            raise ConfigError(f"scene '{self.world.scene['name']}'", "a scene of world 'tabletop'", "choose another")
+        return self.world
 
     def reset(self, seed: int, instruction: str | None = None, split: str = "train", family: str | None = None) -> Task:
         """Refill the world and hold the robot where it is."""
@@ -76,11 +85,10 @@ class Rig:
     def observation(self) -> Observation:
         """What the policy sees now."""
         state = self.world.robot_state()
-        position, quaternion = self.robot.tool_pose(state.q_rad)
         known = {
             "joint_position": state.q_rad,
-            "gripper_width": np.array([state.gripper_width_m]),
-            "tool_pose": np.concatenate([position, quaternion]),
+            "gripper_width": state.gripper_width_m,
+            "tool_pose": np.concatenate(self.robot.tool_pose(state.q_rad)),
             **self.world.sensors(),
         }
         vector = np.concatenate([known[block.key] for block in self.contract.state]).astype(np.float32)
@@ -137,16 +145,17 @@ class Rig:
         state, command = self._state, self._command
         for _ in range(round(duration_s / self.world.model.opt.timestep)):
             now = self.world.robot_state()
-            joints = len(now.q_rad)
+            joints, grippers = len(now.q_rad), len(now.gripper_width_m)
             state["tick"] += 1
             state["stamp_ns"] = now.stamp_ns
             state["q"][0, :joints], state["qd"][0, :joints] = now.q_rad, now.qd_rad_s
-            state["tau"][0, :joints], state["gripper_width"] = now.tau_nm, now.gripper_width_m
+            state["tau"][0, :joints], state["gripper_width"][0, :grippers] = now.tau_nm, now.gripper_width_m
             self.servo.tick(state, self.executor.plan, False, command, self._status)
             self.trace.tick(self._status["qd_target"][0, :joints])
             self.world.step(
-                command["tau"][0, :joints], float(command["gripper_width"][0]), float(command["gripper_force"][0])
-            )
+                command[self.world.command][0, :joints], command["gripper_width"][0, :grippers],
+                command["gripper_force"][0, :grippers],
+            )  # fmt: skip
 
     @property
     def status(self) -> np.ndarray:
@@ -218,12 +227,12 @@ def run_episode(
     if rig.executor.strategy == CORRECTED and player.correction is None:
         raise PolicyError(f"strategy '{CORRECTED}'", "a policy with a corrector", "choose another strategy or policy")
     task = rig.reset(seed, None, split, family)
-    limit = TIME_LIMIT_S.get(task.family, DEFAULT_TIME_LIMIT_S)
+    limit = rig.suite.limit_s(task.family)
     line = _Line(rig, player, Delays(delay or DelayModel(), seed), replan_s)
     start, satisfied_s = rig.world.time_ns, 0.0
     while (rig.world.time_ns - start) / NS < limit and satisfied_s < settle_s:
         line.run(replan_s)
-        satisfied_s = satisfied_s + replan_s if succeeded(rig.world) else 0.0
+        satisfied_s = satisfied_s + replan_s if rig.suite.succeeded(rig.world) else 0.0
     return Episode(
         seed,
         task.family,
