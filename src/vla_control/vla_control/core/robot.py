@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 
+from vla_control.core.base.config import BaseConfig, parse_base
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import asset_path, config_path, load_yaml
 from vla_core.records import MAX_GRIPPERS, MAX_JOINTS
@@ -46,7 +47,11 @@ class ArmConfig:
 
 @dataclass(frozen=True, slots=True)
 class RobotConfig:
-    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`: arm after arm."""
+    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`: arm after arm.
+
+    Attributes:
+        base: The mobile base that carries the arms, None where they stand still.
+    """
 
     name: str
     interface: str
@@ -61,6 +66,7 @@ class RobotConfig:
     jerk_rad_s3: Float64
     torque_nm: Float64
     torque_rate_nm_s: Float64
+    base: BaseConfig | None
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -117,6 +123,7 @@ def load_robot_config(name: str) -> RobotConfig:
             base_frame=str(data["base_frame"]),
             arms=arms,
             home_rad=_array(data["home_rad"], len(joints), "home_rad", path),
+            base=parse_base(data["base"], path) if "base" in data else None,
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:
