@@ -112,12 +112,9 @@ class ChunkReader:
             return values[:, :3]
         return np.array([self._robot.tool_pose(q)[0] for q in values]).reshape(-1, 3)
 
-    def gripper(self, chunk: ActionChunk, first: int, opening: float, force: float) -> GripperSteps:
-        """Opening and force of the rows from `first` on; `opening` and `force`: what the gripper was last told."""
-        if not self.spaces.grippers:
-            rows = len(chunk.actions) - first
-            return GripperSteps(np.full(rows, opening), np.full(rows, force))
-        return self.spaces.gripper_steps(chunk.actions[first:].astype(np.float64), 0, opening, force)
+    def grippers(self, chunk: ActionChunk, first: int, opening: Float64, force: Float64) -> GripperSteps:
+        """Openings and forces (R,G) of the rows from `first` on; `opening`, `force` (G,): what was last told."""
+        return self.spaces.gripper_steps(chunk.actions[first:].astype(np.float64), opening, force)
 
     def twists(self, chunk: ActionChunk, first: int) -> Float64:
         """Velocity of the base (R,3) of the rows from `first` on: vx, vy [m/s], wz [rad/s]."""

@@ -17,12 +17,12 @@ class MotionHistory:
     """Keeps the plans and measurements of the last `window_s` seconds.
 
     Args:
-        joints: J.
+        joints, grippers: J, G.
         window_s: How far back anybody asks [s].
     """
 
-    def __init__(self, joints: int, window_s: float) -> None:
-        self._joints, self._window_ns = joints, round(window_s * NS)
+    def __init__(self, joints: int, grippers: int, window_s: float) -> None:
+        self._joints, self._grippers, self._window_ns = joints, grippers, round(window_s * NS)
         self._plans: deque[tuple[int, Knots]] = deque()  # each with the end of its time
         self._measured: deque[tuple[int, Float64]] = deque()
         self._since_ns = 0
@@ -50,8 +50,8 @@ class MotionHistory:
         while self._measured[0][0] < stamp_ns - self._window_ns:
             self._measured.popleft()
 
-    def commanded_at(self, stamp_ns: int, present: Knots) -> tuple[Float64, float]:
-        """Commanded joint positions (J,) [rad] and gripper width [m] at `stamp_ns`.
+    def commanded_at(self, stamp_ns: int, present: Knots) -> tuple[Float64, Float64]:
+        """Commanded joint positions (J,) [rad] and gripper widths (G,) [m] at `stamp_ns`.
 
         Args:
             present: The plan in force now.
@@ -66,7 +66,7 @@ class MotionHistory:
         plan = next((kept for until_ns, kept in self._plans if stamp_ns < until_ns), present)
         q, qd, qdd = np.zeros((3, self._joints))
         plan.sample(stamp_ns, q, qd, qdd)
-        return q, plan.width_at(stamp_ns)
+        return q, plan.width_at(stamp_ns)[: self._grippers].copy()
 
     def measured_at(self, stamp_ns: int) -> Float64:
         """Measured joint positions (J,) [rad] at `stamp_ns`, linear between two measurements.

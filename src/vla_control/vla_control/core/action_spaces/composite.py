@@ -43,7 +43,6 @@ class ActionSpaces:
         self._contract, self._width = contract, len(contract.action_names)
         self._spaces: list[Space] = []
         self.arm: Space | None = None
-        self.grippers: list[Gripper] = []
         self.base: BaseTwist | None = None
         self._mode = self._terminate = -1
         for part in contract.action_parts:
@@ -58,7 +57,6 @@ class ActionSpaces:
             raise ConfigError(got, "one for all parts", "choose one")
         self.reference = next(iter(wanted), "")
         self._lay_out(config)
-        self._check_fit(config)
 
     def check(self, actions: Float64) -> None:
         """Look at actions (T,A) part by part.
@@ -113,10 +111,19 @@ class ActionSpaces:
         """Columns (R,m) of the arm: joints in the robot's order, or the tool's pose; m = 0 without an arm part."""
         return rows[:, self._arm_columns]
 
-    def gripper_steps(self, rows: Float64, index: int, opening: float, force: float) -> GripperSteps:
-        """What gripper `index` shall do; `opening` and `force`: what it was last told."""
-        gripper = self.grippers[index]
-        return gripper.steps(rows[:, self._columns[self._spaces.index(gripper)][0]], opening, force)
+    def gripper_steps(self, rows: Float64, opening: Float64, force: Float64) -> GripperSteps:
+        """What the grippers shall do, (R,G); one that no part moves stays.
+
+        Args:
+            opening, force: (G,) what they were last told.
+        """
+        steps = GripperSteps(np.tile(opening, (len(rows), 1)), np.tile(force, (len(rows), 1)))
+        for space, columns in zip(self._spaces, self._columns, strict=True):
+            if isinstance(space, Gripper):
+                k = space.index
+                one = space.steps(rows[:, columns[0]], float(opening[k]), float(force[k]))
+                steps.opening[:, k], steps.force[:, k] = one.opening, one.force
+        return steps
 
     def twists(self, rows: Float64) -> Float64:
         """Velocity of the base (R,3): vx, vy [m/s], wz [rad/s]; 0 without a base part."""
@@ -131,12 +138,12 @@ class ActionSpaces:
             "tool_pose": lambda: ToolPose(part),
             "tool_delta": lambda: ToolDelta(part),
             "base_twist": lambda: BaseTwist(part),
-            "gripper": lambda: Gripper(part, len(self.grippers), gripper_mode == "binary"),
+            "gripper": lambda: Gripper(part, grippers.index(part.names[0]), gripper_mode == "binary"),
             "mode": lambda: Mode(part),
             "terminate": lambda: Terminate(part),
         }
-        if part.space.startswith("joint"):
-            self._check_joints(part, config)
+        grippers = [gripper.name for gripper in config.grippers]
+        self._check_part(part, config, grippers)
         space = makers[part.space]()
         if part.space in ARM_SPACES:
             self._refuse_second(self.arm, part)
@@ -144,8 +151,6 @@ class ActionSpaces:
         elif isinstance(space, BaseTwist):
             self._refuse_second(self.base, part)
             self.base = space
-        elif isinstance(space, Gripper):
-            self.grippers.append(space)
         elif isinstance(space, Mode):
             self._mode = part.columns[0]
         elif isinstance(space, Terminate):
@@ -180,25 +185,27 @@ class ActionSpaces:
         going &= np.cumsum(modes == mode_space.TERMINATE) == 0
         return going & (modes == mode_space.ARM), going & (modes == mode_space.BASE)
 
-    def _check_joints(self, part: ActionPart, config: RobotConfig) -> None:
-        if sorted(part.names) != sorted(config.joints):
+    def _check_part(self, part: ActionPart, config: RobotConfig, grippers: list[str]) -> None:
+        """Compare one part with the robot."""
+        name, fix = f"contract '{self._contract.name}'", "choose matching files"
+        if part.space.startswith("joint") and sorted(part.names) != sorted(config.joints):
             missing, unknown = set(config.joints) - set(part.names), set(part.names) - set(config.joints)
-            got = f"contract '{self._contract.name}' without actions {sorted(missing)}, with unknown {sorted(unknown)}"
-            raise ConfigError(got, f"the joints of '{config.name}': {list(config.joints)}", "choose matching files")
-
-    def _check_fit(self, config: RobotConfig) -> None:
-        name = f"contract '{self._contract.name}'"
-        if len(self.grippers) > 1:
-            raise ConfigError(f"{name} with {len(self.grippers)} grippers", f"one as '{config.name}' has", "remove one")
-        if self.base is None:
+            got = f"{name} without actions {sorted(missing)}, with unknown {sorted(unknown)}"
+            raise ConfigError(got, f"the joints of '{config.name}': {list(config.joints)}", fix)
+        if part.space.startswith("tool") and len(config.arms) > 1:
+            got = f"{name} with {part.space} for '{config.name}', which has {len(config.arms)} arms"
+            raise ConfigError(got, "joint_position or joint_delta", fix)
+        if part.space == "gripper" and part.names[0] not in grippers:
+            raise ConfigError(f"{name} with gripper '{part.names[0]}'", f"one of {grippers} of '{config.name}'", fix)
+        if part.space != "base_twist":
             return
         if config.base is None:
             got = f"{name} with a base_twist for '{config.name}', which has no base"
-            raise ConfigError(got, "a robot with a section `base`", "choose matching files")
-        sideways = [axis for axis in self.base.part.names if axis not in config.base.axes]
+            raise ConfigError(got, "a robot with a section `base`", fix)
+        sideways = [axis for axis in part.names if axis not in config.base.axes]
         if sideways:
             got = f"{name} with {sideways} for the {config.base.drive} base of '{config.name}'"
-            raise ConfigError(got, f"among {list(config.base.axes)}", "remove what it can't do")
+            raise ConfigError(got, f"among {list(config.base.axes)}", fix)
 
     def _refuse_second(self, first: Space | None, part: ActionPart) -> None:
         if first is not None:

@@ -26,11 +26,11 @@ _LEAST_EFFORT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class GripperSteps:
-    """What a gripper shall do, one entry per step.
+    """What grippers shall do, one row per step.
 
     Attributes:
-        opening: (R,) 0 closed .. 1 open.
-        force: (R,) share of the largest force, 0 .. 1.
+        opening: (R,), or (R,G) of all grippers: 0 closed .. 1 open.
+        force: Of the same shape: share of the largest force, 0 .. 1.
     """
 
     opening: Float64
@@ -41,21 +41,21 @@ class Gripper:
     """Reads one column.
 
     Args:
-        part: In the contract.
-        index: Which of the robot's grippers it moves.
+        part: In the contract; its column has the gripper's name.
+        index: Which of the robot's grippers it moves, in the robot file's order.
         binary: Read positions as open or closed too (executor parameter `gripper_mode: binary`).
     """
 
     def __init__(self, part: ActionPart, index: int, binary: bool) -> None:
         self.part = self.absolute_part = part
-        self._index = index
+        self.index = index
         self._kind = "binary" if binary and part.kind == "position" else part.kind
 
     def check(self, values: Float64) -> None:
         """Values beyond the range are clipped."""
 
     def absolute(self, values: Float64, active: Active, reference: Reference) -> Float64:
-        opening = reference.openings[self._index : self._index + 1]
+        opening = reference.openings[self.index : self.index + 1]
         return held_rows(values, active, {"effort": np.zeros(1), "binary": np.full(1, 0.5)}.get(self._kind, opening))
 
     def relative(self, rows: Float64, reference: Reference) -> Float64:
