@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vla_core.errors import ConfigError, UnknownNameError
-from vla_core.files import config_path, workspace_root
+from vla_core.files import config_path, load_yaml, workspace_root
 
 Scalar = bool | int | float | str
 Layer = Literal["sim", "perception", "policy", "control", "navigation"]
@@ -154,6 +154,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     monitor_patience: dict[str, Scalar] = {"max_ahead_s": 10.0} if waits else {}
     world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
+    base = "base" in load_yaml(config_path("robots", options.robot))
     rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
         ("sim", "vla_sim", "sim_node", world | task | contract | {"lockstep": options.lockstep}),
         ("sim", "vla_sim", "camera_node", world),
@@ -161,6 +162,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         ("policy", "vla_policy", "policy_node", {**contract, "policy": options.policy, "seed": options.seed}),
         ("control", "vla_control", "executor_node", {**robot, **contract, **link}),
         ("control", "vla_control", "servo_node", {**robot, **link, **servo_patience}),
+        *((("control", "vla_control", "base_node", robot),) if base else ()),
         ("control", "vla_control", "safety_monitor_node", {**link, **monitor_patience}),
         ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
     )

@@ -175,6 +175,10 @@ class ChunkExecutor:
         """Whether the plan has ended, with the arm at rest."""
         return now_ns >= self._knots.end_ns
 
+    def ended(self, now_ns: int) -> bool:
+        """Whether the policy has ended the task: no chunk is taken until `reset`."""
+        return self._mode(now_ns) == "terminated"
+
     def stop(self, now_ns: int) -> None:
         """Come to rest as fast as the limits allow; chunks are rejected until `reset`."""
         self._brake(now_ns)
@@ -205,6 +209,13 @@ class ChunkExecutor:
         self._knots.sample(now_ns, q, qd, qdd)
         width_m = self._knots.width_at(now_ns)[: self.robot.gripper_count].copy()
         return JointTarget(now_ns, q, qd, qdd, np.zeros_like(q), width_m)
+
+    def committed_positions(self, now_ns: int) -> Float64:
+        """Tool positions [m] (N,3), base frame, of the motion that no later chunk can change any more."""
+        if not self._knots.count[0]:
+            return np.zeros((0, 3))
+        times = np.linspace(now_ns, self._builder.branch_ns(self._knots, now_ns), 3)
+        return np.array([self.robot.tool_pose(self.sample(int(t)).q_rad)[0] for t in times])
 
     def state(self, now_ns: int) -> ExecutorStatus:
         """What is committed and what is left at `now_ns`."""
@@ -259,7 +270,7 @@ class ChunkExecutor:
         if self._stopped or not self._knots.count[0]:
             got = "a chunk while stopped" if self._stopped else "a chunk before the first joint state"
             raise ChunkError(got, "a reset to the robot's posture first", "release the stop, or start the robot driver")
-        if self._mode(now_ns) == "terminated":
+        if self.ended(now_ns):
             got = "a chunk after the policy has ended the task"
             raise ChunkError(got, "none until the arm is reset", "give the next instruction")
         self._reader.check(chunk)

@@ -58,8 +58,11 @@ class BaseController:
         self._target_ns = self._now_ns = -1
         self._stopped = False
 
-    def follow(self, twist: Float64, now_ns: int) -> None:
-        """Take a target (3,): vx, vy [m/s], wz [rad/s] in the base's frame. It holds until the next or the timeout.
+    def follow(self, twist: Float64, stamp_ns: int) -> None:
+        """Take a target that holds from `stamp_ns` until the next or the timeout.
+
+        Args:
+            twist: (3,) vx, vy [m/s], wz [rad/s] in the base's frame; too fast, it is slowed down as a whole.
 
         Raises:
             BaseTargetError: it is not finite or not what this base can do; the target before goes on to its timeout.
@@ -69,7 +72,7 @@ class BaseController:
         if twist[1] != 0.0 and "vy" not in self._config.axes:
             fix = "use a contract with vx and wz only"
             raise BaseTargetError(f"vy = {twist[1]:g} m/s", f"0 for a {self._config.drive} base", fix)
-        self._target, self._target_ns = self._kinematics.feasible(twist), now_ns
+        self._target, self._target_ns = self._kinematics.feasible(twist), stamp_ns
 
     def stop(self) -> None:
         """Come to rest within the limits, whatever targets come, until `release`."""

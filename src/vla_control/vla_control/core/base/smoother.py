@@ -34,22 +34,30 @@ class VelocitySmoother:
         self._input.max_jerk = config.jerk[self._axes]
         self._input.target_acceleration = np.zeros(count)
         self.velocity, self.acceleration = np.zeros(count), np.zeros(count)
+        self._target, self._since_s = np.full(count, np.nan), 0.0
 
     def step(self, target: Float64, time_s: float) -> Float64:
         """Move on by `time_s` towards a twist (3,); returns the twist (3,) of then."""
+        if not np.array_equal(target[self._axes], self._target):
+            self._plan(target[self._axes])
+        self._since_s += time_s
+        _, velocity, acceleration = self._path.at_time(self._since_s)
+        self.velocity[:], self.acceleration[:] = velocity, acceleration
+        twist = np.zeros(3)
+        twist[self._axes] = self.velocity
+        return twist
+
+    def _plan(self, target: Float64) -> None:
+        """Begin a way to another velocity; one that is under way is not planned again, so that it stays straight."""
         inputs = self._input
         inputs.current_velocity, inputs.current_acceleration = self.velocity, self.acceleration
-        inputs.target_velocity = target[self._axes]
+        inputs.target_velocity = target
         try:
             good = self._otg.calculate(inputs, self._path) in (Result.Working, Result.Finished)
         except RuckigError:
             good = False
         assert good, "a velocity can always be changed within limits of acceleration and jerk"
-        _, velocity, acceleration = self._path.at_time(time_s)
-        self.velocity[:], self.acceleration[:] = velocity, acceleration
-        twist = np.zeros(3)
-        twist[self._axes] = self.velocity
-        return twist
+        self._target[:], self._since_s = target, 0.0
 
     @property
     def at_rest(self) -> bool:
