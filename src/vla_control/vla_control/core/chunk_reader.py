@@ -87,7 +87,7 @@ class ChunkReader:
             start_q: [rad] (J,) where the arm will be then; inverse kinematics begins there.
 
         Raises:
-            ChunkError: a row is out of reach by more than the leash.
+            ChunkError: a row is out of reach, beyond limits or in collision by more than the leash.
         """
         values = self.spaces.arm_values(chunk.actions[first:].astype(np.float64))
         if self.spaces.arm is None:
@@ -95,13 +95,7 @@ class ChunkReader:
             return JointPath(np.tile(start_q, (len(values), 1)), still, still)
         if self.spaces.arm.absolute_part.space == "tool_pose":
             return self._ik.solve(values[:, :3], values[:, 3:], start_q, chunk.dt_s)
-        inside = np.clip(values, self._config.position_min_rad, self._config.position_max_rad)
-        beyond = np.abs(values - inside).max(axis=1)
-        if np.any(beyond > self._params.leash_rad):
-            got = f"step {first + int(np.argmax(beyond))} beyond the joint limits by {beyond.max():.2f} rad"
-            expected = f"at most {self._params.leash_rad} rad (the leash)"
-            raise ChunkError(got, expected, "check the action's units and order")
-        return JointPath(inside, np.zeros_like(beyond), beyond)
+        return self._ik.guard(values, start_q)
 
     def tool_positions(self, chunk: ActionChunk) -> Float64:
         """Tool positions [m] (R,3), base frame, of absolute rows; (0,3) where the chunk doesn't move the arm."""
