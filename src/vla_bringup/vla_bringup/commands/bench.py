@@ -18,6 +18,7 @@ from vla_core.errors import UnknownNameError
 
 #: Benchmark → what it measures.
 BENCHES = {
+    "ik": "inverse kinematics of chunks: time per problem and per chunk, with and without barriers, distance kept",
     "line": "from picture to torque: latency, jitter, CPU of every process",
 }
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import coal
+import numba
 import numpy as np
 import pinocchio as pin
-from numpy.typing import NDArray
 
 from vla_core.errors import ConfigError
 from vla_core.types import Float64
@@ -102,6 +102,7 @@ class CollisionModel:
             ConfigError: a pair names a shape that there is not, or one without bounds.
         """
         self.config, self._model = config, model
+        self._tips: dict[int, range] = {}
         geometry, obstacles = geometry.copy(), {box.name for box in config.obstacles}
         for box in config.obstacles:
             place = pin.SE3(np.eye(3), box.position_m)
@@ -113,12 +114,20 @@ class CollisionModel:
                 raise ConfigError(f"collision pair {list(pair)}", f"among {known}", "name shapes of the model file")
             geometry.addCollisionPair(pin.CollisionPair(*(geometry.getGeometryId(name) for name in pair)))
         for shape, obstacle in ((a, b) if b in obstacles else (b, a) for a, b in config.pairs if {a, b} & obstacles):
+            first = len(geometry.collisionPairs)
             for tip in _tips(geometry.geometryObjects[geometry.getGeometryId(shape)]):
                 added = geometry.addGeometryObject(tip)
                 geometry.addCollisionPair(pin.CollisionPair(added, geometry.getGeometryId(obstacle)))
+            pair = config.pairs.index((shape, obstacle) if (shape, obstacle) in config.pairs else (obstacle, shape))
+            self._tips[pair] = range(first, len(geometry.collisionPairs))
         self.count = len(geometry.collisionPairs)
         self._geometry, self._distances = geometry, pin.GeometryData(geometry)
+        self._results = list(self._distances.distanceResults)  # references: they change with every computation
+        for k in range(len(config.pairs), self.count):  # only looked at where the whole shape is near
+            self._distances.deactivateCollisionPair(k)
         self._data = model.createData()
+        self._wrenches, self._room = np.zeros((self.count, 2, 6)), np.zeros(self.count)
+        _add_moments(self._wrenches)  # compile before the first chunk
         self._moves = np.zeros((self.count, 2, model.nv), dtype=bool)
         for row, pair in zip(self._moves, geometry.collisionPairs, strict=True):
             for mask, shape in zip(row, (pair.first, pair.second), strict=True):
@@ -126,32 +135,42 @@ class CollisionModel:
                 mask[[model.joints[joint].idx_v for joint in joints]] = True
 
     def distances(self, q: Float64) -> Float64:
-        """Distance of every pair (P,) [m] at q [rad] (J,), negative where they overlap."""
-        pin.computeDistances(self._model, self._data, self._geometry, self._distances, q)
-        return np.array([result.min_distance for result in self._distances.distanceResults])
+        """Distance of every pair of the configuration (P,) [m] at q [rad] (J,), negative where they overlap."""
+        pin.forwardKinematics(self._model, self._data, q)
+        return np.array(self._measure(self._data))
 
-    def rows(self, q: Float64, jacobian: Float64) -> tuple[Float64, Float64]:
+    def rows(self, data: Any) -> tuple[Float64, Float64]:
         """What a change dq (J,) of the joints must satisfy: rows dq >= low, for pairs within `influence_m`.
 
         Args:
-            q: [rad] (J,).
-            jacobian: (6,J) of all joints in world axes at q (pinocchio's `data.J`).
+            data: pinocchio.Data after computeJointJacobians.
 
         Returns:
             Rows float64 (R,J) and low (R,) [m].
         """
-        config = self.config
-        pin.computeDistances(self._model, self._data, self._geometry, self._distances, q)
-        results = self._distances.distanceResults
-        distances = [result.min_distance for result in results]
+        config, jacobian = self.config, data.J
+        distances = self._measure(data)
         near = [k for k, distance in enumerate(distances) if distance < config.influence_m]
         if not near:
-            return np.zeros((0, len(q))), np.zeros(0)
-        normals = np.array([results[k].normal for k in near])
-        rows = _closing(normals, np.array([results[k].getNearestPoint2() for k in near]), jacobian, self._moves[near, 1])
-        rows -= _closing(normals, np.array([results[k].getNearestPoint1() for k in near]), jacobian, self._moves[near, 0])
-        room = np.array([distances[k] for k in near]) - config.safe_m
-        return rows, np.minimum(-config.gain * room, _LARGEST_RETREAT_M)
+            return np.zeros((0, self._model.nv)), np.zeros(0)
+        tips = [tip for k in near for tip in self._tips.get(k, ())]
+        for k in tips:
+            pin.computeDistance(self._geometry, self._distances, k)
+        near += [k for k in tips if self._results[k].min_distance < config.influence_m]
+        wrenches, room = self._wrenches[: len(near)], self._room[: len(near)]
+        for row, k in enumerate(near):
+            result = self._results[k]
+            wrenches[row, 0, 3:], wrenches[row, 1, 3:] = result.getNearestPoint1(), result.getNearestPoint2()
+            wrenches[row, :, :3], room[row] = result.normal, result.min_distance
+        _add_moments(wrenches)
+        speeds = np.where(self._moves[near], wrenches @ jacobian, 0.0)
+        return speeds[:, 1] - speeds[:, 0], np.minimum(config.gain * (config.safe_m - room), _LARGEST_RETREAT_M)
+
+    def _measure(self, data: Any) -> list[float]:
+        """Distances of the pairs of the configuration, for joints placed in `data`."""
+        pin.updateGeometryPlacements(self._model, data, self._geometry, self._distances)
+        pin.computeDistances(self._geometry, self._distances)
+        return [result.min_distance for result in self._results[: len(self.config.pairs)]]
 
 
 def _tips(shape: Any) -> list[Any]:
@@ -171,13 +190,14 @@ def _tips(shape: Any) -> list[Any]:
     ]
 
 
-def _closing(normals: Float64, points: Float64, jacobian: Float64, moves: NDArray[np.bool_]) -> Float64:
-    """Speed along the normals of points that are fixed to a body: (R,J), with `moves` (R,J) the joints before it."""
-    moments = np.empty_like(normals)
-    for k in range(3):
-        i, j = (k + 1) % 3, (k + 2) % 3
-        moments[:, k] = points[:, i] * normals[:, j] - points[:, j] * normals[:, i]
-    return np.where(moves, np.concatenate([normals, moments], 1) @ jacobian, 0.0)
+@numba.njit(cache=True)
+def _add_moments(wrenches: Float64) -> None:
+    """Replace the points in wrenches (R,2,6), each a normal and a point, by the normals' moments about the origin."""
+    for row in range(wrenches.shape[0]):
+        for side in range(2):
+            w = wrenches[row, side]
+            x, y, z = w[3], w[4], w[5]
+            w[3], w[4], w[5] = y * w[2] - z * w[1], z * w[0] - x * w[2], x * w[1] - y * w[0]
 
 
 def _three(values: Any, path: Path) -> Float64:

@@ -45,7 +45,11 @@ class JointPath:
 
 
 class ChunkIk:
-    """Solver for one robot; not reentrant."""
+    """Solver for one robot; not reentrant.
+
+    Attributes:
+        problems: Quadratic problems solved since the beginning.
+    """
 
     def __init__(self, robot: RobotModel, params: ExecutorParameters) -> None:
         config = robot.config
@@ -56,6 +60,7 @@ class ChunkIk:
         self._high = config.position_max_rad - _LIMIT_MARGIN_RAD
         self._collision = robot.collision_model()
         pairs = 0 if self._collision is None else self._collision.count
+        self.problems = 0
         self._no_rows = np.zeros((0, joints))
         self._sense = np.concatenate([np.zeros(joints), np.full(pairs, _SOFT)]).astype(np.int32)
         self._scale = np.array([1.0, 1.0, 1.0, _ROTATION_M, _ROTATION_M, _ROTATION_M])[:, None]
@@ -156,9 +161,11 @@ class ChunkIk:
         high = np.minimum(self._high - q, _STEP_RAD)
         rows = self._no_rows
         if self._collision is not None:
-            rows, least = self._collision.rows(q, self._data.J)
-            low, high = np.concatenate([low, least]), np.concatenate([high, np.full(len(least), _UNBOUNDED)])
+            rows, least = self._collision.rows(self._data)
+            if len(rows):
+                low, high = np.concatenate([low, least]), np.concatenate([high, np.full(len(least), _UNBOUNDED)])
         change, _, flag, _ = daqp.solve(hessian, gradient, rows, high, low, self._sense[: len(low)])
+        self.problems += 1
         if flag < 0:
             return None
         return change, bool(len(rows)) and bool(np.any(rows @ change <= low[len(q) :] + _TOUCHING_M))
