@@ -1,6 +1,6 @@
 """Stage 3/4. In: action_chunk, instruction; robot and servo by shared memory. Out: plan (shared memory, to the servo),
-executor_state (20 Hz and after every chunk), joint_target (50 Hz), base_target (50 Hz, where the contract moves a base),
-executor_node/markers.
+executor_state (20 Hz and after every chunk), joint_target (50 Hz), base_target (50 Hz, where the contract moves a
+base), executor_node/markers.
 
 Lifecycle node. Its clock is the stamp of the robot's newest state, so a chunk is aligned with the robot, not with the
 messages' way here. Deactivating brakes the arm; should the process die, the plan that it left ends at rest.

@@ -94,9 +94,9 @@ def test_a_part_that_is_wrong_is_refused_with_what_would_be_right(change: dict[s
 def test_ambiguous_actions_are_refused() -> None:
     with pytest.raises(ContractError, match=r"\['gripper'\] more than once"):
         contract_with(TOOL, GRIPPER, GRIPPER)
-    with pytest.raises(ContractError, match="gripper with names .*; expected one name"):
+    with pytest.raises(ContractError, match=r"gripper with names .*; expected one name"):
         contract_with({**GRIPPER, "names": ["left", "right"], "units": ["1", "1"]})
     with pytest.raises(ContractError, match="parts and a space or names beside"):
         contract_with(TOOL, space="tool_pose")
-    with pytest.raises(ContractError, match="base_twist with names .*vy may be left out"):
+    with pytest.raises(ContractError, match=r"base_twist with names .*vy may be left out"):
         contract_with({"space": "base_twist", "names": ["vx"], "units": ["m/s"]})

@@ -63,7 +63,8 @@ class ActionAlgebra:
         for columns in self._quaternions:
             out[:, columns] = _mean_turn(actions[..., columns], share)
         for columns in self._rotvecs:
-            out[:, columns] = rotations.to_rotvec(_mean_turn(rotations.from_rotvec(actions[..., columns]), share))
+            turns = rotations.from_rotvec(actions[..., columns]).astype(np.float64)
+            out[:, columns] = rotations.to_rotvec(_mean_turn(turns, share))
         for column in self._voted:
             said = actions[..., column]
             votes = np.einsum("jn,jkn->kn", share, (said[:, None] == said[None]).astype(np.float64))

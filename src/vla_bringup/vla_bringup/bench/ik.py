@@ -1,4 +1,4 @@
-"""`vla bench ik`: inverse kinematics of chunks, with and without the robot's collision barriers, high up and at the table."""
+"""`vla bench ik`: inverse kinematics of chunks with and without collision barriers, high up and at the table."""
 
 from __future__ import annotations
 
@@ -73,6 +73,12 @@ def _measure(robot: RobotModel, judge: RobotModel, poses: Float64, where: str) -
         nearest_m = min(nearest_m, *(float(collision.distances(row).min()) for row in path.q_rad))
     kept = {"nearest_mm": rounded(1e3 * nearest_m)}
     return [
-        {"measure": "one problem of inverse kinematics", "conditions": where, "unit": "µs", **spread(problem_us), **kept},
+        {
+            "measure": "one problem of inverse kinematics",
+            "conditions": where,
+            "unit": "µs",
+            **spread(problem_us),
+            **kept,
+        },
         {"measure": f"chunk of {STEPS} poses", "conditions": where, "unit": "µs", **spread(chunk_us), **kept},
     ]

@@ -180,7 +180,7 @@ def test_deltas_from_before_a_stop_are_refused(robot: RobotModel) -> None:
     executor = executor_for(contract, robot.config.home_rad)
     executor.stop(100 * MS)
     executor.reset(robot.config.home_rad, np.array([0.08]), 600 * MS)
-    with pytest.raises(ChunkError, match="deltas from 0.10 s before the arm was stopped or reset"):
+    with pytest.raises(ChunkError, match=r"deltas from 0\.10 s before the arm was stopped or reset"):
         executor.accept(chunk_of(contract, np.zeros((STEPS, 8)), 500 * MS), 700 * MS)
 
 
@@ -195,7 +195,7 @@ def test_without_a_measurement_there_are_no_deltas_from_one(robot: RobotModel) -
 @pytest.mark.parametrize(
     ("parts", "robot_name", "message"),
     [
-        ([{**ABSOLUTE[0], "names": [*JOINTS[:6], "elbow"]}], "panda", r"without actions \['panda_joint7'\], with unknown"),
+        ([{**ABSOLUTE[0], "names": [*JOINTS[:6], "elbow"]}], "panda", r"without actions \['panda_joint7'\]"),
         ([ABSOLUTE[0], ABSOLUTE[1]], "panda", "joint_position and tool_pose; expected one part that moves the arm"),
         ([ABSOLUTE[0], BASE], "panda", "base_twist for 'panda', which has no base"),
         ([{**GRIPPER, "names": ["claw"]}], "panda", r"gripper 'claw'; expected one of \['gripper'\]"),
@@ -308,7 +308,7 @@ def test_a_mode_that_there_is_not_is_refused() -> None:
     contract, executor, _ = rt1()
     actions = rt1_actions([0] * STEPS)
     actions[3, 10] = 1.5
-    with pytest.raises(ChunkError, match="step 3 with mode 1.5; expected one of: 0 arm, 1 base, 2 terminate"):
+    with pytest.raises(ChunkError, match=r"step 3 with mode 1\.5; expected one of: 0 arm, 1 base, 2 terminate"):
         executor.accept(chunk_of(contract, actions, 0), 10 * MS)
 
 

@@ -155,7 +155,7 @@ def test_a_tick_that_comes_late_does_not_make_a_jump() -> None:
 def test_a_target_that_cannot_be_followed_is_refused_and_the_last_one_goes_on(bad: list[float]) -> None:
     base = controller(differential())
     play(base, [np.array([0.3, 0.0, 0.0])], 100)
-    with pytest.raises(BaseTargetError, match="got .*; expected .*; fix: "):
+    with pytest.raises(BaseTargetError, match=r"got .*; expected .*; fix: "):
         base.follow(np.array(bad), 100 * TICK_NS)
     assert base.tick(100 * TICK_NS).twist[0] == pytest.approx(0.3)
 

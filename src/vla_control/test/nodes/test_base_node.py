@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import rclpy
 from geometry_msgs.msg import Twist, TwistStamped
@@ -57,7 +59,7 @@ def test_targets_are_followed_on_both_topics(spinner, neighbours) -> None:
     assert last.header.frame_id == "base_link" and abs(last.twist.angular.z - 0.2) < 1e-3
     spinner.until(lambda: neighbours.plain[-1:] and neighbours.plain[-1].linear.x > 0.299, "the plain twist")
     speeds = [command.twist.linear.x for command in neighbours.commands]
-    assert max(abs(b - a) for a, b in zip(speeds, speeds[1:], strict=False)) < 0.1, "smooth"
+    assert max(abs(b - a) for a, b in pairwise(speeds)) < 0.1, "smooth"
 
 
 @pytest.mark.parametrize("how", ["executor ends", "safety monitor ends", "stop"])

@@ -1,4 +1,4 @@
-"""Reads action chunks by their contract: is this one fit, which joint path, which gripper opening, which base motion."""
+"""Reads action chunks by their contract: is this one fit, which joint path, what grippers and base shall do."""
 
 from __future__ import annotations
 
@@ -116,4 +116,4 @@ class ChunkReader:
 
     def end(self, chunk: ActionChunk) -> int | None:
         """Row at which the policy ends the task, None if it doesn't."""
-        return self.spaces.end(chunk.actions)
+        return self.spaces.end(chunk.actions.astype(np.float64))

@@ -5,8 +5,8 @@ a control barrier allows (Ames et al., "Control Barrier Functions: Theory and Ap
 
     n^T (J_b - J_a) dq >= -gain (d - d_safe)
 
-J_a and J_b are the Jacobians of the two nearest points. Shapes are those of the robot's model file, distances come from
-coal, and only pairs that the robot file names count: fingers may touch what a hand must not.
+J_a and J_b are the Jacobians of the two nearest points. Shapes are those of the robot's model file, distances come
+from coal, and only pairs that the robot file names count: fingers may touch what a hand must not.
 
 Where a face lies flat on another, the nearest point jumps from corner to corner, and holding one lets the other sink. So
 against obstacles the corners of boxes and the ends of capsules are kept apart too, each for itself.
@@ -113,13 +113,15 @@ class CollisionModel:
             if missing:
                 raise ConfigError(f"collision pair {list(pair)}", f"among {known}", "name shapes of the model file")
             geometry.addCollisionPair(pin.CollisionPair(*(geometry.getGeometryId(name) for name in pair)))
-        for shape, obstacle in ((a, b) if b in obstacles else (b, a) for a, b in config.pairs if {a, b} & obstacles):
+        for k, (a, b) in enumerate(config.pairs):
+            if not {a, b} & obstacles:
+                continue
+            shape, obstacle = (a, b) if b in obstacles else (b, a)
             first = len(geometry.collisionPairs)
             for tip in _tips(geometry.geometryObjects[geometry.getGeometryId(shape)]):
                 added = geometry.addGeometryObject(tip)
                 geometry.addCollisionPair(pin.CollisionPair(added, geometry.getGeometryId(obstacle)))
-            pair = config.pairs.index((shape, obstacle) if (shape, obstacle) in config.pairs else (obstacle, shape))
-            self._tips[pair] = range(first, len(geometry.collisionPairs))
+            self._tips[k] = range(first, len(geometry.collisionPairs))
         self.count = len(geometry.collisionPairs)
         self._geometry, self._distances = geometry, pin.GeometryData(geometry)
         self._results = list(self._distances.distanceResults)  # references: they change with every computation

@@ -31,7 +31,7 @@ class BaseTwist:
         return rows
 
     def beyond(self, rows: Float64) -> Float64:
-        return np.zeros(rows.shape[1])
+        return np.zeros_like(rows[-1:])
 
     def twists(self, rows: Float64) -> Float64:
         """Rows (R,n) as vx, vy, wz (R,3); an axis that the contract lacks is 0."""

@@ -62,7 +62,7 @@ class Gripper:
         return rows
 
     def beyond(self, rows: Float64) -> Float64:
-        return rows[-1]
+        return rows[-1:]
 
     def steps(self, values: Float64, opening: float, force: float) -> GripperSteps:
         """What values (R,) ask for.

@@ -28,7 +28,7 @@ class JointDelta:
         """Limits are a matter of the joint path."""
 
     def absolute(self, values: Float64, active: Active, reference: Reference) -> Float64:
-        first = reference.q_rad[self._order]
+        first: Float64 = reference.q_rad[self._order]
         if not self.part.accumulates:
             return held(first + values, active, first)
         steps = np.where(active[:, None], values, 0.0)
@@ -36,9 +36,10 @@ class JointDelta:
         return rows
 
     def relative(self, rows: Float64, reference: Reference) -> Float64:
-        if self.part.accumulates:
-            return np.diff(rows, axis=0)
-        return rows - reference.q_rad[self._order]
+        before = rows[:-1] if self.part.accumulates else reference.q_rad[self._order][None]
+        after = rows[1:] if self.part.accumulates else rows
+        steps: Float64 = after - before
+        return steps
 
     def beyond(self, rows: Float64) -> Float64:
-        return rows[-1]
+        return rows[-1:]

@@ -31,4 +31,4 @@ class JointPosition:
         return rows
 
     def beyond(self, rows: Float64) -> Float64:
-        return rows[-1]
+        return rows[-1:]

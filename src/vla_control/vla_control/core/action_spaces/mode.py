@@ -37,4 +37,4 @@ class Mode:
         return rows
 
     def beyond(self, rows: Float64) -> Float64:
-        return rows[-1]
+        return rows[-1:]

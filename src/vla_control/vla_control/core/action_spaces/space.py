@@ -53,7 +53,7 @@ class Space(Protocol):
         """The inverse of `absolute`, with every step active."""
 
     def beyond(self, rows: Float64) -> Float64:
-        """What follows the last row (m,), for rows that must be as many as those of a part that accumulates."""
+        """What follows the last row (1,m), for rows that must be as many as those of a part that accumulates."""
 
 
 def held(rows: Float64, active: Active, first: Float64) -> Float64:

@@ -29,4 +29,4 @@ class Terminate:
         return rows
 
     def beyond(self, rows: Float64) -> Float64:
-        return rows[-1]
+        return rows[-1:]

@@ -7,8 +7,6 @@ al., "Universal Manipulation Interface", 2024, section IV-B.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from vla_control.core.action_spaces.space import Active, Reference, held
@@ -47,4 +45,4 @@ class ToolDelta:
         return tool_steps.between(reference.pose[None], rows, self.part.frame)
 
     def beyond(self, rows: Float64) -> Float64:
-        return rows[-1]
+        return rows[-1:]

@@ -35,4 +35,4 @@ class ToolPose:
         return rows
 
     def beyond(self, rows: Float64) -> Float64:
-        return rows[-1]
+        return rows[-1:]

@@ -14,7 +14,9 @@ from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.types import Float64
 
 #: Drives and the axes that each can move along.
-DRIVES: Mapping[str, tuple[str, ...]] = MappingProxyType({"differential": ("vx", "wz"), "holonomic": ("vx", "vy", "wz")})
+DRIVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"differential": ("vx", "wz"), "holonomic": ("vx", "vy", "wz")}
+)
 
 
 @dataclass(frozen=True, slots=True)
