@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from vla_bringup.bench import c_loop
+from vla_bringup.bench import c_loop, ik
 from vla_bringup.bench.cpu import CpuShares, tree_cpu_s
 from vla_bringup.bench.line import bench_graph
 from vla_bringup.bench.servo import History, SwayingArm, measure, swaying_plan
@@ -88,3 +89,12 @@ def test_bench_graph_only_swaps_the_cameras() -> None:
 
 def test_this_process_has_used_time() -> None:
     assert tree_cpu_s(os.getpid()) > 0.0
+
+
+def test_inverse_kinematics_is_measured_on_a_motion_that_needs_its_barriers() -> None:
+    rows = ik.measure(argparse.Namespace(chunks=13, robot="panda"), lambda text: None)
+    nearest_mm = {row["conditions"]: row["nearest_mm"] for row in rows}
+    pressed = "hand pressed towards the table"
+    assert nearest_mm[f"{pressed}, without"] < 0.0 < 8.5 < nearest_mm[f"{pressed}, with barriers"]
+    assert nearest_mm["free, without"] == nearest_mm["free, with barriers"] > 10.0
+    assert all(row["n"] == 13 and row["p50"] > 0.0 for row in rows)

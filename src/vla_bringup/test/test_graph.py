@@ -14,6 +14,7 @@ from vla_core.files import config_path, load_yaml, workspace_root
 from vla_core.topics import TOPICS, topic
 
 GRAPH = tabletop_graph(GraphOptions())
+MOBILE = tabletop_graph(GraphOptions(robot="panda_mobile", contract="rt1_mobile_panda"))
 
 
 def test_names_are_unique_and_in_the_order_of_the_line() -> None:
@@ -24,8 +25,14 @@ def test_names_are_unique_and_in_the_order_of_the_line() -> None:
 
 
 def test_every_owner_of_a_topic_is_a_node_of_the_graph() -> None:
-    owners = {topic.owner for topic in TOPICS.values()} - {"driver", "all"}
-    assert owners <= {node.name for node in GRAPH.nodes}
+    for graph, equipment in ((GRAPH, {""}), (MOBILE, {"", "base"})):
+        owners = {topic.owner for topic in TOPICS.values() if topic.only_with in equipment} - {"driver", "all"}
+        assert owners <= {node.name for node in graph.nodes}
+
+
+def test_only_a_robot_with_a_base_gets_the_node_that_moves_it() -> None:
+    assert {node.name for node in MOBILE.nodes} - {node.name for node in GRAPH.nodes} == {"base_node"}
+    assert MOBILE.node("base_node").layer == "control"
 
 
 def test_layers_partition_the_nodes() -> None:
@@ -33,7 +40,7 @@ def test_layers_partition_the_nodes() -> None:
     assert set(LAYERS) - set(STACK_LAYERS) == {"sim"}
 
 
-@pytest.mark.parametrize("node", GRAPH.nodes, ids=lambda node: node.name)
+@pytest.mark.parametrize("node", MOBILE.nodes, ids=lambda node: node.name)
 def test_module_entry_point_and_parameters_exist(node) -> None:
     package = workspace_root() / "src" / node.package
     assert (package / node.package / f"{node.executable}.py").is_file()

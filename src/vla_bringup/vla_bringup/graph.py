@@ -169,6 +169,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     policy: dict[str, Scalar] = {**contract, "policy": options.policy, "seed": options.seed}
+    base = "base" in load_yaml(config_path("robots", options.robot))
     rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
         ("sim", "vla_sim", "sim_node", world | task | contract | {"lockstep": options.lockstep}),
         ("sim", "vla_sim", "camera_node", world),
@@ -176,6 +177,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         ("policy", "vla_policy", "policy_node", policy),
         ("control", "vla_control", "executor_node", {**robot, **contract, **link}),
         ("control", "vla_control", "servo_node", {**robot, **link, **servo_patience}),
+        *((("control", "vla_control", "base_node", robot),) if base else ()),
         ("control", "vla_control", "safety_monitor_node", {**link, **monitor_patience}),
         ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Point, Pose, Quaternion, Vector3, Wrench
+from geometry_msgs.msg import Point, Pose, Quaternion, Twist, TwistStamped, Vector3, Wrench
 from sensor_msgs.msg import JointState
 
 from vla_control.core.chunk_executor import ExecutorStatus
@@ -16,7 +16,7 @@ from vla_control.core.monitor import SOURCES, Verdict
 from vla_control.core.robot import RobotConfig
 from vla_core.errors import ChunkError
 from vla_core.records import LIMITS, MODES
-from vla_core.types import ActionChunk, JointTarget
+from vla_core.types import ActionChunk, Float64, JointTarget
 from vla_msgs.msg import ActionChunk as ActionChunkMsg
 from vla_msgs.msg import ControlState, ExecutorState, SafetyState
 from vla_msgs.msg import JointTarget as JointTargetMsg
@@ -135,6 +135,19 @@ def safety_state(verdict: Verdict, now_ns: int) -> SafetyState:
     )
     message.header.stamp = stamps.to_msg(now_ns)
     return message
+
+
+def twist(values: Float64, stamp_ns: int, frame: str) -> TwistStamped:
+    """Velocity (3,) of the base, vx, vy [m/s], wz [rad/s], in its own frame."""
+    vx, vy, wz = (float(value) for value in values)
+    message = TwistStamped(twist=Twist(linear=Vector3(x=vx, y=vy), angular=Vector3(z=wz)))
+    message.header.stamp, message.header.frame_id = stamps.to_msg(stamp_ns), frame
+    return message
+
+
+def axes(message: TwistStamped) -> Float64:
+    """Velocity (3,) of a base, vx, vy [m/s], wz [rad/s]; what a base on a floor can't do is left out."""
+    return np.array([message.twist.linear.x, message.twist.linear.y, message.twist.angular.z])
 
 
 def joints_finite(message: JointState) -> bool:

@@ -48,7 +48,7 @@ class ActionChunk:
         sequence: Counts up per policy process, from 1.
         policy: Name of the policy preset.
         contract_hash: 16 hex digits.
-        action_space: 'tool_pose' or 'joint_position'.
+        action_space: As in the contract (`vla_core.action_parts`).
         action_names: (A,) in contract order.
         dt_s: Time between steps [s]; step i is meant for stamp_ns + i * dt_s.
         actions: float32 (T,A), units by contract.

@@ -19,6 +19,7 @@ from vla_core.errors import UnknownNameError
 #: Benchmark → what it measures.
 BENCHES = {
     "executor": "execution strategies under delay, jitter and loss, in simulated time",
+    "ik": "inverse kinematics of chunks: time per problem and per chunk, with and without barriers, distance kept",
     "line": "from picture to torque: latency, jitter, CPU of every process",
 }
 

@@ -226,5 +226,5 @@ def test_joint_chunks(robot: RobotModel, contract: Contract) -> None:
     )
     executor.accept(chunk, 20 * MS)
     np.testing.assert_allclose(executor.sample(501 * MS).q_rad, actions[10, :7], atol=2e-3)
-    with pytest.raises(ChunkError, match="beyond the joint limits by"):
+    with pytest.raises(ChunkError, match="beyond the joint limits, or in collision, by"):
         executor.accept(replace(chunk, stamp_ns=2 * MS, actions=chunk.actions + np.float32(3.0)), 30 * MS)

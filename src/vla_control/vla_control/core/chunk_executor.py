@@ -14,14 +14,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vla_control.core.chunk_buffer import ChunkBuffer
+from vla_control.core.action_spaces.space import Reference
+from vla_control.core.base.path import BasePath
+from vla_control.core.chunk_buffer import ChunkBuffer, Steps, step_times_ns
 from vla_control.core.chunk_reader import ChunkReader
 from vla_control.core.knots import Knots
+from vla_control.core.motion_history import MotionHistory
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.spline import ChunkSpline
 from vla_control.core.strategies.registry import make_strategy
 from vla_control.core.trajectory import Trajectory, TrajectoryBuilder
+from vla_core.action_parts import MEASURED
 from vla_core.contract import Contract
 from vla_core.errors import ChunkError, ConfigError
 from vla_core.records import MAX_KNOTS, PLAN
@@ -93,8 +97,11 @@ class ChunkExecutor:
         self._accepted = self._rejected = self._stretched = self._late = self._pulled_in = 0
         self._last_error = ""
         self._delays: deque[int] = deque(maxlen=_DELAYS)
-        self._buffer = ChunkBuffer(contract.action_names)
-        self._chunk: ActionChunk | None = None
+        self._buffer = ChunkBuffer(self._reader.spaces.algebra)
+        self._history = MotionHistory(robot.joint_count, robot.gripper_count, params.max_chunk_age_s)
+        self._base = BasePath()
+        self._chunk: ActionChunk | None = None  # in execution, by the contract
+        self._terminates = False
         self._starved_s, self._stopped = 0.0, False
         self._seam_rad = np.zeros(robot.joint_count)
         self.use(params.strategy)
@@ -121,7 +128,10 @@ class ChunkExecutor:
         self._knots.fresh_until_ns[0] = now_ns
         self._chunk = None
         self._buffer.clear()
-        self._starved_s, self._stopped = 0.0, False
+        self._history.restart(now_ns)
+        self._base.clear()
+        self._delays.clear()
+        self._starved_s, self._stopped, self._terminates = 0.0, False, False
 
     def accept(self, chunk: ActionChunk, now_ns: int) -> None:
         """Replace what is left of the running motion by a new chunk.
@@ -134,9 +144,10 @@ class ChunkExecutor:
         """
         try:
             self._validate(chunk, now_ns)
-            self._buffer.add(chunk)
+            reference = self._reference(chunk.stamp_ns)
+            self._buffer.add(self._reader.absolute(chunk, reference))
             try:
-                self._execute(chunk, now_ns)
+                self._execute(chunk, reference, now_ns)
             except ChunkError:
                 self._buffer.drop_newest()
                 raise
@@ -148,20 +159,19 @@ class ChunkExecutor:
         self._last_error = ""
 
     def running(self) -> Running:
-        """What is being executed, for the policy.
+        """What is being executed, for the policy: the steps that the plan really leads through.
 
         A chunk that began from rest tells nothing about the delay, which may have been a warm-up. Until one has been
         counted, all steps count as committed: the next chunk continues the first as far as the policy can.
         """
-        steps = self._buffer.executed
+        chunk = None if self._buffer.executed is None else self._chunk
         width = len(self.contract.action_names)
-        uncounted = 0 if steps is None else len(steps.actions)
         return Running(
             strategy=self.strategy,
-            origin_ns=0 if steps is None else steps.origin_ns,
+            origin_ns=0 if chunk is None else chunk.stamp_ns,
             dt_s=self.contract.dt_s,
-            actions=np.zeros((0, width), np.float32) if steps is None else steps.actions.astype(np.float32),
-            delay_steps=max(self._delays, default=uncounted),
+            actions=np.zeros((0, width), np.float32) if chunk is None else chunk.actions,
+            delay_steps=max(self._delays, default=0 if chunk is None else len(chunk.actions)),
         )
 
     @property
@@ -173,17 +183,27 @@ class ChunkExecutor:
         """Whether the plan has ended, with the arm at rest."""
         return now_ns >= self._knots.end_ns
 
+    def ended(self, now_ns: int) -> bool:
+        """Whether the policy has ended the task: no chunk is taken until `reset`."""
+        return self._mode(now_ns) == "terminated"
+
     def stop(self, now_ns: int) -> None:
         """Come to rest as fast as the limits allow; chunks are rejected until `reset`."""
-        width_m = self._knots.width_at(now_ns).copy()
-        trajectory = self._builder.stop(self._knots, now_ns)
-        self._knots.store(
-            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2,
-            np.tile(width_m, (len(trajectory.q_rad), 1)), trajectory.start_ns, self.params.knot_dt_s,
-        )  # fmt: skip
-        self._knots.fresh_until_ns[0] = min(int(self._knots.fresh_until_ns[0]), trajectory.fresh_until_ns)
+        self._brake(now_ns)
         self._stopped = True
         self._buffer.clear()
+
+    def observe(self, stamp_ns: int, q: Float64) -> None:
+        """The joints were measured at q (J,) [rad]; for contracts whose deltas are relative to what was measured."""
+        self._history.measured(stamp_ns, q)
+
+    def base_twist(self, now_ns: int) -> Float64:
+        """Velocity (3,) that the plan wants of the base at `now_ns`: vx, vy [m/s], wz [rad/s]."""
+        return self._base.at(now_ns)
+
+    def tool_positions(self, chunk: ActionChunk) -> Float64:
+        """Tool positions [m] (R,3), base frame, that an accepted chunk leads through."""
+        return self._reader.tool_positions(self._reader.absolute(chunk, self._reference(chunk.stamp_ns)))
 
     def sample(self, now_ns: int) -> JointTarget:
         """Where the plan wants the joints at `now_ns`; the feed-forward torque is the servo's business and zero here.
@@ -197,6 +217,13 @@ class ChunkExecutor:
         self._knots.sample(now_ns, q, qd, qdd)
         width_m = self._knots.width_at(now_ns)[: self.robot.gripper_count].copy()
         return JointTarget(now_ns, q, qd, qdd, np.zeros_like(q), width_m)
+
+    def committed_positions(self, now_ns: int) -> Float64:
+        """Tool positions [m] (N,3), base frame, of the motion that no later chunk can change any more."""
+        if not self._knots.count[0]:
+            return np.zeros((0, 3))
+        times = np.linspace(now_ns, self._builder.branch_ns(self._knots, now_ns), 3)
+        return np.array([self.robot.tool_pose(self.sample(int(t)).q_rad)[0] for t in times])
 
     def state(self, now_ns: int) -> ExecutorStatus:
         """What is committed and what is left at `now_ns`."""
@@ -239,10 +266,12 @@ class ChunkExecutor:
             return "idle"
         if now_ns < self._knots.fresh_until_ns[0]:
             return "tracking"
+        if self._terminates:
+            return "terminated"
         return "finishing" if now_ns < self._knots.end_ns else "holding"
 
     def _starving_s(self, now_ns: int) -> float:
-        if self._chunk is None or self._stopped:
+        if self._chunk is None or self._stopped or self._terminates:
             return 0.0
         return max(0.0, (now_ns - int(self._knots.fresh_until_ns[0])) * 1e-9)
 
@@ -250,6 +279,9 @@ class ChunkExecutor:
         if self._stopped or not self._knots.count[0]:
             got = "a chunk while stopped" if self._stopped else "a chunk before the first joint state"
             raise ChunkError(got, "a reset to the robot's posture first", "release the stop, or start the robot driver")
+        if self.ended(now_ns):
+            got = "a chunk after the policy has ended the task"
+            raise ChunkError(got, "none until the arm is reset", "give the next instruction")
         self._reader.check(chunk)
         age_s = (now_ns - chunk.stamp_ns) * 1e-9
         if age_s > self.params.max_chunk_age_s:
@@ -263,19 +295,49 @@ class ChunkExecutor:
             got = f"a chunk {behind_s:.2f} s older than or as old as the one in execution"
             raise ChunkError(got, "a newer observation stamp", "answer observations in order")
 
-    def _execute(self, chunk: ActionChunk, now_ns: int) -> None:
+    def _reference(self, stamp_ns: int) -> Reference | None:
+        """The robot at a capture stamp, as far as the contract's actions are relative to it.
+
+        Raises:
+            ChunkError: it isn't known any more.
+        """
+        kind = self._reader.spaces.reference
+        if not kind:
+            return None
+        q, width_m = self._history.commanded_at(stamp_ns, self._knots)
+        if kind == MEASURED:
+            q = self._history.measured_at(stamp_ns)
+        openings = width_m / self.robot.config.gripper_width_max_m
+        return Reference(q, np.concatenate(self.robot.tool_pose(q)), openings)
+
+    def _execute(self, answer: ActionChunk, reference: Reference | None, now_ns: int) -> None:
         """Combine, skip the past, solve, fit, join; commit only once everything has succeeded."""
         branch_ns = self._builder.branch_ns(self._knots, now_ns)
         steps = self._strategy.steps(self._buffer, branch_ns)
-        answers_ns = chunk.stamp_ns
-        chunk = replace(chunk, stamp_ns=steps.origin_ns, actions=steps.actions.astype(np.float32))
+        chunk = replace(answer, stamp_ns=steps.origin_ns, actions=steps.actions.astype(np.float32))
         first = max(0, math.floor((branch_ns - chunk.stamp_ns) * 1e-9 / chunk.dt_s + 1e-6))
         last = len(chunk.actions) - 1
+        end = self._reader.end(chunk)
         if first >= last:
             late_s = (branch_ns - chunk.stamp_ns) * 1e-9 - last * chunk.dt_s
             got = f"a chunk whose last step was due {late_s:.2f} s ago"
             raise ChunkError(got, "steps in the future", "speed the policy up or lengthen its horizon")
-        start_q = self.sample(branch_ns).q_rad
+        if end is not None:
+            chunk = replace(chunk, actions=chunk.actions[: max(end, 1) + 1])
+        if end is not None and end <= first:
+            self._brake(now_ns)
+        else:
+            self._follow(chunk, first, now_ns)
+        self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, answer.stamp_ns
+        if self._buffer.executed is not None:  # warm-up and thinking from rest are no delay of the running motion
+            self._delays.append(max(0, math.ceil((branch_ns - answer.stamp_ns) * 1e-9 / chunk.dt_s - 1e-6)))
+        led = self._led(chunk)
+        self._chunk, self._terminates = self._reader.by_contract(led, reference), end is not None
+        self._buffer.executed = Steps(led.actions.astype(np.float64), steps.origin_ns)
+
+    def _follow(self, chunk: ActionChunk, first: int, now_ns: int) -> None:
+        """Write the plan that leads along absolute rows from row `first` on."""
+        start_q = self.sample(self._builder.branch_ns(self._knots, now_ns)).q_rad
         path = self._reader.joint_path(chunk, first, start_q)
         config = self.robot.config
         spline = ChunkSpline(
@@ -286,20 +348,33 @@ class ChunkExecutor:
         trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)
         widths = self._widths(chunk, trajectory, first)
         self._starved_s += self._starving_s(now_ns)
-        self._knots.store(
-            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, widths, trajectory.start_ns,
-            self.params.knot_dt_s,
-        )  # fmt: skip
-        self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, answers_ns
+        self._base.follow(trajectory, self._reader.twists(chunk, first), chunk.dt_s, self.params.knot_dt_s)
+        self._store(trajectory, widths)
         self._knots.fresh_until_ns[0] = trajectory.fresh_until_ns
-        if self._buffer.executed is not None:  # warm-up and thinking from rest are no delay of the running motion
-            self._delays.append(max(0, math.ceil((branch_ns - answers_ns) * 1e-9 / chunk.dt_s - 1e-6)))
-        self._chunk = chunk
-        self._buffer.executed = steps
         self._seam_rad = trajectory.seam_rad
         self._stretched += trajectory.stretch > 1.0
         self._late += trajectory.late_s > 0.0
         self._pulled_in += int(np.sum(path.error_m > 1e-3))
+
+    def _led(self, chunk: ActionChunk) -> ActionChunk:
+        """Absolute rows as the plan leads through them: past ones as they were, blended, stretched, within reach."""
+        times = np.maximum(step_times_ns(chunk), self._history.since_ns)
+        return self._reader.led(chunk, np.array([self._history.commanded_at(int(t), self._knots)[0] for t in times]))
+
+    def _brake(self, now_ns: int) -> None:
+        """Write a plan that comes to rest as fast as the limits allow, and stop the base."""
+        width_m = self._knots.width_at(now_ns).copy()
+        trajectory = self._builder.stop(self._knots, now_ns)
+        self._base.clear()
+        self._store(trajectory, np.tile(width_m, (len(trajectory.q_rad), 1)))
+        self._knots.fresh_until_ns[0] = min(int(self._knots.fresh_until_ns[0]), trajectory.fresh_until_ns)
+
+    def _store(self, trajectory: Trajectory, width_m: Float64) -> None:
+        self._history.replaced(self._knots, trajectory.start_ns)
+        self._knots.store(
+            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, width_m, trajectory.start_ns,
+            self.params.knot_dt_s,
+        )  # fmt: skip
 
     def _widths(self, chunk: ActionChunk, trajectory: Trajectory, first: int) -> Float64:
         """Gripper widths [m] (N,G) per knot: the running plan's in the prefix, then the chunk's, zero-order hold."""
@@ -308,6 +383,7 @@ class ChunkExecutor:
         step_ns = round(self.params.knot_dt_s * 1e9)
         held = [self._knots.width_at(trajectory.start_ns + k * step_ns) for k in range(prefix)]
         before = np.array(held)[:, : len(largest_m)]
-        opening = self._reader.openings(chunk, first, before[-1] > 0.5 * largest_m)
+        told = before[-1] / largest_m
+        opening = self._reader.grippers(chunk, first, told, np.ones_like(told)).opening
         step = np.clip(np.floor(place[prefix:] / chunk.dt_s + 1e-6), 0, len(opening) - 1).astype(int)
         return np.concatenate([before, largest_m * opening[step]])

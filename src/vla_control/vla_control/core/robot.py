@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 
+from vla_control.core.base.config import BaseConfig, parse_base
+from vla_control.core.collision import CollisionConfig, CollisionModel, parse_collision
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import asset_path, config_path, load_yaml
 from vla_core.records import MAX_GRIPPERS, MAX_JOINTS
@@ -46,7 +48,12 @@ class ArmConfig:
 
 @dataclass(frozen=True, slots=True)
 class RobotConfig:
-    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`: arm after arm."""
+    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`: arm after arm.
+
+    Attributes:
+        base: The mobile base that carries the arms, None where they stand still.
+        collision: What must keep apart, None where nothing is watched.
+    """
 
     name: str
     interface: str
@@ -61,6 +68,8 @@ class RobotConfig:
     jerk_rad_s3: Float64
     torque_nm: Float64
     torque_rate_nm_s: Float64
+    base: BaseConfig | None
+    collision: CollisionConfig | None
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -117,6 +126,8 @@ def load_robot_config(name: str) -> RobotConfig:
             base_frame=str(data["base_frame"]),
             arms=arms,
             home_rad=_array(data["home_rad"], len(joints), "home_rad", path),
+            base=parse_base(data["base"], path) if "base" in data else None,
+            collision=parse_collision(data["collision"], path) if "collision" in data else None,
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -196,6 +207,20 @@ class RobotModel:
         self.tool_ids = tuple(int(model.getFrameId(arm.tool_frame)) for arm in config.arms)
         self.damping_nm_s: Float64 = np.array(model.damping, dtype=np.float64)
         self._data = model.createData()
+        self._reduction = full, locked, reference
+
+    def collision_model(self) -> CollisionModel | None:
+        """Model of what must keep apart; None where the robot file names nothing.
+
+        Raises:
+            ConfigError: a pair names a shape that the model file lacks.
+        """
+        if self.config.collision is None:
+            return None
+        full, locked, reference = self._reduction
+        shapes = pin.buildGeomFromMJCF(full, str(self.config.model_path), pin.GeometryType.COLLISION)
+        _, (reduced,) = pin.buildReducedModel(full, [shapes], locked, reference)
+        return CollisionModel(self.config.collision, self.model, reduced)
 
     @classmethod
     def load(cls, name: str) -> RobotModel:

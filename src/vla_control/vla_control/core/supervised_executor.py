@@ -76,6 +76,8 @@ class SupervisedExecutor:
             else:
                 return True
         self.now_ns = stamp_ns
+        if np.isfinite(state["q"][0, : self._joints]).all():
+            self._executor.observe(stamp_ns, state["q"][0, : self._joints])
         if not servo_seen:  # hold where the arm is
             return self._idle and self._moved(state["q"]) and self._begin(state["q"], state["gripper_width"])
         mode = int(status["mode"][0])
@@ -93,11 +95,13 @@ class SupervisedExecutor:
     def instruct(self, text: str) -> bool:
         """Take the newest instruction. Motion for any other one ends, brake, then hold. True if the plan has changed.
 
-        An empty text ends every motion. A goal that replaces another is seen here as such even when the empty text
-        between the two got lost: the topic keeps one message.
+        An empty text ends every motion. A task that the policy has ended begins anew when it is given again. A goal that
+        replaces another is seen here as such even when the empty text between the two got lost: the topic keeps one
+        message.
         """
         self._instruction = text
-        if self._phase != _READY or self._idle or (text and text == self._followed):
+        same = text == self._followed and not self._executor.ended(self.now_ns)
+        if self._phase != _READY or self._idle or (text and same):
             return False
         self._executor.stop(self.now_ns)
         self._phase = _FINISHING
@@ -147,6 +151,10 @@ class SupervisedExecutor:
     def sample(self) -> JointTarget:
         """Where the plan wants the joints now."""
         return self._executor.sample(self.now_ns)
+
+    def base_twist(self) -> Float64:
+        """Velocity (3,) that the plan wants of the base now: vx, vy [m/s], wz [rad/s]; 0 unless there is a task."""
+        return self._executor.base_twist(self.now_ns) if self._phase == _READY else np.zeros(3)
 
     def state(self) -> ExecutorStatus:
         """What is committed and what is left."""
