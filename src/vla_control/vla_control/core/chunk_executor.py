@@ -171,8 +171,11 @@ class ChunkExecutor:
             origin_ns=0 if chunk is None else chunk.stamp_ns,
             dt_s=self.contract.dt_s,
             actions=np.zeros((0, width), np.float32) if chunk is None else chunk.actions,
-            delay_steps=max(self._delays, default=0 if chunk is None else len(chunk.actions)),
+            delay_steps=self._delay_steps(0 if chunk is None else len(chunk.actions)),
         )
+
+    def _delay_steps(self, uncounted: int) -> int:
+        return math.ceil(self.params.delay_margin * max(self._delays)) if self._delays else uncounted
 
     @property
     def waits(self) -> bool:

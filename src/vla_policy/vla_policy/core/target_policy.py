@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vla_core import rotations
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError
 from vla_core.types import Float32, Observation, Running
-from vla_policy.core import rotations
 from vla_policy.core.backends import Decoding
 from vla_policy.core.drawing.continuation import continuation
 from vla_policy.core.drawing.draw import draw, samples_needed
