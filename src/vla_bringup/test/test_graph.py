@@ -15,6 +15,7 @@ from vla_core.topics import TOPICS, topic
 
 GRAPH = tabletop_graph(GraphOptions())
 MOBILE = tabletop_graph(GraphOptions(robot="panda_mobile", contract="rt1_mobile_panda"))
+BIMANUAL = simulated_graph(GraphOptions.of_scene("aloha", policy="scripted_expert", link="two"))
 
 
 def test_names_are_unique_and_in_the_order_of_the_line() -> None:
@@ -40,12 +41,13 @@ def test_layers_partition_the_nodes() -> None:
     assert set(LAYERS) - set(STACK_LAYERS) == {"sim"}
 
 
-@pytest.mark.parametrize("node", MOBILE.nodes, ids=lambda node: node.name)
+@pytest.mark.parametrize("node", [*MOBILE.nodes, BIMANUAL.node("policy_node")], ids=lambda node: node.executable)
 def test_module_entry_point_and_parameters_exist(node) -> None:
     package = workspace_root() / "src" / node.package
     assert (package / node.package / f"{node.executable}.py").is_file()
     assert f'"{node.executable} = {node.package}.{node.executable}:main"' in (package / "setup.py").read_text()
-    schema = load_yaml(package / node.package / "parameters" / f"{node.name}.yaml")
+    schemas = {f.stem: load_yaml(f) for f in workspace_root().glob("src/*/*/parameters/*_node.yaml")}
+    schema = {**schemas[node.name], **schemas[node.executable]}
     assert set(node.overrides) - {"use_sim_time"} <= set(schema), "an override that the node never reads"
     assert f"/**/{node.name}" in load_yaml(node.parameter_path)
 
@@ -61,6 +63,27 @@ def test_same_link_wherever_there_is_one() -> None:
 def test_unknown_name_is_refused_with_the_known_ones(kind: str) -> None:
     with pytest.raises(UnknownNameError, match=r"got .* 'nonsense'; expected one of: \w+.*; fix: "):
         tabletop_graph(GraphOptions(**{kind: "nonsense"}))
+
+
+def test_a_scene_brings_its_robot_and_its_contract() -> None:
+    robots = {node.name: node.overrides.get("robot") for node in BIMANUAL.nodes}
+    assert robots["executor_node"] == robots["servo_node"] == "aloha"
+    contracts = {node.overrides["contract"] for node in BIMANUAL.nodes if "contract" in node.overrides}
+    assert contracts == {"aloha"}
+    assert GraphOptions.of_scene("tabletop") == GraphOptions()
+
+
+def test_a_robot_in_the_scene_of_another_is_refused_with_the_arguments_that_fit() -> None:
+    with pytest.raises(ConfigError, match="fix: launch with robot:=aloha contract:=aloha"):
+        simulated_graph(GraphOptions(scene="aloha"))
+    tabletop_graph(GraphOptions(robot="aloha", contract="aloha"))  # on a robot nobody simulates a scene
+
+
+def test_the_scripted_expert_takes_the_policy_s_place_under_its_name() -> None:
+    node = BIMANUAL.node("policy_node")
+    assert (node.package, node.executable, node.layer) == ("vla_sim", "expert_node", "policy")
+    assert node.overrides["scene"] == "aloha" and node.overrides["link"] == "two"
+    assert GRAPH.node("policy_node").executable == "policy_node"
 
 
 def test_options_from_launch_texts() -> None:

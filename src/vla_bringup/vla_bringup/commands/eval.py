@@ -42,14 +42,20 @@ class Part:
 
 
 _SHIPPED = str(GraphOptions.describe()["policy"][0])
-#: What docs/results/tabletop.json holds.
-PUBLISHED = (
-    Part(_SHIPPED, "heldout_pose", 200),
-    Part(_SHIPPED, "heldout_pair", 100),
-    Part(_SHIPPED, "heldout_phrase", 100),
-    Part(_SHIPPED, "heldout_pose", 24, graph=True),
-    Part("scripted_expert", "heldout_pose", 400),
-)
+#: What docs/results/<suite>.json holds.
+PUBLISHED = {
+    "tabletop": (
+        Part(_SHIPPED, "heldout_pose", 200),
+        Part(_SHIPPED, "heldout_pair", 100),
+        Part(_SHIPPED, "heldout_phrase", 100),
+        Part(_SHIPPED, "heldout_pose", 24, graph=True),
+        Part("scripted_expert", "heldout_pose", 400),
+    ),
+    "aloha": (
+        Part("scripted_expert", "heldout_pose", 200),
+        Part("scripted_expert", "heldout_pose", 12, graph=True),
+    ),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +145,7 @@ def _publish(args: argparse.Namespace) -> int:
     all_rows: list[dict[str, Any]] = []
     revision = machine.revision()
     is_exact = not revision.endswith("dirty") and revision != "unversioned"  # else it may stand for other code
-    for part in PUBLISHED:
+    for part in PUBLISHED[args.suite]:
         path = args.out / f"{part.name}_{part.split}.json".replace(" ", "_")
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         key = {"revision": revision, "seed": args.seed, "part": asdict(part)}

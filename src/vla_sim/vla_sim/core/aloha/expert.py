@@ -3,6 +3,10 @@
 As for one arm (see vla_sim.core.expert), the rule reads only the present ground truth, so it also goes on from where
 noise or a learning policy has led. Hand-over as in ALOHA's simulation: the right hand takes the cube from above, both
 meet in mid-air with their fingers at right angles, the right hand lets go once the left one holds.
+
+Between pointing ahead and pointing down the wrist passes its singularity (hand in line with the forearm). Off the plane
+of the arm's base the forearm would have to spin there, so hands turn over within it; where a path still asks for more
+than the joints can do, the chunk takes more time.
 """
 
 from __future__ import annotations
@@ -28,6 +32,9 @@ GRASP_M = 0.006  # the tool stays this far short of a thing's centre
 END_M = 0.115  # from the bar's centre to where each hand takes it
 MEET = np.array([0.0, 0.0, 0.28])
 AWAY_M = 0.14
+TURN_OVER = np.array([0.0, 0.19, 0.22])  # where the left hand turns over; the right one at the mirrored place
+IN_PLANE_M, IN_PLANE = 0.012, 0.06  # of the tool, of its directions
+SPEED_SHARE = 0.7  # of the joints' speed that a chunk uses
 _SMOOTH = 13  # steps of the moving average that rounds a chunk's corners, odd; applied twice
 _DOWN = np.array([0.0, 0.0, -1.0])
 _UP = np.array([0.0, 0.0, 1.0])
@@ -107,6 +114,8 @@ def _from_above(scene: Scene, arm: int) -> Float64:
 def _grasp(scene: Scene, arm: int) -> Command:
     """Above the grip first, then straight down, then close."""
     hand, rotation = scene.hands[arm], _from_above(scene, arm)
+    if not _points_down(hand):
+        return _turn_over(hand, arm)
     spot = _grip(scene, arm) + np.array([0.0, 0.0, GRASP_M])
     off = float(np.hypot(*(hand.position - spot)[:2]))
     height, turned = hand.position[2] - spot[2], _angle(hand.rotation, rotation)
@@ -117,6 +126,24 @@ def _grasp(scene: Scene, arm: int) -> Command:
         above = np.array([*(hand.position if low else spot)[:2], spot[2] + HOVER_M])
         return Command(above, hand.rotation if low else rotation, SPEED_M_S, True)
     return Command(spot, rotation, SPEED_M_S if height > 0.05 else SLOW_M_S, True)
+
+
+def _points_down(hand: Hand) -> bool:
+    return bool(hand.rotation[:, 0] @ _DOWN > 0.88)
+
+
+def _in_plane(hand: Hand) -> bool:
+    """The hand lies in the vertical plane of its arm's base, with its fingers across."""
+    return bool(abs(hand.position[0]) < IN_PLANE_M and np.abs(hand.rotation[0, [0, 2]]).max() < IN_PLANE)
+
+
+def _turn_over(hand: Hand, arm: int) -> Command:
+    """From pointing ahead to pointing down."""
+    across = np.array([_SIDE[arm], 0.0, 0.0])
+    if _in_plane(hand):
+        return Command(TURN_OVER * [1.0, _SIDE[arm], 1.0], frame(_DOWN, across), SPEED_M_S, True)
+    ahead = frame(np.array([0.0, -_SIDE[arm], 0.0]), across)
+    return Command(hand.position * [0.0, 1.0, 1.0], ahead, SPEED_M_S, True)
 
 
 def _transfer(scene: Scene) -> tuple[Command, Command]:
@@ -133,9 +160,12 @@ def _transfer(scene: Scene) -> tuple[Command, Command]:
         return Command(take_at, receive, SLOW_M_S, False), back if free and not gone else rest
     if not right.holds:
         return ready, _grasp(scene, RIGHT)
-    if right.position[2] < CARRY_M - 0.02 and _angle(right.rotation, across) > 0.3:
+    if _points_down(right) and right.position[2] < CARRY_M - 0.02:
         up = np.array([*right.position[:2], CARRY_M])
         return ready, Command(up, right.rotation, SPEED_M_S, False)
+    if _points_down(right) and not _in_plane(right):
+        over = TURN_OVER * [1.0, -1.0, 1.0]
+        return ready, Command(over, frame(_DOWN, np.array([-1.0, 0.0, 0.0])), SPEED_M_S, False)
     give = Command(give_at, across, SPEED_M_S, False)
     if np.linalg.norm(right.position - give_at) > 0.012 or _angle(right.rotation, across) > 0.1:
         return ready, give
@@ -216,10 +246,20 @@ def clean_chunk(world: AlohaWorld, horizon: int, dt_s: float) -> Float32:
         q, _ = arms.solve([(hand.position, hand.rotation) for hand in scene.hands], q, 3)
         path[i], opened[i] = q + arms.sag(q, stiffness), [command.open for command in commands]
         advance(scene, commands, dt_s)
+    path, opened = _slowed(path, opened, SPEED_SHARE * world.robot.velocity_rad_s * dt_s)
     smooth = _rounded(_rounded(path))
     left, right = np.split(smooth[:steps], 2, axis=1)
     columns = [left, opened[:steps, :1], right, opened[:steps, 1:]]
     return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def _slowed(path: Float64, opened: Float64, step_rad: Float64) -> tuple[Float64, Float64]:
+    """The same path (T,J) and openings (T,2), with more time where it goes further than `step_rad` (J,) in a step."""
+    need = np.maximum(1.0, np.abs(np.diff(path, axis=0) / step_rad).max(axis=1))
+    when = np.concatenate([[0.0], np.cumsum(need)])
+    asked = np.arange(len(path), dtype=np.float64)
+    slow = np.stack([np.interp(asked, when, column) for column in path.T], axis=1)
+    return slow, opened[np.searchsorted(when, asked, side="right") - 1]
 
 
 def _rounded(path: Float64) -> Float64:
