@@ -58,6 +58,7 @@ PLAN = np.dtype(
         ("qd", np.float64, (MAX_KNOTS, MAX_JOINTS)),
         ("qdd", np.float64, (MAX_KNOTS, MAX_JOINTS)),
         ("gripper_width", np.float64, (MAX_KNOTS, MAX_GRIPPERS)),  # [m]
+        ("gripper_force", np.float64, (MAX_KNOTS, MAX_GRIPPERS)),  # [N], what the gripper may use to get there
     ],
     align=True,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from vla_control.core.action_spaces.composite import ActionSpaces
 from vla_control.core.action_spaces.space import Reference
 from vla_control.core.chunk_executor import ChunkExecutor
 from vla_control.core.ik import ChunkIk
+from vla_control.core.knots import Knots
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel, load_robot_config
 from vla_core import tool_steps
@@ -346,3 +348,28 @@ def test_gripper_columns_by_kind(robot: RobotModel, kind: str, values: list, ope
     steps = spaces.gripper_steps(rows, np.array([1.0]), np.array([0.5]))
     np.testing.assert_allclose(steps.opening[:, 0], openings)
     np.testing.assert_allclose(steps.force[:, 0], forces)
+
+
+def test_an_effort_becomes_a_width_and_a_force_of_the_plan(robot: RobotModel) -> None:
+    """Closing with a quarter of the force, then nothing said: the gripper keeps what it was told."""
+    contract = contract_with(ABSOLUTE[0], {**GRIPPER, "kind": "effort"})
+    executor = executor_for(contract, robot.config.home_rad)
+    effort = np.r_[np.zeros(6), np.full(6, 0.25), np.zeros(8)]
+    executor.accept(chunk_of(contract, np.c_[np.tile(robot.config.home_rad, (STEPS, 1)), effort], 0), 10 * MS)
+    plan = Knots(executor.plan)
+    told = [(plan.width_at(t * MS)[0], plan.force_at(t * MS)[0]) for t in (200, 400, 800, 3000)]
+    np.testing.assert_allclose(told, [(0.08, 40.0), (0.0, 10.0), (0.0, 10.0), (0.0, 10.0)], atol=1e-9)
+    executor.stop(850 * MS)
+    assert Knots(executor.plan).force_at(2_000 * MS)[0] == 10.0
+
+
+def test_the_servo_passes_the_force_of_the_plan_on(robot: RobotModel, make_rig: Callable) -> None:
+    contract = contract_with(ABSOLUTE[0], {**GRIPPER, "kind": "effort"})
+    rig, executor = make_rig(), executor_for(contract, robot.config.home_rad)
+    rig.run(5)
+    assert rig.command["gripper_force"][0, 0] == robot.config.grippers[0].max_force_n
+    effort = np.r_[np.zeros(4), np.full(16, 0.25)]
+    executor.accept(chunk_of(contract, np.c_[np.tile(robot.config.home_rad, (STEPS, 1)), effort], 0), 10 * MS)
+    rig.follow(executor)
+    rig.run(300)
+    assert rig.command["gripper_force"][0, 0] == 10.0 and rig.command["gripper_width"][0, 0] == 0.0

@@ -163,7 +163,7 @@ def test_regression_a_clock_that_jumps_ahead_does_not_make_the_target_jump(
 
 
 @pytest.mark.parametrize("sequence", [0, 5])
-@pytest.mark.parametrize("field", ["q", "qd", "qdd", "gripper_width", "knot_dt_s"])
+@pytest.mark.parametrize("field", ["q", "qd", "qdd", "gripper_width", "gripper_force", "knot_dt_s"])
 def test_regression_a_plan_that_is_not_a_number_is_refused(moving: Callable, sequence: int, field: str) -> None:
     """A plan of sequence 0 was adopted, for NaN isn't far from the robot; the torque was NaN from then on."""
     rig = moving()

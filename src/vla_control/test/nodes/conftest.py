@@ -264,6 +264,7 @@ def straight() -> Callable[..., dict[str, object]]:
             "sequence": sequence, "answers_ns": start_ns, "start_ns": start_ns, "fresh_until_ns": start_ns + 10**9,
             "knot_dt_s": 0.02, "count": 51, "q": q, "qd": qd, "qdd": qdd,
             "gripper_width": np.full(PLAN["gripper_width"].shape, 0.04),
+            "gripper_force": np.full(PLAN["gripper_force"].shape, 40.0),
         }  # fmt: skip
 
     return plan

@@ -124,7 +124,8 @@ class ChunkExecutor:
         rest = np.zeros_like(hold)
         self._knots.clear()
         width = np.array(gripper_width_m, dtype=np.float64)[None, :]
-        self._knots.store(hold, rest, rest, width, now_ns, self.params.knot_dt_s)
+        force = self.robot.config.gripper_force_n[None, :]
+        self._knots.store(hold, rest, rest, width, force, now_ns, self.params.knot_dt_s)
         self._knots.fresh_until_ns[0] = now_ns
         self._chunk = None
         self._buffer.clear()
@@ -349,10 +350,10 @@ class ChunkExecutor:
         )  # fmt: skip
         origin_ns = chunk.stamp_ns + round(first * chunk.dt_s * 1e9)
         trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)
-        widths = self._widths(chunk, trajectory, first)
+        grippers = self._grippers(chunk, trajectory, first)
         self._starved_s += self._starving_s(now_ns)
         self._base.follow(trajectory, self._reader.twists(chunk, first), chunk.dt_s, self.params.knot_dt_s)
-        self._store(trajectory, widths)
+        self._store(trajectory, *grippers)
         self._knots.fresh_until_ns[0] = trajectory.fresh_until_ns
         self._seam_rad = trajectory.seam_rad
         self._stretched += trajectory.stretch > 1.0
@@ -366,27 +367,32 @@ class ChunkExecutor:
 
     def _brake(self, now_ns: int) -> None:
         """Write a plan that comes to rest as fast as the limits allow, and stop the base."""
-        width_m = self._knots.width_at(now_ns).copy()
         trajectory = self._builder.stop(self._knots, now_ns)
+        told = self._knots.width_at(now_ns).copy(), self._knots.force_at(now_ns).copy()
         self._base.clear()
-        self._store(trajectory, np.tile(width_m, (len(trajectory.q_rad), 1)))
+        self._store(trajectory, *(np.tile(row, (len(trajectory.q_rad), 1)) for row in told))
         self._knots.fresh_until_ns[0] = min(int(self._knots.fresh_until_ns[0]), trajectory.fresh_until_ns)
 
-    def _store(self, trajectory: Trajectory, width_m: Float64) -> None:
+    def _store(self, trajectory: Trajectory, width_m: Float64, force_n: Float64) -> None:
         self._history.replaced(self._knots, trajectory.start_ns)
         self._knots.store(
-            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, width_m, trajectory.start_ns,
+            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, width_m, force_n, trajectory.start_ns,
             self.params.knot_dt_s,
         )  # fmt: skip
 
-    def _widths(self, chunk: ActionChunk, trajectory: Trajectory, first: int) -> Float64:
-        """Gripper widths [m] (N,G) per knot: the running plan's in the prefix, then the chunk's, zero-order hold."""
-        place, largest_m = trajectory.chunk_s, self.robot.config.gripper_width_max_m
+    def _grippers(self, chunk: ActionChunk, trajectory: Trajectory, first: int) -> tuple[Float64, Float64]:
+        """Widths [m] and forces [N] (N,G) per knot: the running plan's in the prefix, then the chunk's, held."""
+        place, config = trajectory.chunk_s, self.robot.config
         prefix = int(np.count_nonzero(np.isnan(place)))
         step_ns = round(self.params.knot_dt_s * 1e9)
-        held = [self._knots.width_at(trajectory.start_ns + k * step_ns) for k in range(prefix)]
-        before = np.array(held)[:, : len(largest_m)]
-        told = before[-1] / largest_m
-        opening = self._reader.grippers(chunk, first, told, np.ones_like(told)).opening
-        step = np.clip(np.floor(place[prefix:] / chunk.dt_s + 1e-6), 0, len(opening) - 1).astype(int)
-        return np.concatenate([before, largest_m * opening[step]])
+        times = [trajectory.start_ns + k * step_ns for k in range(prefix)]
+        widths, forces = (
+            np.array([at(t) for t in times])[:, : len(config.grippers)]
+            for at in (self._knots.width_at, self._knots.force_at)
+        )
+        most_m, most_n = config.gripper_width_max_m, config.gripper_force_n
+        said = self._reader.grippers(chunk, first, widths[-1] / most_m, forces[-1] / most_n)
+        step = np.clip(np.floor(place[prefix:] / chunk.dt_s + 1e-6), 0, len(said.opening) - 1).astype(int)
+        return np.concatenate([widths, most_m * said.opening[step]]), np.concatenate(
+            [forces, most_n * said.force[step]]
+        )

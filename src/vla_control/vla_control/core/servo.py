@@ -40,7 +40,6 @@ class ServoCore:
         self._tool = robot.tool_id
         self._gains, self._bounds = gains(params), bounds(robot.config)
         self._rate_step = robot.config.torque_rate_nm_s * params.period_s
-        self._force_n = robot.config.gripper_force_n
         self._stale_ns = round(params.stale_state_s * 1e9)
         self._joints = j = robot.joint_count
         self._by_position = robot.config.interface == "position"
@@ -201,7 +200,7 @@ class ServoCore:
             self._tau_previous[:] = self._c_tau[:] = self._tau
             self._c_q[:] = self._q_t
         self._c_tick[0], self._c_stamp[0] = self._tick, self._stamp_ns
-        self._c_width[:] = self._width_t
+        self._c_width[:], self._c_force[:] = self._width_t, target.force_n
         own.set_motion(target.mode, self._error, target.jerk_rad_s3)
         own.publish(status, self._tick, self._stamp_ns, acting)
         own.measure((time.perf_counter_ns() - begin_ns) * 1e-3)
@@ -217,7 +216,7 @@ class ServoCore:
         self._c_tau: Float64 = command["tau"][0, : self._joints]
         self._c_q: Float64 = command["q"][0, : self._joints]
         self._c_width: Float64 = command["gripper_width"][0, : self._grippers]
-        command["gripper_force"][0, : self._grippers] = self._force_n
+        self._c_force: Float64 = command["gripper_force"][0, : self._grippers]
 
     def _warm_up(self) -> None:
         """Compile (or load) the kernels before the first real tick."""

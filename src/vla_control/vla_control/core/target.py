@@ -84,6 +84,7 @@ class Target:
     Attributes:
         current: The plan in execution.
         mode: Index into MODES.
+        force_n: What the grippers may use (G,) [N].
         jerk_rad_s3: Jerk of the last step.
     """
 
@@ -101,6 +102,7 @@ class Target:
         self._period_s, self._period_ns, self._stale_ns = period_s, round(period_s * 1e9), round(stale_s * 1e9)
         self._blender = Blender(config)
         self._now, self._width_m = (q, qd, qdd), width_m
+        self._most_n, self.force_n = config.gripper_force_n, np.zeros(self._grippers)
         self._last, self._new = tuple(np.zeros((3, self._joints))), tuple(np.zeros((3, self._joints)))
         self.current, self._own = Knots(), Knots()
         self.reset()
@@ -112,14 +114,14 @@ class Target:
         self._use, self.mode = _OWN_NONE, _HOLD
         self._stopped = self._lost = False
         self._now_ns = self._lost_until_ns = 0
-        self._width_m[:] = self.jerk_rad_s3 = 0.0
+        self._width_m[:] = self.force_n[:] = self.jerk_rad_s3 = 0.0
 
     def start(self, q: Float64, width_m: Float64, now_ns: int) -> None:
         """Hold at q (J,) [rad] with the grippers at `width_m` (G,); no plan is forgotten."""
         hold = np.array(q)[None, :]
         rest = np.zeros_like(hold)
-        self._width_m[:] = width_m
-        self.current.store(hold, rest, rest, self._width_m[None, :], now_ns, self._period_s)
+        self._width_m[:], self.force_n[:] = width_m, self._most_n
+        self.current.store(hold, rest, rest, self._width_m[None, :], self.force_n[None, :], now_ns, self._period_s)
         self._use, self._now_ns = _OWN_NONE, now_ns
         self._sample(now_ns)
 
@@ -171,6 +173,7 @@ class Target:
         source = self.current if self._use == _OWN_NONE else self._own
         if self._use != _OWN_STOP:
             self._width_m[:] = self.current.width_at(stamp_ns)[: self._grippers]
+            self.force_n[:] = self.current.force_at(stamp_ns)[: self._grippers]
         return source.sample(stamp_ns, *self._now)
 
     def _take_over(self, plan: Knots, now_ns: int, identity: tuple[int, int, int], q: Float64) -> bool:
@@ -179,6 +182,8 @@ class Target:
         self._identity = identity
         count, knot_dt_s, size = int(plan.count[0]), plan.knot_dt_s[0], (self._joints, self._grippers)
         if not knots_are_finite(count, *size, knot_dt_s, plan.q, plan.qd, plan.qdd, plan.gripper_width):
+            return False
+        if not np.isfinite(plan.gripper_force[:count, : self._grippers]).all():
             return False
         plan.sample(now_ns, *new)
         same = all(np.max(np.abs(n - o)) <= s for n, o, s in zip(new, old, _SAME, strict=True))
@@ -210,5 +215,6 @@ class Target:
         count = min(MAX_KNOTS, max(2, math.ceil(segment.duration_s / _OWN_DT_S) + 1))
         dt_s = segment.duration_s / (count - 1)
         q, qd, qdd = segment.sample(dt_s * np.arange(count, dtype=np.float64))
-        self._own.store(q, qd, qdd, np.tile(self._width_m, (count, 1)), now_ns, dt_s)
+        widths_m, forces_n = (np.tile(row, (count, 1)) for row in (self._width_m, self.force_n))
+        self._own.store(q, qd, qdd, widths_m, forces_n, now_ns, dt_s)
         self._use = use
