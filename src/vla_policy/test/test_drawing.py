@@ -186,3 +186,13 @@ def test_nothing_is_rolled_forward_where_nothing_runs_that_long() -> None:
 def test_no_more_steps_are_given_than_the_policy_was_trained_for() -> None:
     found = continuation(running(), observation(NS), CONTRACT, action_transform(CONTRACT), 3)
     assert found is not None and found.delay_steps == 3
+
+
+def test_bid_is_not_outvoted_by_the_likelier_mode() -> None:
+    """Regression: with few samples about the running mode the forward term alone decided, for the other one."""
+    away = torch.full((5, 4, 1), -1.0) + 0.01 * torch.randn(5, 4, 1, generator=torch.Generator().manual_seed(0))
+    near = torch.tensor([1.0, 1.02])[:, None, None].expand(2, 4, 1)
+    kept = bidirectional.coherent_half(torch.cat([away, near]), torch.ones(1, 3, 1))
+    weak = torch.zeros(1, 4, 1)  # between the modes
+    loss = bidirectional.backward_loss(kept, torch.ones(1, 3, 1)) + bidirectional.forward_loss(kept, weak)
+    assert len(kept) == 4 and float(kept[int(loss.argmin())].mean()) > 0.9

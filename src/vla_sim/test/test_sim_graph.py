@@ -34,7 +34,7 @@ from vla_core.shared_memory import Mailbox, link_path
 from vla_ros.qos import publisher, subscription
 from vla_ros.stamps import to_ns
 from vla_sim.core.cameras import Cameras
-from vla_sim.core.scene import load_scene
+from vla_sim.core.scene_parts import load_scene
 from vla_sim.core.world import World
 
 SIZES = {camera["name"]: (camera["width"], camera["height"]) for camera in load_scene("tabletop")["cameras"]}
