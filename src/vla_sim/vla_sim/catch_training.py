@@ -45,15 +45,14 @@ class CatchData:
         """States and chunks.
 
         In half of the rows the targets are up to `longest_offset` steps older than the tool; in half of them up to
-        `longest_given` steps are given. Those lead astray, as the steps in execution do by the time they are continued;
-        with perfect ones a policy learns to continue them and to look no more.
+        `longest_given` steps are given. Those were planned in error, as the steps in execution may have been by the
+        time they are continued; with perfect ones a policy learns to go on with them and to look no more.
         """
         states = expert.choose(self.pool[rng.integers(len(self.pool), size=count)], rng)
         given = rng.integers(0, longest_given + 1, count) * (rng.random(count) < 0.5)
         offset = rng.integers(0, longest_offset + 1, count) * (rng.random(count) < 0.5)
         age_s = offset * self.contract.dt_s
-        drifts = expert.random_drift(rng, count, self.contract.horizon), given
-        actions = expert.chunks(states, self.contract.horizon, self.contract.dt_s, self.centre, drifts)
+        actions = expert.continued(states, given, self.contract.horizon, self.contract.dt_s, self.centre, rng)
         seen = self.observe(replace(states, things=expert.earlier(states, age_s, self.centre)), rng)
         return {"state": seen, "age_s": age_s.astype(np.float32), "given": given, "actions": actions}
 
@@ -82,7 +81,7 @@ class CatchData:
         states, chunks = bases
         rows = rng.integers(len(states), size=count)
         base, first = chunks[rows], int(rng.integers(1, self.contract.horizon - 3))
-        now = expert.follow(states[rows], base, first, self.contract.dt_s, self.centre)
+        now = expert.follow(states[rows], base, np.full(count, first), self.contract.dt_s, self.centre)
         off = rng.normal(0.0, _OFF_COURSE_M, now.tool.shape) * ~now.held[:, None]
         now = expert.heading(replace(now, tool=now.tool + off), base)
         actions = expert.chunks(now, self.contract.horizon, self.contract.dt_s, self.centre)

@@ -23,6 +23,7 @@ CHOICE_M = 0.02  # from this much nearer on one of two cylinders is clearly pref
 REST_Z_M = DISC_HEIGHT + CYLINDER[1]
 WIDTH_M = 2 * CYLINDER[0]
 _KICK_M = 0.0015
+_ERROR_M = 0.015  # how far off cylinders are thought to be
 _EXTRA = 2  # steps that rounding a chunk needs beyond its end
 
 
@@ -110,9 +111,7 @@ def _turn(things: Float64, angle: Float64, centre: Float64) -> Float64:
     return out
 
 
-def chunks(
-    state: Catching, horizon: int, dt_s: float, centre: Float64, drifts: tuple[Float64, NDArray[np.int64]] | None = None
-) -> Float32:
+def chunks(state: Catching, horizon: int, dt_s: float, centre: Float64, drift: Float64 | None = None) -> Float32:
     """The expert's chunks (N,T,8) from these states: tool pose (position [m], quaternion xyzw) and opening 0..1.
 
     Args:
@@ -120,19 +119,45 @@ def chunks(
         horizon: T.
         dt_s: Time between steps [s].
         centre: Of the disc (2,) [m].
-        drifts: What the tool is carried off by per step (N,T,3) [m], and in how many first steps (N,). From there on
-            the expert makes the best of where it has come to.
+        drift: What the tool is carried off by per step (N,T,3) [m].
     """
     out = np.empty((len(state), horizon + _EXTRA, 8), np.float32)
     for k in range(horizon + _EXTRA):
         out[:, k, :3], out[:, k, 3:7] = state.tool, DOWN
         state, opens = advance(state, dt_s, centre)
         out[:, k, 7] = opens
-        if drifts is not None and k < horizon:
-            carried = (k < drifts[1]) & ~state.held
-            state = replace(state, tool=state.tool + np.where(carried[:, None], drifts[0][:, k], 0.0))
+        if drift is not None and k < horizon:
+            state = replace(state, tool=state.tool + np.where(state.held[:, None], 0.0, drift[:, k]))
     out[:, :horizon, :3] = rounded_path(out[..., :3].transpose(1, 0, 2)).transpose(1, 0, 2)[:, :horizon]
     return out[:, :horizon]
+
+
+def continued(
+    state: Catching, given: NDArray[np.int64], horizon: int, dt_s: float, centre: Float64, rng: np.random.Generator
+) -> Float32:
+    """Chunks (N,T,8) whose first `given` (N,) steps were planned in error; from there on the expert does its best.
+
+    That is what steps in execution are by the time a policy continues them: planned for cylinders that were thought
+    elsewhere, for the other one, for one that was thought gripped.
+    """
+    count, longest = len(state), int(given.max(initial=0)) + 1
+    astray = rng.random(count) < 0.6
+    beside = rng.normal(0.0, _ERROR_M, state.things.shape) * [1.0, 1.0, 0.0] * astray[:, None, None]
+    other = np.where(rng.random(count) < 0.2, 1 - state.choice, state.choice)
+    believed = replace(
+        state,
+        things=state.things + beside,
+        choice=np.where(state.held, state.choice, other),
+        held=state.held | ((rng.random(count) < 0.1) & (state.width < 1.5 * WIDTH_M)),
+    )
+    before = chunks(believed, longest + 1, dt_s, centre, random_drift(rng, count, longest + 1))
+    now = choose(follow(state, before, given, dt_s, centre), rng)
+    rest = chunks(now, horizon, dt_s, centre)
+    steps = np.arange(horizon)
+    told = steps < given[:, None]
+    after = rest[np.arange(count)[:, None], np.maximum(steps - given[:, None], 0)]
+    out: Float32 = np.where(told[..., None], before[:, np.minimum(steps, longest)], after)
+    return out
 
 
 def clean_chunk(world: TurntableWorld, horizon: int, dt_s: float) -> Float32:
@@ -189,20 +214,23 @@ def concatenate(states: list[Catching]) -> Catching:
     return Catching(*(np.concatenate([getattr(s, name) for s in states]) for name in names))
 
 
-def follow(state: Catching, actions: Float32, steps: int, dt_s: float, centre: Float64) -> Catching:
-    """States after the arm has followed the first `steps` steps of chunks (N,T,8); who is gripped is found out."""
-    for k in range(1, steps + 1):
-        turned = _turn(state.things, state.speed * dt_s, centre)
+def follow(state: Catching, actions: Float32, steps: NDArray[np.int64], dt_s: float, centre: Float64) -> Catching:
+    """States after the arm has followed the first `steps` (N,) steps of chunks (N,T,8); who is gripped is found out."""
+    for k in range(1, int(steps.max(initial=0)) + 1):
+        moving = k <= steps
+        turned = np.where(moving[:, None, None], _turn(state.things, state.speed * dt_s, centre), state.things)
         opens = actions[:, k - 1, 7] > 0.5
-        tool = actions[:, k, :3].astype(np.float64)
+        tool = np.where(moving[:, None], actions[:, k, :3].astype(np.float64), state.tool)
         gap = np.linalg.norm(turned - tool[:, None], axis=-1)
         nearest, near = gap.argmin(1), gap.min(1) < 0.015
         choice = np.where(state.held, state.choice, nearest)
-        held = (state.held & ~opens) | (near & ~opens & (state.width <= WIDTH_M + CLOSE_M_S * dt_s))
+        grips = (state.held & ~opens) | (near & ~opens & (state.width <= WIDTH_M + CLOSE_M_S * dt_s))
+        held = np.where(moving, grips, state.held)
         stop = np.where(near | state.held, WIDTH_M, 0.0)
         width = np.clip(state.width + np.where(opens, OPENING_M_S, -CLOSE_M_S) * dt_s, stop, OPEN_WIDTH)
         row = np.arange(len(state))
         turned[row, choice] = np.where(held[:, None], tool, turned[row, choice])
+        width = np.where(moving, width, state.width)
         state = replace(state, tool=tool, width=width, things=turned, choice=choice, held=held)
     return state
 
