@@ -67,6 +67,7 @@ def executor_state(status: ExecutorStatus, base_frame: str) -> ExecutorState:
         running_origin=stamps.to_msg(running.origin_ns),
         dt_s=running.dt_s,
         running=array("f", running.actions.tobytes()),
+        running_fresh=running.fresh,
         delay_steps=running.delay_steps,
         seam_jump_rad=float(np.abs(status.seam_rad).max()),
         starved_s=status.starved_s,

@@ -82,9 +82,11 @@ class Running:
         strategy: How the executor combines chunks, and with it how the policy shall draw the next one.
         origin_ns: When step 0 is due [ns, ROS clock].
         dt_s: Time between steps [s].
-        actions: float32 (R,A) steps in execution, by the contract; R = 0: none.
+        actions: float32 (R,A) steps in execution, by the contract, and the brake and hold that would follow; R = 0:
+            none.
         delay_steps: How many steps of a new chunk will lie in the past or be committed when it takes effect: the most
-            that it was for the last chunks, counted, never estimated from a latency.
+            that it was for the last chunks, counted, never estimated from a latency, with a margin for jitter.
+        fresh: How many of the steps are a policy's; the others are the brake.
     """
 
     strategy: str
@@ -92,6 +94,7 @@ class Running:
     dt_s: float
     actions: Float32
     delay_steps: int
+    fresh: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,10 @@ def observation(stamp_ns: int) -> Observation:
     )
 
 
-def running(strategy: str = "rtc_prefix", count: int = 20) -> Running:
+def running(strategy: str = "rtc_prefix", count: int = 20, fresh: int = 20) -> Running:
     actions = np.zeros((count, 8), np.float32)
     actions[:, 0], actions[:, 3] = 0.4 + 0.01 * np.arange(count), 1.0
-    return Running(strategy, NS, CONTRACT.dt_s, actions, 4)
+    return Running(strategy, NS, CONTRACT.dt_s, actions, 4, min(fresh, count))
 
 
 def test_running_motion_is_put_on_the_new_chunks_clock() -> None:
@@ -196,3 +196,12 @@ def test_bid_is_not_outvoted_by_the_likelier_mode() -> None:
     weak = torch.zeros(1, 4, 1)  # between the modes
     loss = bidirectional.backward_loss(kept, torch.ones(1, 3, 1)) + bidirectional.forward_loss(kept, weak)
     assert len(kept) == 4 and float(kept[int(loss.argmin())].mean()) > 0.9
+
+
+def test_of_the_brake_only_what_will_have_been_executed_is_continued() -> None:
+    """A chunk that comes too late begins where the arm has braked to, not where the last chunk ended."""
+    late = NS + round(18 * CONTRACT.dt_s * NS)
+    found = continuation(running(count=40), observation(late), CONTRACT, action_transform(CONTRACT), 10)
+    assert found is not None and found.actions.shape == (4, 7) and found.delay_steps == 4
+    early = continuation(running(count=40), observation(NS), CONTRACT, action_transform(CONTRACT), 10)
+    assert early is not None and len(early.actions) == 20

@@ -182,7 +182,7 @@ class Correcting(Slow):
 
 
 def corrected_by(bench: Bench) -> None:
-    bench.replanner.follow(Running("a2c2", 0, 0.05, np.zeros((0, 8), np.float32), 0))
+    bench.replanner.follow(Running("a2c2", 0, 0.05, np.zeros((0, 8), np.float32), 0, 0))
 
 
 def test_while_a_policy_thinks_new_observations_correct_its_last_chunk(bench: Bench, contract: Contract) -> None:

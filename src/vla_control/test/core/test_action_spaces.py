@@ -162,7 +162,10 @@ def test_the_running_motion_is_told_in_the_contracts_own_space(robot: RobotModel
     actions = np.zeros((STEPS, 7))
     actions[:, 2], actions[:, 6] = 0.002, 0.5
     executor.accept(chunk_of(contract, actions, 0), 10 * MS)
-    np.testing.assert_allclose(executor.running().actions, actions, atol=1e-6)
+    running = executor.running()
+    told = running.actions[: running.fresh]
+    assert running.fresh == STEPS and np.all(told[:, 6] == 0.5)
+    np.testing.assert_allclose(told[:, :6].sum(0), actions[:, :6].sum(0), atol=2e-3)  # blended, so not step by step
     state = executor.state(210 * MS)
     assert state.steps_consumed + state.steps_left == STEPS and state.action_names == contract.action_names
 

@@ -33,6 +33,7 @@ from vla_core.types import ActionChunk, Float32, Float64, JointTarget, Running
 
 _AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as messages
 _BRAKE_ROOM_S = 1.0
+_LEAD = 3  # rows
 _DELAYS = 10  # chunks whose delay is remembered
 
 
@@ -101,6 +102,7 @@ class ChunkExecutor:
         self._history = MotionHistory(robot.joint_count, robot.gripper_count, params.max_chunk_age_s)
         self._base = BasePath()
         self._chunk: ActionChunk | None = None  # in execution, by the contract
+        self._running: ActionChunk | None = None  # the same, and the brake after it
         self._terminates = False
         self._starved_s, self._stopped = 0.0, False
         self._seam_rad = np.zeros(robot.joint_count)
@@ -165,14 +167,15 @@ class ChunkExecutor:
         A chunk that began from rest tells nothing about the delay, which may have been a warm-up. Until one has been
         counted, all steps count as committed: the next chunk continues the first as far as the policy can.
         """
-        chunk = None if self._buffer.executed is None else self._chunk
+        chunk = None if self._buffer.executed is None else self._running
         width = len(self.contract.action_names)
         return Running(
             strategy=self.strategy,
             origin_ns=0 if chunk is None else chunk.stamp_ns,
             dt_s=self.contract.dt_s,
             actions=np.zeros((0, width), np.float32) if chunk is None else chunk.actions,
-            delay_steps=self._delay_steps(0 if chunk is None else len(chunk.actions)),
+            delay_steps=self._delay_steps(0 if self._chunk is None else len(self._chunk.actions)),
+            fresh=0 if chunk is None or self._chunk is None else len(self._chunk.actions),
         )
 
     def _delay_steps(self, uncounted: int) -> int:
@@ -335,21 +338,29 @@ class ChunkExecutor:
         self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, answer.stamp_ns
         if self._buffer.executed is not None:  # warm-up and thinking from rest are no delay of the running motion
             self._delays.append(max(0, math.ceil((branch_ns - answer.stamp_ns) * 1e-9 / chunk.dt_s - 1e-6)))
-        led = self._led(chunk)
-        self._chunk, self._terminates = self._reader.by_contract(led, reference), end is not None
-        self._buffer.executed = Steps(led.actions.astype(np.float64), steps.origin_ns)
+        led, count = self._led(chunk), len(chunk.actions)
+        self._running = self._reader.by_contract(led, reference)
+        self._chunk = self._reader.by_contract(replace(led, actions=led.actions[:count]), reference)
+        self._terminates = end is not None
+        self._buffer.executed = Steps(led.actions[:count].astype(np.float64), steps.origin_ns)
 
     def _follow(self, chunk: ActionChunk, first: int, now_ns: int) -> None:
-        """Write the plan that leads along absolute rows from row `first` on."""
+        """Write the plan that leads along absolute rows from row `first` on.
+
+        The curve begins some rows earlier where there are any: at its ends smoothing shows most, and a chunk that
+        continues the motion is to join it without a seam.
+        """
+        lead = min(first, _LEAD)
         start_q = self.sample(self._builder.branch_ns(self._knots, now_ns)).q_rad
-        path = self._reader.joint_path(chunk, first, start_q)
+        path = self._reader.joint_path(chunk, first - lead, start_q)
         config = self.robot.config
         spline = ChunkSpline(
             path.q_rad, chunk.dt_s, config.position_min_rad, config.position_max_rad,
             self.params.steps_per_spline_knot, self.params.spline_smoothing,
         )  # fmt: skip
-        origin_ns = chunk.stamp_ns + round(first * chunk.dt_s * 1e9)
+        origin_ns = chunk.stamp_ns + round((first - lead) * chunk.dt_s * 1e9)
         trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)
+        trajectory = replace(trajectory, chunk_s=trajectory.chunk_s - lead * chunk.dt_s)  # 0 at row `first`
         grippers = self._grippers(chunk, trajectory, first)
         self._starved_s += self._starving_s(now_ns)
         self._base.follow(trajectory, self._reader.twists(chunk, first), chunk.dt_s, self.params.knot_dt_s)
@@ -361,8 +372,13 @@ class ChunkExecutor:
         self._pulled_in += int(np.sum(path.error_m > 1e-3))
 
     def _led(self, chunk: ActionChunk) -> ActionChunk:
-        """Absolute rows as the plan leads through them: past ones as they were, blended, stretched, within reach."""
-        times = np.maximum(step_times_ns(chunk), self._history.since_ns)
+        """Absolute rows as the plan leads through them: past ones as they were, blended, stretched, within reach.
+
+        After those of the chunk come as many of the brake and the hold that would follow it.
+        """
+        count = len(chunk.actions)
+        ahead = np.round(np.arange(count, count + self.contract.horizon) * chunk.dt_s * 1e9).astype(np.int64)
+        times = np.maximum(np.concatenate([step_times_ns(chunk), chunk.stamp_ns + ahead]), self._history.since_ns)
         return self._reader.led(chunk, np.array([self._history.commanded_at(int(t), self._knots)[0] for t in times]))
 
     def _brake(self, now_ns: int) -> None:

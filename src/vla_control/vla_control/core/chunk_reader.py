@@ -80,8 +80,12 @@ class ChunkReader:
         return replace(chunk, actions=actions.astype(np.float32), action_names=self._contract.action_names)
 
     def led(self, chunk: ActionChunk, q: Float64) -> ActionChunk:
-        """Absolute rows with the arm where a plan has it, at joint positions (R,J) [rad]; the rest stays as told."""
+        """Absolute rows with the arm where a plan has it, at joint positions (R,J) [rad], R >= T.
+
+        The rest stays as told, beyond the chunk's end as told last, with the base at rest.
+        """
         arm = self.spaces.arm
+        chunk = replace(chunk, actions=self.spaces.held(chunk.actions.astype(np.float64), len(q)).astype(np.float32))
         if arm is None:
             return chunk
         if arm.absolute_part.space == "tool_pose":

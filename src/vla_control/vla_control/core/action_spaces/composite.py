@@ -111,6 +111,13 @@ class ActionSpaces:
         """Columns (R,m) of the arm: joints in the robot's order, or the tool's pose; m = 0 without an arm part."""
         return rows[:, self._arm_columns]
 
+    def held(self, rows: Float64, count: int) -> Float64:
+        """Rows (R,B) with the last one repeated up to `count`, in which the base rests."""
+        out = np.concatenate([rows, np.repeat(rows[-1:], count - len(rows), axis=0)])
+        if self.base is not None:
+            out[len(rows) :, self._columns[self._spaces.index(self.base)]] = 0.0
+        return out
+
     def with_arm(self, rows: Float64, values: Float64) -> Float64:
         """Rows (R,B) with other values (R,m) for the arm."""
         out = rows.copy()

@@ -22,7 +22,8 @@ class Continuation:
     Attributes:
         strategy: One of CONTINUED.
         actions: float32 (P,D), P <= T: where the running motion leads at the new chunk's steps 0..P-1, relative
-            actions in physical units as the model has them. Never padded: steps beyond the running ones aren't here.
+            actions in physical units as the model has them. Never padded: beyond the steps of the running chunk come
+            only as many of its brake as will have been executed.
         delay_steps: How many of them will have been executed when the new chunk takes effect, 0..P.
     """
 
@@ -49,9 +50,12 @@ def continuation(
     place = (times_ns - running.origin_ns) / (running.dt_s * NS)
     if place[0] < -1e-6:  # the running chunk begins later than this observation: nothing is known about its start
         return None
-    place = place[place <= len(running.actions) - 1 + 1e-6]
+    delay = min(running.delay_steps, longest)
+    known = min(running.fresh, len(running.actions))
+    wanted = (place <= known - 1 + 1e-6) | ((np.arange(len(place)) < delay) & (place <= len(running.actions) - 1))
+    place = place[wanted]
     if not len(place):
         return None
     actions = ActionAlgebra(contract.action_names).at(running.actions.astype(np.float64), place)
     relative = transform.forward(actions.astype(np.float32), observation.state)
-    return Continuation(running.strategy, relative, min(running.delay_steps, len(relative), longest))
+    return Continuation(running.strategy, relative, min(delay, len(relative)))
