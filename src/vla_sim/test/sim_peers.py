@@ -24,6 +24,8 @@ def new_link() -> str:
 class FakeWorld:
     """Counts steps; its one joint moves with the torque."""
 
+    command = "tau"
+
     def __init__(self, rate_hz: float = 20.0, timestep_s: float = 0.001) -> None:
         self.scene: dict[str, Any] = {"timestep_s": timestep_s, "cameras": [{"name": "front", "rate_hz": rate_hz}]}
         self.time_offset_ns = 0

@@ -243,7 +243,7 @@ def test_depth_is_drawn_for_listeners_only(make_graph: Callable[..., Graph]) -> 
 @pytest.mark.parametrize(
     ("node", "argument", "text"),
     [
-        ("sim_node", "scene:=moon", "got scene 'moon'; expected one of: tabletop"),
+        ("sim_node", "scene:=moon", "got scene 'moon'; expected one of: aloha"),
         ("sim_node", "instruction:=fetch the unicorn", "unicorn"),
         ("sim_node", "replan_period_s:=-1.0", "replan_period_s"),
         ("camera_node", "scene:=moon", "got scene 'moon'"),
