@@ -148,3 +148,16 @@ def test_a_section_that_is_wrong_is_refused(robot: RobotModel) -> None:
         parse_collision({**good, "obstacles": [{**good["obstacles"][0], "position_m": [1.0, 0.0]}]}, path)
     with pytest.raises(ConfigError, match=r"pair \['elbow', 'table'\]; expected among"):
         rebuilt(robot, parse_collision({**good, "pairs": [{"of": ["elbow"], "with": ["table"]}]}, path))
+
+
+def test_a_finished_motion_that_comes_too_near_is_refused_and_one_that_leads_away_is_not(robot: RobotModel) -> None:
+    """Blends and smoothing come after inverse kinematics: what they make of a path is looked at again."""
+    collision, home = collision_of(robot), robot.config.home_rad
+    position, quaternion = robot.tool_pose(home)
+    down = np.tile(position, (60, 1))
+    down[:, 2] = np.linspace(position[2], -0.05, 60)
+    path = ChunkIk(bare(robot), PARAMS).solve(down, np.tile(quaternion, (60, 1)), home, 0.05).q_rad
+    with pytest.raises(ChunkError, match=r"brings hand_collision and table within .* mm; expected at least 4\.9 mm"):
+        collision.check(path)
+    collision.check(path[::-1])
+    collision.check(path[:40])

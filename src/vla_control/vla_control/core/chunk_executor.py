@@ -34,6 +34,7 @@ from vla_core.types import ActionChunk, Float32, Float64, JointTarget, Running
 _AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as messages
 _BRAKE_ROOM_S = 1.0
 _DELAYS = 10  # chunks whose delay is remembered
+_CHECK_EVERY = 2  # knots of a finished motion at which distances are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +338,7 @@ class ChunkExecutor:
         )  # fmt: skip
         origin_ns = chunk.stamp_ns + round(first * chunk.dt_s * 1e9)
         trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)
+        self._reader.check_path(trajectory.q_rad[::_CHECK_EVERY])
         grippers = self._grippers(chunk, trajectory, first)
         self._starved_s += self._starving_s(now_ns)
         self._base.follow(trajectory, self._reader.twists(chunk, first), chunk.dt_s, self.params.knot_dt_s)

@@ -8,8 +8,8 @@ a control barrier allows (Ames et al., "Control Barrier Functions: Theory and Ap
 J_a and J_b are the Jacobians of the two nearest points. Shapes are those of the robot's model file, distances come
 from coal, and only pairs that the robot file names count: fingers may touch what a hand must not.
 
-Where a face lies flat on another, the nearest point jumps from corner to corner, and holding one lets the other sink. So
-against obstacles the corners of boxes and the ends of capsules are kept apart too, each for itself.
+Where a face lies flat on another, the nearest point jumps from corner to corner, and holding one lets the other sink.
+So against obstacles the corners of boxes and the ends of capsules are kept apart too, each for itself.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ import numba
 import numpy as np
 import pinocchio as pin
 
-from vla_core.errors import ConfigError
+from vla_core.errors import ChunkError, ConfigError
 from vla_core.types import Float64
 
+_ROUNDING_M = 1e-4
 _LARGEST_RETREAT_M = 0.02  # per iteration, of a pair that is nearer than it may be
 
 
@@ -45,7 +46,7 @@ class CollisionConfig:
     """Section `collision` of `config/robots/<name>.yaml`.
 
     Attributes:
-        safe_m: Distance that is kept.
+        safe_m: Distance that inverse kinematics keeps; smoothing and blends may use up half of it.
         influence_m: Pairs further apart are not looked at.
         gain: Share of the distance left that one step of inverse kinematics may take, 0 .. 1.
         obstacles: What stands around the robot, fixed to its base.
@@ -140,6 +141,23 @@ class CollisionModel:
         """Distance of every pair of the configuration (P,) [m] at q [rad] (J,), negative where they overlap."""
         pin.forwardKinematics(self._model, self._data, q)
         return np.array(self._measure(self._data))
+
+    def check(self, path: Float64) -> None:
+        """Look at a finished motion: pairs keep half of `safe_m`, or what they had at its beginning where that is less.
+
+        Args:
+            path: Joint positions (N,J) [rad], N >= 1.
+
+        Raises:
+            ChunkError: two shapes come too near.
+        """
+        least = np.minimum(self.distances(path[0]), 0.5 * self.config.safe_m) - _ROUNDING_M
+        for q in path[1:]:
+            distances = self.distances(q)
+            if np.any(distances < least):
+                k = int(np.argmin(distances - least))
+                got = f"a motion that brings {' and '.join(self.config.pairs[k])} within {1e3 * distances[k]:.1f} mm"
+                raise ChunkError(got, f"at least {1e3 * least[k]:.1f} mm", "let the policy stay away from there")
 
     def rows(self, data: Any) -> tuple[Float64, Float64]:
         """What a change dq (J,) of the joints must satisfy: rows dq >= low, for pairs within `influence_m`.

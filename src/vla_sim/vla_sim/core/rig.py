@@ -74,6 +74,7 @@ class Rig:
     def observation(self) -> Observation:
         """What the policy sees now."""
         state = self.world.robot_state()
+        self.executor.observe(state.stamp_ns, state.q_rad)
         position, quaternion = self.robot.tool_pose(state.q_rad)
         vector = np.concatenate([state.q_rad, state.gripper_width_m, position, quaternion]).astype(np.float32)
         return Observation(
