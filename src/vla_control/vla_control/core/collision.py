@@ -34,11 +34,11 @@ _LARGEST_RETREAT_M = 0.02  # per iteration, of a pair that is nearer than it may
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box that stands still: name, edge lengths [m] (3,) and centre [m] (3,), axes of the base frame."""
+    """A box that stands still: name, lowest and highest corner [m] (3,), base frame."""
 
     name: str
-    size_m: Float64
-    position_m: Float64
+    min_m: Float64
+    max_m: Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def parse_collision(data: Mapping[str, Any], path: Path) -> CollisionConfig:
         influence_m=float(data["influence_m"]),
         gain=float(data["gain"]),
         obstacles=tuple(
-            Box(str(box["name"]), _three(box["size_m"], path), _three(box["position_m"], path))
+            Box(str(box["name"]), _three(box["min_m"], path), _three(box["max_m"], path))
             for box in data["obstacles"]
         ),
         pairs=tuple((str(a), str(b)) for entry in data["pairs"] for a in entry["of"] for b in entry["with"]),
@@ -80,8 +80,8 @@ def parse_collision(data: Mapping[str, Any], path: Path) -> CollisionConfig:
     if not (0.0 <= config.safe_m < config.influence_m and 0.0 < config.gain <= 1.0):
         got = f"{path.name}: safe_m {config.safe_m}, influence_m {config.influence_m}, gain {config.gain}"
         raise ConfigError(got, "0 <= safe_m < influence_m and 0 < gain <= 1", f"mend {path}")
-    if any(np.any(box.size_m <= 0) for box in config.obstacles):
-        raise ConfigError(f"{path.name}: an obstacle without volume", "size_m > 0", f"mend {path}")
+    if any(np.any(box.min_m >= box.max_m) for box in config.obstacles):
+        raise ConfigError(f"{path.name}: an obstacle without volume", "min_m < max_m", f"mend {path}")
     return config
 
 
@@ -106,8 +106,8 @@ class CollisionModel:
         self._tips: dict[int, range] = {}
         geometry, obstacles = geometry.copy(), {box.name for box in config.obstacles}
         for box in config.obstacles:
-            place = pin.SE3(np.eye(3), box.position_m)
-            geometry.addGeometryObject(pin.GeometryObject(box.name, 0, place, coal.Box(*box.size_m)))
+            place = pin.SE3(np.eye(3), 0.5 * (box.min_m + box.max_m))
+            geometry.addGeometryObject(pin.GeometryObject(box.name, 0, place, coal.Box(*(box.max_m - box.min_m))))
         known = [str(shape.name) for shape in geometry.geometryObjects]
         for pair in config.pairs:
             missing = [name for name in pair if name not in known]
