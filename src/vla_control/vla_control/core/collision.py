@@ -72,8 +72,7 @@ def parse_collision(data: Mapping[str, Any], path: Path) -> CollisionConfig:
         influence_m=float(data["influence_m"]),
         gain=float(data["gain"]),
         obstacles=tuple(
-            Box(str(box["name"]), _three(box["min_m"], path), _three(box["max_m"], path))
-            for box in data["obstacles"]
+            Box(str(box["name"]), _three(box["min_m"], path), _three(box["max_m"], path)) for box in data["obstacles"]
         ),
         pairs=tuple((str(a), str(b)) for entry in data["pairs"] for a in entry["of"] for b in entry["with"]),
     )
