@@ -43,7 +43,7 @@ BAD_WORDS = {
     "unknown suite": (["eval", "--suite", "moon"], "unknown_name", "got suite 'moon'; expected one of: tabletop"),
     "unknown split": (["eval", "--split", "x"], "unknown_name", "got split 'x'; expected one of: heldout_pair"),
     "no episodes": (["eval", "--episodes", "0"], "config", "got 0 episodes; expected at least 1"),
-    "unknown benchmark": (["bench", "moon"], "unknown_name", "got benchmark 'moon'; expected one of: line"),
+    "unknown benchmark": (["bench", "moon"], "unknown_name", "got benchmark 'moon'; expected one of: "),
 }
 
 

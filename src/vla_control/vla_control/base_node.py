@@ -2,7 +2,9 @@
 a plain Twist.
 
 Lifecycle node. Targets hold until the next one; when they end, at a stop, and when the node is deactivated the base is
-slowed down within its limits. A stop is latched by the safety monitor: it lasts until a person releases it there.
+slowed down within its limits. A stop is latched by the safety monitor: it lasts until a person releases it there. A
+process that is interrupted or killed can publish no more, so the base's driver must stop by itself when commands end
+(`cmd_vel_timeout` of ros2_controllers).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from vla_ros.lifecycle import LifecycleNode
 from vla_ros.node import run
 
 _SCHEMA = Path(__file__).parent / "parameters" / "base_node.yaml"
+_PERIOD_S = 1.0 / topic("cmd_vel").rate_hz
 _QUIET_S = 5.0  # a kind of refusal is said once in this time; all are counted
 _LONGEST_STOP_S = 5.0  # deactivation waits no longer for the base to be at rest (monotonic clock)
 
@@ -40,7 +43,7 @@ class BaseNode(LifecycleNode):
         self._plain = qos.publisher(self, "cmd_vel_unstamped", Twist)
         qos.subscription(self, "base_target", TwistStamped, self._on_target)
         qos.subscription(self, "safety_state", SafetyState, self._on_safety)
-        self.create_timer(1.0 / self._p.rate_hz, self._on_tick)
+        self.create_timer(_PERIOD_S, self._on_tick)
         self._refused, self._said, self._last_error = 0, -_QUIET_S, ""
         self._safety_ns, self._stopped = -1, False
         Diagnostics(self, self._status, hardware_id=self._p.robot)
@@ -51,18 +54,17 @@ class BaseNode(LifecycleNode):
         base = load_robot_config(self._p.robot).base
         if base is None:
             raise ConfigError(f"robot '{self._p.robot}' without a base", "a section `base`", "choose another robot")
-        self._core = BaseController(base, 1.0 / self._p.rate_hz, self._p.timeout_s)
+        self._core = BaseController(base, _PERIOD_S, self._p.timeout_s)
         self._frame = base.frame
         self._command = BaseCommand(np.zeros(3), "hold")
 
     def deactivate(self) -> None:
-        """Bring the base to rest before the last command is sent."""
+        """Bring the base to rest before the last command is sent; not once the ROS context has gone."""
         self._core.stop()
         deadline, now_ns = time.monotonic() + _LONGEST_STOP_S, stamps.now_ns(self)
-        period_s = 1.0 / self._p.rate_hz
-        while self._command.twist.any() and time.monotonic() < deadline:
-            time.sleep(period_s)
-            now_ns += round(period_s * 1e9)
+        while self.context.ok() and not self._core.at_rest and time.monotonic() < deadline:
+            time.sleep(_PERIOD_S)
+            now_ns += round(_PERIOD_S * 1e9)
             self._send(self._core.tick(now_ns), now_ns)
 
     # -- in -----------------------------------------------------------------------------------------------------------

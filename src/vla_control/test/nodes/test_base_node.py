@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -102,3 +105,16 @@ def test_a_robot_without_a_base_is_refused(ros, ros_arguments) -> None:
     with pytest.raises(ConfigError, match="robot 'panda' without a base"):
         node.start()
     node.destroy_node()
+
+
+def test_a_signal_ends_it_cleanly_while_it_moves(spinner, neighbours, ros_arguments) -> None:
+    """Regression: its last commands were published on a context that the signal had ended."""
+    command = [sys.executable, "-m", "vla_control.base_node", *ros_arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        spinner.until(neighbours.moves, "motion")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30.0)
+        assert process.returncode == 0, errors
+    finally:
+        process.kill()

@@ -18,6 +18,7 @@ from vla_control.core.action_spaces.space import Reference
 from vla_control.core.base.path import BasePath
 from vla_control.core.chunk_buffer import ChunkBuffer, Steps, step_times_ns
 from vla_control.core.chunk_reader import ChunkReader
+from vla_control.core.gripper_path import gripper_path, last_told
 from vla_control.core.knots import Knots
 from vla_control.core.motion_history import MotionHistory
 from vla_control.core.parameters import ExecutorParameters
@@ -35,6 +36,7 @@ _AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as mess
 _BRAKE_ROOM_S = 1.0
 _LEAD = 3  # rows
 _DELAYS = 10  # chunks whose delay is remembered
+_CHECK_EVERY = 2  # knots of a finished motion at which distances are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,10 +363,12 @@ class ChunkExecutor:
         origin_ns = chunk.stamp_ns + round((first - lead) * chunk.dt_s * 1e9)
         trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)
         trajectory = replace(trajectory, chunk_s=trajectory.chunk_s - lead * chunk.dt_s)  # 0 at row `first`
-        grippers = self._grippers(chunk, trajectory, first)
+        self._reader.check_path(trajectory.q_rad[::_CHECK_EVERY])
+        told = last_told(self._knots, trajectory, config, self.params.knot_dt_s)
+        said = self._reader.grippers(chunk, first, told.opening[-1], told.force[-1])
         self._starved_s += self._starving_s(now_ns)
         self._base.follow(trajectory, self._reader.twists(chunk, first), chunk.dt_s, self.params.knot_dt_s)
-        self._store(trajectory, *grippers)
+        self._store(trajectory, *gripper_path(told, said, trajectory, config, chunk.dt_s))
         self._knots.fresh_until_ns[0] = trajectory.fresh_until_ns
         self._seam_rad = trajectory.seam_rad
         self._stretched += trajectory.stretch > 1.0
@@ -395,20 +399,3 @@ class ChunkExecutor:
             trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, width_m, force_n, trajectory.start_ns,
             self.params.knot_dt_s,
         )  # fmt: skip
-
-    def _grippers(self, chunk: ActionChunk, trajectory: Trajectory, first: int) -> tuple[Float64, Float64]:
-        """Widths [m] and forces [N] (N,G) per knot: the running plan's in the prefix, then the chunk's, held."""
-        place, config = trajectory.chunk_s, self.robot.config
-        prefix = int(np.count_nonzero(np.isnan(place)))
-        step_ns = round(self.params.knot_dt_s * 1e9)
-        times = [trajectory.start_ns + k * step_ns for k in range(prefix)]
-        widths, forces = (
-            np.array([at(t) for t in times])[:, : len(config.grippers)]
-            for at in (self._knots.width_at, self._knots.force_at)
-        )
-        most_m, most_n = config.gripper_width_max_m, config.gripper_force_n
-        said = self._reader.grippers(chunk, first, widths[-1] / most_m, forces[-1] / most_n)
-        step = np.clip(np.floor(place[prefix:] / chunk.dt_s + 1e-6), 0, len(said.opening) - 1).astype(int)
-        return np.concatenate([widths, most_m * said.opening[step]]), np.concatenate(
-            [forces, most_n * said.force[step]]
-        )

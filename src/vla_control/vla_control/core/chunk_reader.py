@@ -111,6 +111,10 @@ class ChunkReader:
             return self._ik.solve(values[:, :3], values[:, 3:], start_q, chunk.dt_s)
         return self._ik.guard(values, start_q)
 
+    def check_path(self, q_rad: Float64) -> None:
+        """Raise ChunkError when a finished motion (N,J) [rad] brings shapes too near to each other."""
+        self._ik.check(q_rad)
+
     def tool_positions(self, chunk: ActionChunk) -> Float64:
         """Tool positions [m] (R,3), base frame, of absolute rows; (0,3) where the chunk doesn't move the arm."""
         values, arm = self.spaces.arm_values(chunk.actions.astype(np.float64)), self.spaces.arm

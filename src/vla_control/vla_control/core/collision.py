@@ -8,8 +8,8 @@ a control barrier allows (Ames et al., "Control Barrier Functions: Theory and Ap
 J_a and J_b are the Jacobians of the two nearest points. Shapes are those of the robot's model file, distances come
 from coal, and only pairs that the robot file names count: fingers may touch what a hand must not.
 
-Where a face lies flat on another, the nearest point jumps from corner to corner, and holding one lets the other sink. So
-against obstacles the corners of boxes and the ends of capsules are kept apart too, each for itself.
+Where a face lies flat on another, the nearest point jumps from corner to corner, and holding one lets the other sink.
+So against obstacles the corners of boxes and the ends of capsules are kept apart too, each for itself.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ import numba
 import numpy as np
 import pinocchio as pin
 
-from vla_core.errors import ConfigError
+from vla_core.errors import ChunkError, ConfigError
 from vla_core.types import Float64
 
+_ROUNDING_M = 1e-4
 _LARGEST_RETREAT_M = 0.02  # per iteration, of a pair that is nearer than it may be
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box that stands still: name, edge lengths [m] (3,) and centre [m] (3,), axes of the base frame."""
+    """A box that stands still: name, lowest and highest corner [m] (3,), base frame."""
 
     name: str
-    size_m: Float64
-    position_m: Float64
+    min_m: Float64
+    max_m: Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class CollisionConfig:
     """Section `collision` of `config/robots/<name>.yaml`.
 
     Attributes:
-        safe_m: Distance that is kept.
+        safe_m: Distance that inverse kinematics keeps; smoothing and blends may use up half of it.
         influence_m: Pairs further apart are not looked at.
         gain: Share of the distance left that one step of inverse kinematics may take, 0 .. 1.
         obstacles: What stands around the robot, fixed to its base.
@@ -71,16 +72,15 @@ def parse_collision(data: Mapping[str, Any], path: Path) -> CollisionConfig:
         influence_m=float(data["influence_m"]),
         gain=float(data["gain"]),
         obstacles=tuple(
-            Box(str(box["name"]), _three(box["size_m"], path), _three(box["position_m"], path))
-            for box in data["obstacles"]
+            Box(str(box["name"]), _three(box["min_m"], path), _three(box["max_m"], path)) for box in data["obstacles"]
         ),
         pairs=tuple((str(a), str(b)) for entry in data["pairs"] for a in entry["of"] for b in entry["with"]),
     )
     if not (0.0 <= config.safe_m < config.influence_m and 0.0 < config.gain <= 1.0):
         got = f"{path.name}: safe_m {config.safe_m}, influence_m {config.influence_m}, gain {config.gain}"
         raise ConfigError(got, "0 <= safe_m < influence_m and 0 < gain <= 1", f"mend {path}")
-    if any(np.any(box.size_m <= 0) for box in config.obstacles):
-        raise ConfigError(f"{path.name}: an obstacle without volume", "size_m > 0", f"mend {path}")
+    if any(np.any(box.min_m >= box.max_m) for box in config.obstacles):
+        raise ConfigError(f"{path.name}: an obstacle without volume", "min_m < max_m", f"mend {path}")
     return config
 
 
@@ -105,8 +105,8 @@ class CollisionModel:
         self._tips: dict[int, range] = {}
         geometry, obstacles = geometry.copy(), {box.name for box in config.obstacles}
         for box in config.obstacles:
-            place = pin.SE3(np.eye(3), box.position_m)
-            geometry.addGeometryObject(pin.GeometryObject(box.name, 0, place, coal.Box(*box.size_m)))
+            place = pin.SE3(np.eye(3), 0.5 * (box.min_m + box.max_m))
+            geometry.addGeometryObject(pin.GeometryObject(box.name, 0, place, coal.Box(*(box.max_m - box.min_m))))
         known = [str(shape.name) for shape in geometry.geometryObjects]
         for pair in config.pairs:
             missing = [name for name in pair if name not in known]
@@ -140,6 +140,23 @@ class CollisionModel:
         """Distance of every pair of the configuration (P,) [m] at q [rad] (J,), negative where they overlap."""
         pin.forwardKinematics(self._model, self._data, q)
         return np.array(self._measure(self._data))
+
+    def check(self, path: Float64) -> None:
+        """Look at a finished motion: pairs keep half of `safe_m`, or what they had at its beginning where that is less.
+
+        Args:
+            path: Joint positions (N,J) [rad], N >= 1.
+
+        Raises:
+            ChunkError: two shapes come too near.
+        """
+        least = np.minimum(self.distances(path[0]), 0.5 * self.config.safe_m) - _ROUNDING_M
+        for q in path[1:]:
+            distances = self.distances(q)
+            if np.any(distances < least):
+                k = int(np.argmin(distances - least))
+                got = f"a motion that brings {' and '.join(self.config.pairs[k])} within {1e3 * distances[k]:.1f} mm"
+                raise ChunkError(got, f"at least {1e3 * least[k]:.1f} mm", "let the policy stay away from there")
 
     def rows(self, data: Any) -> tuple[Float64, Float64]:
         """What a change dq (J,) of the joints must satisfy: rows dq >= low, for pairs within `influence_m`.

@@ -94,6 +94,11 @@ class ChunkIk:
             raise ChunkError(got, expected, "check the action's units and frame, or bring the base closer")
         return JointPath(path, error_m, error_rad)
 
+    def check(self, path: Float64) -> None:
+        """Raise ChunkError when a finished motion (N,J) [rad] brings shapes too near (`CollisionModel.check`)."""
+        if self._collision is not None:
+            self._collision.check(path)
+
     def guard(self, path: Float64, q_start: Float64) -> JointPath:
         """The joint path (T,J) [rad], kept within limits and barriers: each step as near to it as they allow.
 

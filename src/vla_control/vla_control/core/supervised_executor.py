@@ -95,9 +95,9 @@ class SupervisedExecutor:
     def instruct(self, text: str) -> bool:
         """Take the newest instruction. Motion for any other one ends, brake, then hold. True if the plan has changed.
 
-        An empty text ends every motion. A task that the policy has ended begins anew when it is given again. A goal that
-        replaces another is seen here as such even when the empty text between the two got lost: the topic keeps one
-        message.
+        An empty text ends every motion. A task that the policy has ended begins anew when it is given again. A goal
+        that replaces another is seen here as such even when the empty text between the two got lost: the topic keeps
+        one message.
         """
         self._instruction = text
         same = text == self._followed and not self._executor.ended(self.now_ns)

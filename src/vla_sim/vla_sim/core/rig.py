@@ -85,6 +85,7 @@ class Rig:
     def observation(self) -> Observation:
         """What the policy sees now."""
         state = self.world.robot_state()
+        self.executor.observe(state.stamp_ns, state.q_rad)
         known = {
             "joint_position": state.q_rad,
             "gripper_width": state.gripper_width_m,

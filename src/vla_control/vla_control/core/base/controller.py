@@ -83,6 +83,11 @@ class BaseController:
         if self._stopped:
             self._stopped, self._target_ns = False, -1
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the base stands still and nothing sets it in motion."""
+        return self._smoother.at_rest
+
     def tick(self, now_ns: int) -> BaseCommand:
         """The command for `now_ns` on the clock of the targets."""
         late_s = self._period_s if self._now_ns < 0 else (now_ns - self._now_ns) * 1e-9

@@ -56,6 +56,6 @@ def continuation(
     place = place[wanted]
     if not len(place):
         return None
-    actions = ActionAlgebra(contract.action_names).at(running.actions.astype(np.float64), place)
+    actions = ActionAlgebra(contract.action_names, contract.action_parts).at(running.actions.astype(np.float64), place)
     relative = transform.forward(actions.astype(np.float32), observation.state)
     return Continuation(running.strategy, relative, min(delay, len(relative)))
