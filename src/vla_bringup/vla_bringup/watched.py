@@ -75,7 +75,7 @@ class WatchedGraph:
         self._stack = ExitStack()
         self._moved = (-1, 0.0)  # newest clock, and when it was new
         out.mkdir(parents=True, exist_ok=True)
-        self.runner = Runner(make_jobs(graph), graph.options.link, out / "logs")
+        self.runner = Runner(make_jobs(graph), graph.options.link, out / "logs", say=say)
 
     def __enter__(self) -> WatchedGraph:
         self._say(f"starting {len(self._graph.nodes)} nodes, logs in {self.runner.log('*').parent}")

@@ -53,6 +53,7 @@ class ServoNode(LifecycleNode):
         self._loop = ServoProcess(self._values, self._p.start_timeout_s)
         self._servo = Peer(self._p.link, "status", STATUS)
         self._servo.refresh()
+        self._overruns = 0  # at the last report
         self.get_logger().info(f"servo loop ready: {self._loop.granted}")
 
     def deactivate(self) -> None:
@@ -82,7 +83,9 @@ class ServoNode(LifecycleNode):
             "tick_us_p99": float(row["tick_us_p99"]), "wake_us_p99": float(row["wake_us_p99"]),
             "overruns": int(row["overruns"]), "limits_acting": ", ".join(acting),
         }  # fmt: skip
-        return [Status(Level.WARN if mode == "stop" else Level.OK, mode, values)]
+        missed, self._overruns = int(row["overruns"]) - self._overruns, int(row["overruns"])
+        text = f"{mode}; {missed} ticks missed their deadline since the last report" if missed > 0 else mode
+        return [Status(Level.WARN if mode == "stop" or missed > 0 else Level.OK, text, values)]
 
 
 def main() -> None:
