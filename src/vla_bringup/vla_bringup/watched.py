@@ -86,7 +86,7 @@ class WatchedGraph:
             self.session = Session(f"watch_{os.getpid()}", self._check, options.namespace)
             self._stack.enter_context(self.session)
             self.runner.start(lambda node: self._say(f"ready: {node}"))
-            self._spool = ImageSpool(self._out / "images.tmp")
+            self._spool = ImageSpool(self._out / "images.tmp", self._say)
             self._stack.callback(self._spool.close)
             self.latency = LatencyWatch(options.link)
             self._stack.callback(self.latency.close)

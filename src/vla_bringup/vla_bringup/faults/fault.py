@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vla_bringup.faults.rig import Rig
 
 Injection = Callable[["Rig"], AbstractContextManager[None]]
-RigName = Literal["line", "whole"]
+RigName = Literal["line", "whole", "demo"]
 
 
 class Answer(Enum):
@@ -40,7 +40,7 @@ class Told:
     """Where an event is reported, once.
 
     Attributes:
-        where: 'diagnostics', 'runner', or the node whose log holds it.
+        where: 'diagnostics', 'runner', 'demo' (what a user reads), or the node whose log holds it.
         pattern: Regular expression of its sentence.
     """
 
@@ -55,11 +55,12 @@ class Fault:
     Attributes:
         name: Short and unique.
         injected: What is done to the running graph, in words.
-        inject: Does it; leaving the context undoes it, where it can be undone.
+        inject: Does it; leaving the context undoes it, where it can be undone. None: its rig is made so.
         answer: What is expected while it lasts.
         told: Who must report it, each exactly once.
         recovery: What it takes afterwards.
-        rig: 'line': simulator, executor, servo and monitor, with chunks from the test; 'whole': every node.
+        rig: 'line': simulator, executor, servo and monitor, with chunks from the test; 'whole': every node;
+            'demo': `vla demo` as a user runs it.
         slow: Not part of `./vla test`.
         stands: The cause stands while the fault lasts, so a release is refused.
         kills: The node that the fault ends for good or for a while.
@@ -67,7 +68,7 @@ class Fault:
 
     name: str
     injected: str
-    inject: Injection
+    inject: Injection | None
     answer: Answer
     told: tuple[Told, ...]
     recovery: Recovery

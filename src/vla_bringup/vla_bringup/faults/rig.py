@@ -39,8 +39,9 @@ PATIENCE: Mapping[str, Mapping[str, Scalar]] = {
     "servo_node": {"stale_state_s": 0.12, "state_timeout_s": 0.3, "safety_timeout_s": 0.8, "rt_priority": 0},
     "safety_monitor_node": {"confirm_s": 0.3, "max_ahead_s": 5.0, "servo_timeout_s": 0.8},
     "sim_node": {"command_timeout_s": 0.2},
+    "mission_node": {"policy_timeout_s": 300.0},
 }
-_WAIT_S = 90.0  # of real time, for anything
+_WAIT_S = 240.0  # of real time, for anything
 _TURN_S = 0.01
 _ANSWER_S = 5.0  # for an answer of a service; it is asked again
 _DIAGNOSTIC_QUIET_S = 2.5  # statuses come once per second

@@ -24,7 +24,7 @@ from vla_policy.conversions import chunk_msg
 from vla_ros import qos
 
 _LOOK_S = 0.02
-_GOAL_TIMEOUT_S = 120.0
+_GOAL_TIMEOUT_S = 600.0
 
 
 class LineRig(Rig):
@@ -85,13 +85,13 @@ class Rigs:
     """Keeps one rig of each kind running; one that a fault has ended is started again for the next.
 
     Args:
-        out: Folder for logs.
+        out: Folder for logs and results.
     """
 
     _KINDS: Mapping[RigName, type[Rig]] = {"line": LineRig, "whole": WholeRig}
 
     def __init__(self, out: Path) -> None:
-        self._out, self._count = out, 0
+        self.out, self._count = out, 0
         self._rig: Rig | None = None
 
     def get(self, name: RigName) -> Rig:
@@ -100,7 +100,7 @@ class Rigs:
         if not isinstance(self._rig, kind):
             self.close()
             self._count += 1
-            self._rig = kind(self._out / f"{name}{self._count}").__enter__()
+            self._rig = kind(self.out / f"{name}{self._count}").__enter__()
         return self._rig
 
     def close(self) -> None:

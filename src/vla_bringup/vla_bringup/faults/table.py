@@ -103,8 +103,8 @@ _LINE = (
           (_monitor("executor_state is older"),), _AUTOMATIC),
     Fault("executor killed", "kill -9 of executor_node", kill("executor_node"), _HOLDS,
           (_restarted("executor_node"), _monitor("executor_state is older")), _AUTOMATIC, kills="executor_node"),
-    Fault("flood of chunks", "a process floods action_chunk with rubbish as fast as it can", flood("action_chunk"), _HOLDS,
-          _rejected("got 160 actions for a horizon of 20"), _AUTOMATIC),
+    Fault("flood of chunks", "a process floods action_chunk with rubbish as fast as it can",
+          flood("action_chunk"), _HOLDS, _rejected("got 160 actions for a horizon of 20"), _AUTOMATIC),
     Fault("robot killed", "kill -9 of sim_node", kill("sim_node"), _ENDS, (), _RESTART, kills="sim_node"),
     Fault("servo loop killed", "kill -9 of the servo loop", kill("servo_loop"), _ENDS,
           (Told("servo_node", "ERROR link: got the servo loop ended with code -9"),), _RESTART, kills="servo_node",
@@ -132,4 +132,9 @@ _WHOLE = (
           (_restarted("mission_node"),), _GOAL, kills="mission_node"),
 )  # fmt: skip
 
-FAULTS: tuple[Fault, ...] = (*_LINE, *(replace(fault, rig="whole", slow=True) for fault in _WHOLE))
+_DEMO = (
+    Fault("disk full while recording", "`vla demo` writes its pictures and logs to a disk of 16 MB", None, _GOES_ON,
+          (Told("demo", "the film ends early"),), _NONE, rig="demo", slow=True),
+)  # fmt: skip
+
+FAULTS: tuple[Fault, ...] = (*_LINE, *(replace(fault, rig="whole", slow=True) for fault in _WHOLE), *_DEMO)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from vla_bringup.faults import full_disk
 from vla_bringup.faults.fault import Answer, Fault, Outcome, Recovery, Told
 from vla_bringup.faults.rig import Rig
 from vla_bringup.faults.rigs import Rigs
@@ -22,6 +23,9 @@ def run(fault: Fault, rigs: Rigs) -> Outcome:
     Raises:
         GraphError: one of them didn't come.
     """
+    if fault.rig == "demo":
+        rigs.close()
+        return full_disk.run(fault, rigs.out / "demo")
     rig = rigs.get(fault.rig)
     try:
         return _run(fault, rigs, rig)
@@ -35,6 +39,7 @@ def _run(fault: Fault, rigs: Rigs, rig: Rig) -> Outcome:
     mark, watch = rig.mark(), rig.watch
     watch.begin()
     begin_ns = watch.stamp_ns
+    assert fault.inject is not None, fault.name
     with fault.inject(rig):
         seen = _ANSWERS[fault.answer](rig, fault, begin_ns)
         beats = watch.beat
