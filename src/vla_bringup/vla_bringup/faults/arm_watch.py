@@ -15,6 +15,7 @@ from vla_core.types import Float64
 _POLL_S = 0.002
 _LOOK_TURNS = 25
 _SLACK = 1.01  # of targets: splines and blends meet their limits up to rounding
+_TRACKING_SLACK = 1.03  # of the measured speed: an arm whose target is at its limit swings a little about it
 _REST_RAD_S, _REST_S, _STILL_S = 0.05, 0.02, 0.5
 
 
@@ -28,6 +29,7 @@ class ArmWatch:
     Attributes:
         violations: What was broken since `begin`, by kind, each with its largest value.
         modes: Of the servo, seen since `begin`.
+        speed: Of the fastest joint now, of its limit.
         rested_ns: Stamp at which the arm first came to rest since `begin`, on the robot's clock; None: it has not.
     """
 
@@ -41,6 +43,7 @@ class ArmWatch:
         self._moving_ns = 0  # stamp of the newest state with a speed
         self.violations: dict[str, float] = {}
         self.modes: set[str] = set()
+        self.speed = 0.0
         self.rested_ns: int | None = None
         self._thread = threading.Thread(target=self._run, name="arm watch", daemon=True)
         self._thread.start()
@@ -114,7 +117,8 @@ class ArmWatch:
                 self._moving_ns = self.stamp_ns
         beyond = np.maximum(config.position_min_rad - q, q - config.position_max_rad)
         self._judge("joint position beyond its limit [rad]", float(beyond.max()), 0.0)
-        self._judge("joint speed, of its limit", float(np.max(np.abs(qd) / config.velocity_rad_s)), 1.0)
+        self.speed = float(np.max(np.abs(qd) / config.velocity_rad_s))
+        self._judge("joint speed, of its limit", self.speed, _TRACKING_SLACK)
 
     def _see_status(self) -> None:
         row, config, n = self._status.record[0], self._config, self._joints

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +30,8 @@ from vla_core.types import NS, ActionChunk
 from vla_ros.stamps import to_msg, to_ns
 
 _FLOOD = "vla_bringup.faults.flood"
+_FULL_SPEED = 0.95  # of a joint's limit
+_BUSY_LOOKS, _BUSY_TICKS = 4, 2  # looks 10 ms apart, ticks of 10 ms
 _FLOODS_S = 1.0  # of real time, before anything is judged
 
 # -- processes --------------------------------------------------------------------------------------------------------
@@ -42,6 +46,21 @@ def kill(process: str) -> Injection:
         yield
 
     return inject
+
+
+@contextmanager
+def hang_thinking_policy(rig: Rig) -> Iterator[None]:
+    """SIGSTOP in the middle of an inference: the only thing that keeps the policy's process busy for 20 ms."""
+    ticks = deque(maxlen=_BUSY_LOOKS)
+
+    def busy() -> bool:
+        fields = Path(f"/proc/{rig.pid('policy_node')}/stat").read_text().rpartition(")")[2].split()
+        ticks.append(int(fields[11]) + int(fields[12]))  # user and system time
+        return len(ticks) == _BUSY_LOOKS and ticks[-1] - ticks[0] >= _BUSY_TICKS
+
+    rig.until(busy, "policy that thinks")
+    with hang("policy_node")(rig):
+        yield
 
 
 def hang(process: str) -> Injection:
@@ -217,8 +236,15 @@ def slow_camera(rig: Rig) -> Iterator[None]:
 
 @contextmanager
 def stop_button(rig: Rig) -> Iterator[None]:
-    """Somebody presses the red button."""
-    rig.call("stop")
+    """Somebody presses the red button while a joint is at its speed limit."""
+    circling = line(rig).circling
+    circling.hurried = True
+    try:
+        rig.until(lambda: rig.watch.speed > _FULL_SPEED, "full speed")
+        rig.start_clock()
+        rig.call("stop")
+    finally:
+        circling.hurried = False
     yield
 
 

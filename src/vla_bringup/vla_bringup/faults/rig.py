@@ -38,7 +38,6 @@ from vla_ros import qos
 PATIENCE: Mapping[str, Mapping[str, Scalar]] = {
     "servo_node": {"stale_state_s": 0.12, "state_timeout_s": 0.3, "safety_timeout_s": 0.8, "rt_priority": 0},
     "safety_monitor_node": {"confirm_s": 0.3, "max_ahead_s": 5.0, "servo_timeout_s": 0.8},
-    "sim_node": {"command_timeout_s": 0.2},
     "mission_node": {"policy_timeout_s": 300.0},
 }
 _WAIT_S = 240.0  # of real time, for anything
@@ -86,6 +85,7 @@ class Rig:
         watch: The robot as seen from outside.
         session: Our node, spinning in a thread.
         executor, safety: Newest messages.
+        begin_ns: When the fault began, on the robot's clock.
     """
 
     NAMES: tuple[str, ...] | None = None
@@ -100,7 +100,8 @@ class Rig:
         self._said: list[str] = []
         self._alarms: list[str] = []
         self._alarm_events = Events(_DIAGNOSTIC_QUIET_S)
-        self.runner = Runner(process_jobs(self.graph), self.link, out / "logs", 600.0, 30.0, self._said.append)
+        self.runner = Runner(process_jobs(self.graph), self.link, out / "logs", 600.0, 30.0, self.note)
+        self.begin_ns = 0
         self.executor, self.safety = ExecutorState(), SafetyState(stopped=True)
         self._stack = ExitStack()
 
@@ -142,6 +143,11 @@ class Rig:
 
     def begin(self) -> None:
         """Give the robot something to do."""
+
+    def start_clock(self) -> None:
+        """The fault begins now, at the newest state."""
+        self.begin_ns = self.watch.stamp_ns
+        self.watch.begin()
 
     # -- motion -------------------------------------------------------------------------------------------------------
 
@@ -200,6 +206,10 @@ class Rig:
         return child
 
     # -- reports ------------------------------------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        """Take what the runner says."""
+        self._said.append(text)
 
     def mark(self) -> dict[str, int]:
         """How far everything that reports has come."""

@@ -16,6 +16,7 @@ from vla_bringup.faults.injections import (
     flood,
     frozen_camera,
     hang,
+    hang_thinking_policy,
     hardware_says,
     kill,
     no_chunks,
@@ -43,6 +44,10 @@ def _rejected(pattern: str) -> tuple[Told, ...]:
 
 def _restarted(node: str) -> Told:
     return Told("runner", f"{node} ended with status -9; it is started again")
+
+
+def _ended(node: str, status: int) -> Told:
+    return Told("runner", f"{node} ended with status {status}: ")
 
 
 _BAD_CHUNKS = (
@@ -74,7 +79,7 @@ _LINE = (
     *_BAD_CHUNKS,
     Fault("plan with NaN", "numbers that aren't finite in the executor's shared memory", plan_with_nan, _GOES_ON,
           (Told("diagnostics", "servo_node: .*non_finite_input"),), _NONE),
-    Fault("stop at full speed", "the stop service is called", stop_button, _LATCHED,
+    Fault("stop at full speed", "the stop service is called while a joint is at its speed limit", stop_button, _LATCHED,
           (_monitor("stop: stop service"),), _RELEASE),
     Fault("joint state with NaN", "a joint position isn't finite", relayed("joint_states", without_numbers), _LATCHED,
           (_monitor("stop: joint_states holds numbers"),), _RELEASE),
@@ -105,16 +110,17 @@ _LINE = (
           (_restarted("executor_node"), _monitor("executor_state is older")), _AUTOMATIC, kills="executor_node"),
     Fault("flood of chunks", "a process floods action_chunk with rubbish as fast as it can",
           flood("action_chunk"), _HOLDS, _rejected("got 160 actions for a horizon of 20"), _AUTOMATIC),
-    Fault("robot killed", "kill -9 of sim_node", kill("sim_node"), _ENDS, (), _RESTART, kills="sim_node"),
+    Fault("robot killed", "kill -9 of sim_node", kill("sim_node"), _ENDS, (_ended("sim_node", -9),), _RESTART,
+          kills="sim_node"),
     Fault("servo loop killed", "kill -9 of the servo loop", kill("servo_loop"), _ENDS,
-          (Told("servo_node", "ERROR link: got the servo loop ended with code -9"),), _RESTART, kills="servo_node",
-          slow=True),
-    Fault("servo node killed", "kill -9 of servo_node", kill("servo_node"), _ENDS, (), _RESTART, kills="servo_node",
-          slow=True),
+          (_ended("servo_node", 2), Told("servo_node", "ERROR link: got the servo loop ended with code -9")), _RESTART,
+          kills="servo_node", slow=True),
+    Fault("servo node killed", "kill -9 of servo_node", kill("servo_node"), _ENDS, (_ended("servo_node", -9),), _RESTART,
+          kills="servo_node", slow=True),
 )  # fmt: skip
 
 _WHOLE = (
-    Fault("policy hangs", "SIGSTOP of policy_node, in the middle of an inference or not", hang("policy_node"), _HOLDS,
+    Fault("policy hangs", "SIGSTOP of policy_node in the middle of an inference", hang_thinking_policy, _HOLDS,
           (_monitor("action_chunk is older"),), _AUTOMATIC),
     Fault("policy killed", "kill -9 of policy_node", kill("policy_node"), _HOLDS,
           (_restarted("policy_node"), _monitor("action_chunk is older")), _AUTOMATIC, kills="policy_node"),

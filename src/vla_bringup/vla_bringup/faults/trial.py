@@ -37,11 +37,10 @@ def run(fault: Fault, rigs: Rigs) -> Outcome:
 def _run(fault: Fault, rigs: Rigs, rig: Rig) -> Outcome:
     rig.ready()
     mark, watch = rig.mark(), rig.watch
-    watch.begin()
-    begin_ns = watch.stamp_ns
+    rig.start_clock()
     assert fault.inject is not None, fault.name
     with fault.inject(rig):
-        seen = _ANSWERS[fault.answer](rig, fault, begin_ns)
+        seen = _ANSWERS[fault.answer](rig)
         beats = watch.beat
         if fault.kills != "safety_monitor_node" and fault.answer != Answer.ENDS:
             rig.until(lambda: watch.beat >= beats + _BEATS, "heartbeat of the monitor")
@@ -56,7 +55,9 @@ def _run(fault: Fault, rigs: Rigs, rig: Rig) -> Outcome:
     recovered = _RECOVERIES[fault.recovery](rig, rigs, fault)
     violations |= watch.violations
     counts = tuple(rig.told(mark, told) for told in fault.told)
-    stopped = None if fault.answer == Answer.GOES_ON or rested_ns is None else max(0.0, (rested_ns - begin_ns) / 1e6)
+    stopped = (
+        None if fault.answer == Answer.GOES_ON or rested_ns is None else max(0.0, (rested_ns - rig.begin_ns) / 1e6)
+    )
     broken = tuple(f"{kind}: {value:.3g}" for kind, value in violations.items())
     return Outcome(seen, stopped, counts, recovered, broken)
 
@@ -70,10 +71,10 @@ def rig_until_told(rig: Rig, mark: Mapping[str, int], told: Told) -> None:
 # -- answers ----------------------------------------------------------------------------------------------------------
 
 
-def _goes_on(rig: Rig, fault: Fault, begin_ns: int) -> str:
+def _goes_on(rig: Rig) -> str:
     watch, accepted = rig.watch, rig.executor.chunks_accepted
     rig.until(
-        lambda: watch.stamp_ns - begin_ns > _GOES_ON_NS and rig.executor.chunks_accepted > accepted,
+        lambda: watch.stamp_ns - rig.begin_ns > _GOES_ON_NS and rig.executor.chunks_accepted > accepted,
         "motion that goes on",
     )
     if "stop" in watch.modes or rig.safety.stopped or watch.rested_ns is not None:
@@ -83,7 +84,7 @@ def _goes_on(rig: Rig, fault: Fault, begin_ns: int) -> str:
     return "went on" + (f"; {rejected}" if rejected else "")
 
 
-def _holds(rig: Rig, fault: Fault, begin_ns: int) -> str:
+def _holds(rig: Rig) -> str:
     watch = rig.watch
     rig.until(lambda: watch.rested_ns is not None and watch.mode == "hold", "hold")
     if rig.safety.stopped:
@@ -91,19 +92,19 @@ def _holds(rig: Rig, fault: Fault, begin_ns: int) -> str:
     return f"held; executor {rig.executor.mode}"
 
 
-def _stops(rig: Rig, fault: Fault, begin_ns: int) -> str:
+def _stops(rig: Rig) -> str:
     watch = rig.watch
     rig.until(lambda: watch.rested_ns is not None and "stop" in watch.modes, "stop of the servo")
     return "braked"
 
 
-def _latched(rig: Rig, fault: Fault, begin_ns: int) -> str:
+def _latched(rig: Rig) -> str:
     watch = rig.watch
     rig.until(lambda: rig.safety.stopped and watch.rested_ns is not None, "latched stop")
     return f"braked; {rig.safety.cause}"
 
 
-def _ends(rig: Rig, fault: Fault, begin_ns: int) -> str:
+def _ends(rig: Rig) -> str:
     sentence = ""
     try:
         rig.until(lambda: False, "end of the graph")
@@ -111,6 +112,9 @@ def _ends(rig: Rig, fault: Fault, begin_ns: int) -> str:
         sentence = error.got
     if "ended with status" not in sentence:
         raise GraphError(sentence, "an end that is told", "see the logs")
+    rig.note(sentence)
+    beats = rig.watch.beat
+    _wait(lambda: rig.watch.beat >= beats + _BEATS, "heartbeat of the monitor, which survives")
     _wait(lambda: rig.watch.rested_ns is not None or "stop" in rig.watch.modes, "rest after the end")
     return sentence
 
@@ -124,7 +128,7 @@ def _wait(done: Callable[[], bool], what: str, wait_s: float = 30.0) -> None:
         time.sleep(0.01)
 
 
-_ANSWERS: Mapping[Answer, Callable[[Rig, Fault, int], str]] = {
+_ANSWERS: Mapping[Answer, Callable[[Rig], str]] = {
     Answer.GOES_ON: _goes_on,
     Answer.HOLDS: _holds,
     Answer.STOPS: _stops,
