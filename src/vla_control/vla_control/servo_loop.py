@@ -159,9 +159,11 @@ class ServoLoop:
         woke_ns = time.monotonic_ns()
         fresh = self._hardware.read() and self._seen() != self._last
         stale = self._started and woke_ns - self._fresh_ns > self._state_timeout_ns
-        if fresh or stale:
-            self._tick(woke_ns, (woke_ns - self._deadline_ns) * 1e-3, stale)
-        if fresh:
+        wake_us = (woke_ns - self._deadline_ns) * 1e-3
+        if stale:
+            self._tick(woke_ns, wake_us, stale=True)
+        if fresh:  # answered in any case: a robot may wait for it
+            self._tick(woke_ns, wake_us, stale=False)
             self._fresh_ns, self._started = woke_ns, True
         missed = (time.monotonic_ns() - self._deadline_ns) // self._period_ns
         if missed > 0:

@@ -23,6 +23,7 @@ class Answer(Enum):
     STOPS = "the arm brakes and waits; nothing is latched"
     LATCHED = "the arm brakes, and the stop is latched"
     ENDS = "the arm stands, and the graph ends with a sentence"
+    SAFE = "the arm goes on, holds or is stopped, whatever the processors still allow"
 
 
 class Recovery(Enum):
@@ -33,6 +34,7 @@ class Recovery(Enum):
     RELEASE = "a person releases the stop"
     GOAL = "a person sends the goal again"
     RESTART = "a person starts the graph again"
+    EITHER = "automatic; after a latched stop a person releases it"
 
 
 @dataclass(frozen=True, slots=True)

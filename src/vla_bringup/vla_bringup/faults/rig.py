@@ -36,8 +36,8 @@ from vla_ros import qos
 
 #: Parameters that the rig sets so that a busy machine is no fault.
 PATIENCE: Mapping[str, Mapping[str, Scalar]] = {
-    "servo_node": {"stale_state_s": 0.12, "state_timeout_s": 0.3, "safety_timeout_s": 0.8, "rt_priority": 0},
-    "safety_monitor_node": {"confirm_s": 0.3, "max_ahead_s": 5.0, "servo_timeout_s": 0.8},
+    "servo_node": {"stale_state_s": 0.5, "state_timeout_s": 0.8, "safety_timeout_s": 2.0, "rt_priority": 0},
+    "safety_monitor_node": {"confirm_s": 0.5, "max_ahead_s": 5.0, "servo_timeout_s": 2.0},
     "mission_node": {"policy_timeout_s": 300.0},
 }
 _WAIT_S = 240.0  # of real time, for anything

@@ -30,8 +30,8 @@ from vla_bringup.faults.injections import (
     without_numbers,
 )
 
-_GOES_ON, _HOLDS, _STOPS, _LATCHED, _ENDS = Answer
-_NONE, _AUTOMATIC, _RELEASE, _GOAL, _RESTART = Recovery
+_GOES_ON, _HOLDS, _STOPS, _LATCHED, _ENDS, _SAFE = Answer
+_NONE, _AUTOMATIC, _RELEASE, _GOAL, _RESTART, _EITHER = Recovery
 
 
 def _monitor(pattern: str) -> Told:
@@ -85,7 +85,7 @@ _LINE = (
           (_monitor("stop: joint_states holds numbers"),), _RELEASE),
     Fault("joint state gone", "joint_states are lost on the way", relayed("joint_states", dropped), _LATCHED,
           (_monitor("stop: joint_states is older"),), _RELEASE, stands=True),
-    Fault("robot hangs", "SIGSTOP of sim_node for 0.6 s: no states, no clock", pause("sim_node", 0.6), _STOPS,
+    Fault("robot hangs", "SIGSTOP of sim_node for 1.5 s: no states, no clock", pause("sim_node", 1.5), _STOPS,
           (Told("diagnostics", "servo_node: .*stale_state"),), _AUTOMATIC),
     Fault("clock jumps ahead", "/clock jumps 100 s ahead", partial(clock_jump, seconds=100.0), _LATCHED,
           (_monitor("stop: .*is older than"),), _RELEASE, stands=True),
@@ -95,7 +95,7 @@ _LINE = (
           _LATCHED, (_monitor("stop: panda: joint temperatures: joint 4 at 91"),), _RELEASE, stands=True),
     Fault("joint warm", "a driver warns of its joint temperatures", hardware_says(1, "joint 4 at 81 °C"), _GOES_ON,
           (_monitor("panda: joint temperatures: joint 4 at 81"),), _NONE),
-    Fault("servo overrun", "SIGSTOP of the servo loop for 0.4 s", pause("servo_loop", 0.4), _STOPS,
+    Fault("servo overrun", "SIGSTOP of the servo loop for 1.2 s", pause("servo_loop", 1.2), _STOPS,
           (Told("diagnostics", "servo_node: .*missed their deadline"),), _AUTOMATIC),
     Fault("servo hangs", "SIGSTOP of the servo loop", hang("servo_loop"), _LATCHED,
           (_monitor("stop: (the servo has not ticked|servo is older)"),), _RELEASE, stands=True),
@@ -109,14 +109,14 @@ _LINE = (
     Fault("executor killed", "kill -9 of executor_node", kill("executor_node"), _HOLDS,
           (_restarted("executor_node"), _monitor("executor_state is older")), _AUTOMATIC, kills="executor_node"),
     Fault("flood of chunks", "a process floods action_chunk with rubbish as fast as it can",
-          flood("action_chunk"), _HOLDS, _rejected("got 160 actions for a horizon of 20"), _AUTOMATIC),
+          flood("action_chunk"), _SAFE, _rejected("got 160 actions for a horizon of 20"), _EITHER),
     Fault("robot killed", "kill -9 of sim_node", kill("sim_node"), _ENDS, (_ended("sim_node", -9),), _RESTART,
           kills="sim_node"),
     Fault("servo loop killed", "kill -9 of the servo loop", kill("servo_loop"), _ENDS,
           (_ended("servo_node", 2), Told("servo_node", "ERROR link: got the servo loop ended with code -9")), _RESTART,
           kills="servo_node", slow=True),
-    Fault("servo node killed", "kill -9 of servo_node", kill("servo_node"), _ENDS, (_ended("servo_node", -9),), _RESTART,
-          kills="servo_node", slow=True),
+    Fault("servo node killed", "kill -9 of servo_node", kill("servo_node"), _ENDS, (_ended("servo_node", -9),),
+          _RESTART, kills="servo_node", slow=True),
 )  # fmt: skip
 
 _WHOLE = (

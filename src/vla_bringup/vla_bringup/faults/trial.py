@@ -119,6 +119,12 @@ def _ends(rig: Rig) -> str:
     return sentence
 
 
+def _is_safe(rig: Rig) -> str:
+    """The robot's clock goes on; the limits are watched all the time."""
+    rig.until(lambda: rig.watch.stamp_ns - rig.begin_ns > _GOES_ON_NS, "robot whose clock goes on")
+    return f"servo {rig.watch.mode}, executor {rig.executor.mode}" + f"; {rig.safety.cause}" * rig.safety.stopped
+
+
 def _wait(done: Callable[[], bool], what: str, wait_s: float = 30.0) -> None:
     """Like Rig.until, for a graph that has ended."""
     deadline = time.monotonic() + wait_s
@@ -134,6 +140,7 @@ _ANSWERS: Mapping[Answer, Callable[[Rig], str]] = {
     Answer.STOPS: _stops,
     Answer.LATCHED: _latched,
     Answer.ENDS: _ends,
+    Answer.SAFE: _is_safe,
 }
 
 # -- recoveries -------------------------------------------------------------------------------------------------------
@@ -157,6 +164,14 @@ def _by_release(rig: Rig, rigs: Rigs, fault: Fault) -> bool:
     return True
 
 
+def _by_either(rig: Rig, rigs: Rigs, fault: Fault) -> bool:
+    def moves() -> bool:
+        return (not rig.safety.stopped or rig.call("release").success) and rig.watch.moves
+
+    rig.until(moves, "motion by itself or after a release")
+    return True
+
+
 def _by_goal(rig: Rig, rigs: Rigs, fault: Fault) -> bool:
     rig.begin()
     rig.until(lambda: rig.watch.moves, "motion after the goal")
@@ -175,4 +190,5 @@ _RECOVERIES: Mapping[Recovery, Callable[[Rig, Rigs, Fault], bool]] = {
     Recovery.RELEASE: _by_release,
     Recovery.GOAL: _by_goal,
     Recovery.RESTART: _by_restart,
+    Recovery.EITHER: _by_either,
 }
