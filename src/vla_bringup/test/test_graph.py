@@ -7,7 +7,14 @@ from collections import Counter
 
 import pytest
 
-from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, simulated_graph, tabletop_graph
+from vla_bringup.graph import (
+    LAYERS,
+    RESPAWN_DELAY_S,
+    STACK_LAYERS,
+    GraphOptions,
+    simulated_graph,
+    tabletop_graph,
+)
 from vla_core.contract import load_contract
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path, load_yaml, workspace_root
@@ -138,10 +145,20 @@ def test_a_robot_gets_no_patience_of_a_simulation(lockstep: bool) -> None:
     """Regression: lockstep is the default, so a robot's servo went on for 10 s after the safety monitor had died."""
     on_robot = tabletop_graph(GraphOptions(lockstep=lockstep))
     assert "safety_timeout_s" not in on_robot.node("servo_node").overrides
-    assert "max_ahead_s" not in on_robot.node("safety_monitor_node").overrides
+    assert not {"max_ahead_s", "servo_timeout_s"} & set(on_robot.node("safety_monitor_node").overrides)
     simulated = simulated_graph(GraphOptions(lockstep=lockstep))
     assert ("safety_timeout_s" in simulated.node("servo_node").overrides) is lockstep
     assert ("max_ahead_s" in simulated.node("safety_monitor_node").overrides) is lockstep
+
+
+def test_all_are_started_again_but_the_robot_and_its_servo() -> None:
+    assert {node.name for node in GRAPH.nodes if not node.respawn} == {"sim_node", "servo_node"}
+
+
+def test_a_servo_misses_a_dead_monitor_before_the_next_one_is_there() -> None:
+    """Else a kill of the watch would pass unnoticed, and nobody would have to release the robot."""
+    servo = load_yaml(GRAPH.node("servo_node").parameter_path)["/**/servo_node"]["ros__parameters"]
+    assert servo["safety_timeout_s"] < RESPAWN_DELAY_S
 
 
 def test_only_a_simulated_graph_waits_for_clock() -> None:

@@ -1,7 +1,7 @@
 """Stage 0 of `vla bench line`, in place of camera_node. Out, per camera: <camera>/image_raw rgb8, 2 × VGA at 30 Hz.
 
-It publishes the same picture over and over, so the measured load is the line's own and not the renderer's, and it notes
-in the mailbox `captures` when each picture was taken.
+It publishes the same picture over and over but for one bit, so the measured load is the line's own and not the
+renderer's, and no camera counts as frozen. It notes in the mailbox `captures` when each picture was taken.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class BenchCamerasNode(Node):
         record["next"] += 1
         self._box.write(record)
         for picture, buffer, image_out, info, info_out in self._outputs:
+            picture[0, 0, 0] ^= 1
             image_out.publish(buffer.fill(stamp_ns, picture))
             info.header.stamp = to_msg(stamp_ns)
             info_out.publish(info)

@@ -15,6 +15,7 @@ Layer = Literal["sim", "perception", "policy", "control", "navigation"]
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 EXPERT = "scripted_expert"  # `policy` of presets that a node of the simulator plays
 STACK_LAYERS: tuple[Layer, ...] = LAYERS[1:]  # what runs on a robot, where drivers take the place of `sim`
+RESPAWN_DELAY_S = 1.0  # longer than the servo waits for the safety monitor: the arm is braking before it is back
 
 
 def _option(default: Scalar, description: str) -> Any:
@@ -97,6 +98,8 @@ class NodeSpec:
         overrides: Parameters that the options decide; they win over the file.
         remaps: Topic names, from → to.
         namespace: ROS namespace, empty: the root.
+        respawn: Started again when it dies, after RESPAWN_DELAY_S; the arm is held meanwhile. False for the robot and
+            its servo: nobody can say what the arm did without them, so the graph ends and a person starts it.
     """
 
     name: str
@@ -107,6 +110,7 @@ class NodeSpec:
     overrides: Mapping[str, Scalar]
     remaps: Mapping[str, str] = field(default_factory=dict)
     namespace: str = ""
+    respawn: bool = False
 
     @property
     def parameter_path(self) -> Path:
@@ -165,7 +169,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     # On a busy machine heartbeats and /clock may come late; a simulated robot in lockstep waits for everybody anyway.
     waits = options.lockstep and options.use_sim_time
     servo_patience: dict[str, Scalar] = {"safety_timeout_s": 10.0} if waits else {}
-    monitor_patience: dict[str, Scalar] = {"max_ahead_s": 10.0} if waits else {}
+    monitor_patience: dict[str, Scalar] = {"max_ahead_s": 10.0, "servo_timeout_s": 0.0} if waits else {}
     world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     policy: dict[str, Scalar] = {**contract, "policy": options.policy, "seed": options.seed}
@@ -190,6 +194,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
             parameter_file=f"{package.removeprefix('vla_')}.yaml",
             overrides={"use_sim_time": options.use_sim_time, **overrides},
             namespace=options.namespace,
+            respawn=name not in ("sim_node", "servo_node"),
         )
         for layer, package, name, overrides in rows
     )

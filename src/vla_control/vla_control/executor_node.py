@@ -26,6 +26,7 @@ from vla_control.core.supervised_executor import SupervisedExecutor
 from vla_control.markers import Markers
 from vla_core.contract import load_contract
 from vla_core.errors import ChunkError
+from vla_core.events import Events
 from vla_core.peer import Peer
 from vla_core.records import PLAN, STATE, STATUS
 from vla_core.shared_memory import Mailbox, link_path
@@ -41,7 +42,7 @@ from vla_ros.node import run
 _SCHEMA = Path(__file__).parent / "parameters" / "executor_node.yaml"
 _MARKERS = "executor_node/markers"
 _LOOK_S = 0.5  # how often mailboxes that may have been re-created are looked for
-_QUIET_S = 5.0  # a kind of rejection is said once in this time; all are counted
+_QUIET_S = 5.0  # rejections of one kind that are less far apart are said once; all are counted
 
 
 class ExecutorNode(LifecycleNode):
@@ -58,7 +59,7 @@ class ExecutorNode(LifecycleNode):
         self.create_timer(1.0 / topic("executor_state").rate_hz, self._on_state_timer)
         self.create_timer(1.0 / topic("joint_target").rate_hz, self._on_target_timer)
         self.create_timer(1.0 / topic(_MARKERS).rate_hz, self._on_marker_timer)
-        self._said: dict[str, float] = {}
+        self._events = Events(_QUIET_S)
         self._instruction: str | None = None
         self._look_at = 0.0
         Diagnostics(self, self._status, hardware_id=self._p.robot)
@@ -151,9 +152,7 @@ class ExecutorNode(LifecycleNode):
             self._plan.write(self._executor.record)
 
     def _say(self, error: ChunkError) -> None:
-        now = time.monotonic()
-        if now - self._said.get(error.expected, -_QUIET_S) >= _QUIET_S:
-            self._said[error.expected] = now
+        if self._events.begins(error.expected, time.monotonic()):
             self.get_logger().warning(f"chunk rejected: {error}")
 
     # -- out ----------------------------------------------------------------------------------------------------------

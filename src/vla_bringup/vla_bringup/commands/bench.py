@@ -1,7 +1,7 @@
 """`vla bench NAME`: one part measured on this machine; every part is a module of vla_bringup.bench.
 
 Such a module has `add_arguments(parser)`, `measure(args, say) -> rows` and `repeat(args) -> options`, which are those
-that lead to the same table again.
+that lead to the same table again; one that also judges has `passed(rows) -> bool`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ BENCHES = {
     "executor": "execution strategies under delay, jitter and loss, in simulated time",
     "ik": "inverse kinematics of chunks: time per problem and per chunk, with and without barriers, distance kept",
     "line": "from picture to torque: latency, jitter, CPU of every process",
+    "faults": "every fault injected into a running graph, and its answer",
 }
 
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; 0 when everything was measured.
+    """Measure and print; 0 when everything was measured, and passed where it is judged.
 
     Raises:
         VlaError: an unknown name, or a part that can't run.
@@ -46,11 +47,12 @@ def run(args: argparse.Namespace) -> int:
     rows = module.measure(own, lambda text: print(f"[{time.monotonic() - begin:6.1f} s] {text}", flush=True))
     command = ["./vla", "bench", args.name, *module.repeat(own), "--publish"]
     content = table(shlex.join(command), rows)
-    save(own.out, "result", {"success": True, **content})
+    success = bool(module.passed(rows)) if hasattr(module, "passed") else True
+    save(own.out, "result", {"success": success, **content})
     if own.publish:
         publish(args.name, content)
     print(f"\n{machine.sentence(content['machine'])}\n\n{markdown_table(rows)}")
-    return 0
+    return 0 if success else 1
 
 
 def _parse(module: Any, args: argparse.Namespace) -> argparse.Namespace:

@@ -69,16 +69,21 @@ def run(args: argparse.Namespace) -> int:
             graph.stay()
         report = graph.runner.stop()  # the film needs the processor
         say("writing video.mp4 and plot.png")
-        write_video(
-            out / "video.mp4", graph.recording, graph.recorder.cameras, graph.recorder.camera_model, instruction
-        )
-        write_plot(out / "plot.png", graph.recording, done.span.start_ns, done.image_to_torque_ms, instruction)
+        drawn = True
+        try:
+            write_video(
+                out / "video.mp4", graph.recording, graph.recorder.cameras, graph.recorder.camera_model, instruction
+            )
+            write_plot(out / "plot.png", graph.recording, done.span.start_ns, done.image_to_torque_ms, instruction)
+        except OSError as error:  # a full disk, most likely; what the robot did stands in result.json
+            drawn = False
+            say(f"no film or no plot: {error.strerror}")
     if not report.clean:
         say(f"shutdown was not clean: {report}")
     say(done.result.message)
     verdict = "success" if result["success"] else "NO SUCCESS"
     say(f"{verdict}: {instruction}; {result['sim_s']} s simulated in {result['wall_s']} s; see {out / 'result.json'}")
-    return 0 if result["success"] else 1
+    return 0 if result["success"] and drawn else 1
 
 
 def _jobs_with_console(graph: Graph) -> list[Job]:

@@ -298,6 +298,35 @@ def test_regression_in_real_time_a_moving_arm_whose_states_end_comes_to_rest(lin
     assert not last[2]["qd_target"].any()
 
 
+def test_regression_in_real_time_a_loop_that_was_held_up_brakes(link, robot, writer, straight) -> None:
+    """A robot that stands still while it gets no command stops its clock too: the plan went on in the middle."""
+    plan, safety = writer("plan"), writer("safety")
+    beat(safety)
+    arm = LiveArm(robot, link, mute_s=(9.0, 9.0), end_s=1.0)
+    home = np.array(robot.config.home_rad)
+    plan.write(**straight(home, home + OFFSET, 10**9))
+
+    def hold_up() -> None:
+        time.sleep(0.5)
+        arm._began_s += 0.5  # its clock stood
+
+    arm.at[0.35] = hold_up
+    params = replace(ServoParameters.from_config(), stale_state_s=0.3)
+    changes = {"state_timeout_s": 0.3, "safety_timeout_s": 60.0, "period_s": 0.001}
+    loop = ServoLoop(arm, ServoCore(robot, params), link, LoopParameters.from_mapping({**values(link), **changes}))
+    arm.loop = loop
+    try:
+        loop.run()
+    finally:
+        loop.close()
+        arm.close()
+    before, after = ([row for s, _, row in arm.log if (s < 0.35) is early] for early in (True, False))
+    assert int(before[-1]["mode"]) == TRACK
+    assert STOP in {int(row["mode"]) for row in after} and TRACK not in {int(row["mode"]) for row in after[5:]}
+    assert not after[-1]["qd_target"].any() and arm.log[-1][1] < 0.1
+    assert max(speed for _, speed, _ in arm.log) < 2.0 * max(float(np.abs(row["qd"]).max()) for row in before)
+
+
 def test_process_follows_the_link_and_removes_its_mailboxes(fake_robot, link) -> None:
     servo = ServoProcess(values(link), 60.0)
     try:
