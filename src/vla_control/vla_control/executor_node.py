@@ -183,8 +183,11 @@ class ExecutorNode(LifecycleNode):
     def _on_marker_timer(self) -> None:
         if not self.active or self._markers_out.get_subscription_count() == 0:
             return
-        committed = self._core.committed_positions(self._executor.now_ns)
-        self._markers_out.publish(self._pictures.message(self._executor.now_ns, self._predicted, committed))
+        now_ns, core = self._executor.now_ns, self._core
+        planned, committed = core.planned_positions(now_ns), core.committed_positions(now_ns)
+        self._markers_out.publish(
+            self._pictures.message(now_ns, self._predicted, core.clamped_positions, planned, committed)
+        )
 
     def _status(self) -> list[Status]:
         if not self.active:

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import shlex
 import time
+from pathlib import Path
 from typing import Any
 
 from vla_bringup import machine
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         VlaError: an unknown name, or a part that can't run.
     """
+    common, args.options = _common().parse_known_args(args.options)
+    args.out, args.publish = common.out or args.out, common.publish or args.publish
     if args.name not in BENCHES:
         raise UnknownNameError("benchmark", args.name, BENCHES)
     module: Any = importlib.import_module(f"vla_bringup.bench.{args.name}")
@@ -55,9 +58,18 @@ def run(args: argparse.Namespace) -> int:
     return 0 if success else 1
 
 
+def _common() -> argparse.ArgumentParser:
+    """What may stand behind the name as well as before it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--out", type=Path, help="folder for everything it writes")
+    parser.add_argument("--publish", action="store_true", help="write docs/results/NAME.json and docs/results.md")
+    return parser
+
+
 def _parse(module: Any, args: argparse.Namespace) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"vla bench {args.name}", description=BENCHES[args.name])
-    parser.add_argument("--out", type=type(args.out), default=args.out, help="folder for everything it writes")
-    parser.add_argument("--publish", action="store_true", default=args.publish, help="write docs/results/NAME.json")
+    summary = BENCHES[args.name]
+    parser = argparse.ArgumentParser(prog=f"vla bench {args.name}", description=summary, parents=[_common()])
     module.add_arguments(parser)
-    return parser.parse_args(args.options)
+    own = parser.parse_args(args.options)
+    own.out, own.publish = args.out, args.publish
+    return own

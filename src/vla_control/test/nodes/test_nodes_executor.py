@@ -102,7 +102,9 @@ def test_joint_targets_and_markers_show_the_plan(neighbours, make_chunk, robot) 
     assert tuple(target.names) == robot.config.joints
     assert np.allclose(target.position, robot.config.home_rad, atol=0.01)
     kinds = {marker.ns: marker for marker in neighbours.markers[-1].markers}
-    assert set(kinds) == {"predicted", "committed", "executed"}
+    assert set(kinds) == {"predicted", "clamped", "blended", "committed", "executed"}
+    assert kinds["clamped"].action == Marker.DELETE  # nothing is out of reach
+    assert len({(m.color.r, m.color.g, m.color.b) for m in kinds.values()}) == 5
     position, _ = robot.tool_pose(robot.config.home_rad)
     first = kinds["predicted"].points[0]
     assert np.allclose((first.x, first.y, first.z), position, atol=1e-5)

@@ -35,6 +35,7 @@ from vla_core.types import ActionChunk, Float32, Float64, JointTarget, Running
 _AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as messages
 _BRAKE_ROOM_S = 1.0
 _LEAD = 3  # rows
+_CLAMPED_M = 1e-3  # a step whose tool ends up further off counts as replaced
 _DELAYS = 10  # chunks whose delay is remembered
 _CHECK_EVERY = 2  # knots of a finished motion at which distances are looked at
 
@@ -107,7 +108,7 @@ class ChunkExecutor:
         self._running: ActionChunk | None = None  # the same, and the brake after it
         self._terminates = False
         self._starved_s, self._stopped = 0.0, False
-        self._seam_rad = np.zeros(robot.joint_count)
+        self._seam_rad, self._clamped = np.zeros(robot.joint_count), np.zeros((0, 3))
         self.use(params.strategy)
 
     def use(self, strategy: str) -> None:
@@ -229,9 +230,21 @@ class ChunkExecutor:
 
     def committed_positions(self, now_ns: int) -> Float64:
         """Tool positions [m] (N,3), base frame, of the motion that no later chunk can change any more."""
-        if not self._knots.count[0]:
+        return self._positions(now_ns, self._builder.branch_ns(self._knots, now_ns), 3)
+
+    def planned_positions(self, now_ns: int) -> Float64:
+        """Tool positions [m] (N,3), base frame, of all of the plan that is still to come; (0,3) at rest."""
+        return self._positions(now_ns, self._knots.end_ns, 25)
+
+    @property
+    def clamped_positions(self) -> Float64:
+        """Tool positions [m] (N,3) that the newest chunk asked for and that were replaced by what can be done."""
+        return self._clamped
+
+    def _positions(self, from_ns: int, to_ns: int, count: int) -> Float64:
+        if not self._knots.count[0] or to_ns <= from_ns:
             return np.zeros((0, 3))
-        times = np.linspace(now_ns, self._builder.branch_ns(self._knots, now_ns), 3)
+        times = np.linspace(from_ns, to_ns, count)
         return np.array([self.robot.tool_pose(self.sample(int(t)).q_rad)[0] for t in times])
 
     def state(self, now_ns: int) -> ExecutorStatus:
@@ -373,7 +386,9 @@ class ChunkExecutor:
         self._seam_rad = trajectory.seam_rad
         self._stretched += trajectory.stretch > 1.0
         self._late += trajectory.late_s > 0.0
-        self._pulled_in += int(np.sum(path.error_m > 1e-3))
+        clamped = path.error_m[lead:] > _CLAMPED_M
+        self._clamped = self._reader.tool_positions(replace(chunk, actions=chunk.actions[first:]))[clamped]
+        self._pulled_in += int(np.sum(clamped))
 
     def _led(self, chunk: ActionChunk) -> ActionChunk:
         """Absolute rows as the plan leads through them: past ones as they were, blended, stretched, within reach.

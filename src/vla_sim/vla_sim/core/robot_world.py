@@ -103,6 +103,8 @@ class RobotWorld(ABC):
     def clear(self) -> None:
         """Back to the model's initial state; nothing has happened yet."""
         mujoco.mj_resetData(self.model, self.data)
+        limit_n = self.gripper_force_limit_n
+        self.model.actuator_forcerange[self._grippers] = np.stack([-limit_n, limit_n], 1)  # the last command's is gone
         self._max_contact_n = 0.0
 
     def start_robot(self, rng: np.random.Generator, spread_rad: float) -> None:
