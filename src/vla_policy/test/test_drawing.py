@@ -168,7 +168,7 @@ def test_nothing_is_corrected_where_nothing_is_left(chunk_ns: int, seen_ns: int,
 def test_state_is_rolled_forward_to_where_the_chunk_takes_effect() -> None:
     """VLASH: the tool 4 steps after the observation is where the running motion leads, and those 4 steps come first."""
     stamp = NS + round(2 * CONTRACT.dt_s * NS)
-    ahead = roll_forward(running("vlash"), observation(stamp), CONTRACT)
+    ahead = roll_forward(running("vlash"), observation(stamp), CONTRACT, 12)
     assert ahead is not None and ahead.offset_s == pytest.approx(4 * CONTRACT.dt_s)
     assert ahead.state[CONTRACT.state_slice("tool_pose")][0] == pytest.approx(0.4 + 0.01 * 6)
     chunk = ahead.complete(np.full((20, 8), 9.0, np.float32))
@@ -178,9 +178,9 @@ def test_state_is_rolled_forward_to_where_the_chunk_takes_effect() -> None:
 
 
 def test_nothing_is_rolled_forward_where_nothing_runs_that_long() -> None:
-    assert roll_forward(running("naive_async"), observation(NS), CONTRACT) is None
-    assert roll_forward(running("vlash", count=0), observation(NS), CONTRACT) is None
-    assert roll_forward(running("vlash"), observation(NS + round(17 * CONTRACT.dt_s * NS)), CONTRACT) is None
+    assert roll_forward(running("naive_async"), observation(NS), CONTRACT, 12) is None
+    assert roll_forward(running("vlash", count=0), observation(NS), CONTRACT, 12) is None
+    assert roll_forward(running("vlash"), observation(NS + round(17 * CONTRACT.dt_s * NS)), CONTRACT, 12) is None
 
 
 def test_no_more_steps_are_given_than_the_policy_was_trained_for() -> None:

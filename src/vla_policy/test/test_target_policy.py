@@ -31,7 +31,7 @@ def model() -> TargetFlow:
 
 @pytest.fixture
 def policy(model: TargetFlow) -> TargetPolicy:
-    return TargetPolicy("toy", CONTRACT, model, Decoding("flow", 4), 12)
+    return TargetPolicy("toy", CONTRACT, model, Decoding("flow", 4), 12, 12)
 
 
 def states(count: int = 1, seed: int = 0) -> Float32:

@@ -61,7 +61,7 @@ class TargetPolicy:
         self.name, self.contract, self.contract_hash = name, contract, contract.hash
         self.model = model.eval().requires_grad_(False)
         self.transform, self._reader = action_transform(contract), SituationReader.of(contract)
-        self._steps, self._prefix_steps = decoding.steps, prefix_steps
+        self._steps, self._prefix_steps, self._offset_steps = decoding.steps, prefix_steps, offset_steps
 
     @classmethod
     def load(cls, preset: Preset, contract: Contract, weights: Path | None) -> TargetPolicy:
@@ -76,13 +76,20 @@ class TargetPolicy:
         model = TargetFlow(configure(preset.model, contract))
         fill(model, tensors, path.name)
         decoding = parse(Decoding, preset.decoding, f"{preset.name}.yaml: decoding").check()
-        return cls(preset.name, contract, model, decoding, int(preset.training["prefix_steps"]))
+        return cls(
+            preset.name,
+            contract,
+            model,
+            decoding,
+            int(preset.training["prefix_steps"]),
+            int(preset.training["longest_offset_steps"]),
+        )
 
     @torch.no_grad()
     def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
         """See Policy."""
         check_observation(observation, self.contract)
-        ahead = roll_forward(running, observation, self.contract)
+        ahead = roll_forward(running, observation, self.contract, self._offset_steps)
         state, age_s = (observation.state, 0.0) if ahead is None else (ahead.state, ahead.offset_s)
         keys_values = self.model.keys_values(self._situation(state, age_s))
         followed = continuation(running, observation, self.contract, self.transform, self._prefix_steps)

@@ -38,11 +38,20 @@ class FutureState:
         return np.concatenate([self.before, actions])[: len(actions)]
 
 
-def roll_forward(running: Running | None, observation: Observation, contract: Contract) -> FutureState | None:
-    """The state at the end of the delay; None under other strategies, or where nothing runs until then."""
+def roll_forward(
+    running: Running | None, observation: Observation, contract: Contract, longest: int
+) -> FutureState | None:
+    """The state at the end of the delay; None under other strategies, or where nothing runs until then.
+
+    Args:
+        running: What the executor says.
+        observation: That is being answered.
+        contract: Of both.
+        longest: Most steps ahead that the policy was trained for.
+    """
     if running is None or running.strategy != STRATEGY or running.delay_steps < 1 or len(running.actions) < 2:
         return None
-    ahead = min(running.delay_steps, contract.horizon - 2)
+    ahead = min(running.delay_steps, longest, contract.horizon - 2)
     times_ns = observation.stamp_ns + np.round(np.arange(ahead + 1) * contract.dt_s * NS)
     place = (times_ns - running.origin_ns) / (running.dt_s * NS)
     if place[0] < -1e-6 or place[-1] > len(running.actions) - 1 + 1e-6:
