@@ -57,7 +57,9 @@ class SituationReader:
 class TargetPolicy:
     """See `core/models/target_flow.py` for the model."""
 
-    def __init__(self, name: str, contract: Contract, model: TargetFlow, decoding: Decoding, prefix_steps: int) -> None:
+    def __init__(
+        self, name: str, contract: Contract, model: TargetFlow, decoding: Decoding, prefix_steps: int, offset_steps: int
+    ) -> None:
         self.name, self.contract, self.contract_hash = name, contract, contract.hash
         self.model = model.eval().requires_grad_(False)
         self.transform, self._reader = action_transform(contract), SituationReader.of(contract)
@@ -76,14 +78,8 @@ class TargetPolicy:
         model = TargetFlow(configure(preset.model, contract))
         fill(model, tensors, path.name)
         decoding = parse(Decoding, preset.decoding, f"{preset.name}.yaml: decoding").check()
-        return cls(
-            preset.name,
-            contract,
-            model,
-            decoding,
-            int(preset.training["prefix_steps"]),
-            int(preset.training["longest_offset_steps"]),
-        )
+        prefix, offset = (int(preset.training[key]) for key in ("prefix_steps", "longest_offset_steps"))
+        return cls(preset.name, contract, model, decoding, prefix, offset)
 
     @torch.no_grad()
     def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
