@@ -101,6 +101,17 @@ def test_a_newer_chunk_takes_the_end_back_while_it_has_not_come() -> None:
     assert executor.state(3_000 * MS).mode == "holding"
 
 
+def test_an_end_that_comes_late_is_an_end_all_the_same() -> None:
+    """Steps whose time is over are of no use; that the policy has ended the task still is."""
+    contract, executor, _ = rt1()
+    executor.accept(chunk_of(contract, rt1_actions([0] * STEPS), 0), 10 * MS)
+    late = 500 * MS
+    with pytest.raises(ChunkError, match="last step was due"):
+        executor.accept(chunk_of(contract, rt1_actions([0]), 100 * MS, 2), late)
+    executor.accept(chunk_of(contract, rt1_actions([2]), 100 * MS, 3), late)
+    assert executor.state(1_500 * MS).mode == "terminated"
+
+
 def test_a_column_of_its_own_ends_the_task_too(robot: RobotModel) -> None:
     contract = contract_with(ABSOLUTE[0], GRIPPER, {"space": "terminate", "names": ["done"], "units": ["probability"]})
     executor = executor_for(contract, robot.config.home_rad)

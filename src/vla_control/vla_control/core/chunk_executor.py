@@ -340,16 +340,19 @@ class ChunkExecutor:
         first = max(0, math.floor((branch_ns - chunk.stamp_ns) * 1e-9 / chunk.dt_s + 1e-6))
         last = len(chunk.actions) - 1
         end = self._reader.end(chunk)
-        if first >= last:
+        over = end is not None and end <= first
+        if first >= last and not over:
             late_s = (branch_ns - chunk.stamp_ns) * 1e-9 - last * chunk.dt_s
             got = f"a chunk whose last step was due {late_s:.2f} s ago"
             raise ChunkError(got, "steps in the future", "speed the policy up or lengthen its horizon")
         if end is not None:
             chunk = replace(chunk, actions=chunk.actions[: max(end, 1) + 1])
-        if end is not None and end <= first:
+        starving_s = self._starving_s(now_ns)
+        if over:
             self._brake(now_ns)
         else:
             self._follow(chunk, first, now_ns)
+        self._starved_s += starving_s
         self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, answer.stamp_ns
         if self._buffer.executed is not None:  # warm-up and thinking from rest are no delay of the running motion
             self._delays.append(max(0, math.ceil((branch_ns - answer.stamp_ns) * 1e-9 / chunk.dt_s - 1e-6)))
@@ -379,7 +382,6 @@ class ChunkExecutor:
         self._reader.check_path(trajectory.q_rad[::_CHECK_EVERY])
         told = last_told(self._knots, trajectory, config, self.params.knot_dt_s)
         said = self._reader.grippers(chunk, first, told.opening[-1], told.force[-1])
-        self._starved_s += self._starving_s(now_ns)
         self._base.follow(trajectory, self._reader.twists(chunk, first), chunk.dt_s, self.params.knot_dt_s)
         self._store(trajectory, *gripper_path(told, said, trajectory, config, chunk.dt_s))
         self._knots.fresh_until_ns[0] = trajectory.fresh_until_ns
