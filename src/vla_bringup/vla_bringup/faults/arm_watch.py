@@ -16,7 +16,7 @@ _POLL_S = 0.002
 _LOOK_TURNS = 25
 _SLACK = 1.01  # of targets: splines and blends meet their limits up to rounding
 _TRACKING_SLACK = 1.03  # of the measured speed: an arm whose target is at its limit swings a little about it
-_REST_RAD_S, _REST_S, _STILL_S = 0.05, 0.02, 0.5
+_REST_RAD_S, _REST_S = 0.05, 0.02
 
 
 class ArmWatch:
@@ -25,6 +25,7 @@ class ArmWatch:
     Args:
         link: Name of the link.
         config: The robot's limits.
+        still_s: A world whose clock stands for longer stands on its brakes [s, monotonic clock].
 
     Attributes:
         violations: What was broken since `begin`, by kind, each with its largest value.
@@ -33,7 +34,8 @@ class ArmWatch:
         rested_ns: Stamp at which the arm first came to rest since `begin`, on the robot's clock; None: it has not.
     """
 
-    def __init__(self, link: str, config: RobotConfig) -> None:
+    def __init__(self, link: str, config: RobotConfig, still_s: float) -> None:
+        self._still_s = still_s
         self._config, self._joints = config, len(config.joints)
         self._state, self._status = Peer(link, "state", STATE), Peer(link, "status", STATUS)
         self._safety = Peer(link, "safety", SAFETY)
@@ -81,7 +83,7 @@ class ArmWatch:
     @property
     def rests(self) -> bool:
         """Whether the arm has been still for a moment, or its world stands on its brakes."""
-        stands = time.monotonic() - self._moved_wall_s > _STILL_S
+        stands = time.monotonic() - self._moved_wall_s > self._still_s
         return stands or (self.stamp_ns - self._moving_ns) * 1e-9 > _REST_S
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vla_bringup.faults.rig import Rig
 
 Injection = Callable[["Rig"], AbstractContextManager[None]]
-RigName = Literal["line", "whole", "demo"]
+RigName = Literal["line", "clocked", "whole", "demo"]
 
 
 class Answer(Enum):
@@ -61,7 +61,8 @@ class Fault:
         answer: What is expected while it lasts.
         told: Who must report it, each exactly once.
         recovery: What it takes afterwards.
-        rig: 'line': simulator, executor, servo and monitor, with chunks from the test; 'whole': every node;
+        rig: 'line': simulator, executor, servo and monitor in lockstep, with chunks from the test; 'clocked': the same
+            in real time, where somebody's delay is the fault; 'whole': every node, in real time;
             'demo': `vla demo` as a user runs it.
         slow: Not part of `./vla test`.
         stands: The cause stands while the fault lasts, so a release is refused.

@@ -23,7 +23,7 @@ from sensor_msgs.msg import Image, JointState
 from vla_bringup.faults.circling import Tamper, shifted
 from vla_bringup.faults.fault import Injection
 from vla_bringup.faults.rig import Relay, Rig
-from vla_bringup.faults.rigs import LineRig
+from vla_bringup.faults.rigs import ClockedRig
 from vla_core.records import PLAN
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.types import NS, ActionChunk
@@ -93,9 +93,9 @@ def pause(process: str, seconds: float) -> Injection:
 # -- chunks -----------------------------------------------------------------------------------------------------------
 
 
-def line(rig: Rig) -> LineRig:
+def line(rig: Rig) -> ClockedRig:
     """The rig whose policy is ours."""
-    assert isinstance(rig, LineRig)
+    assert isinstance(rig, ClockedRig)
     return rig
 
 

@@ -1,4 +1,4 @@
-"""A running graph in real time with a way into everything that a fault needs.
+"""A running graph with a way into everything that a fault needs.
 
 A machine that runs tests is shared, so the rig gives the graph more time than a robot gets (PATIENCE); what a fault is
 measured by are the limits of its own graph, on its own clock.
@@ -34,10 +34,11 @@ from vla_core.topics import topic
 from vla_msgs.msg import ExecutorState, SafetyState
 from vla_ros import qos
 
-#: Parameters that the rig sets so that a busy machine is no fault.
+#: Parameters that the rig sets: patience, so that a busy machine is no fault, and who paces the world.
 PATIENCE: Mapping[str, Mapping[str, Scalar]] = {
     "servo_node": {"stale_state_s": 0.5, "state_timeout_s": 0.8, "safety_timeout_s": 2.0, "rt_priority": 0},
     "safety_monitor_node": {"confirm_s": 0.5, "max_ahead_s": 5.0, "servo_timeout_s": 2.0},
+    "sim_node": {"wait_for_policy": False},
     "mission_node": {"policy_timeout_s": 300.0},
 }
 _WAIT_S = 240.0  # of real time, for anything
@@ -76,7 +77,7 @@ def hidden(name: str) -> str:
 
 
 class Rig:
-    """Context manager around a graph in real time; `NAMES` are its nodes, `RELAYED` what can be tampered with.
+    """Context manager around a graph; `NAMES` are its nodes, `RELAYED` what can be tampered with.
 
     Args:
         out: Folder for logs.
@@ -91,9 +92,12 @@ class Rig:
     NAMES: tuple[str, ...] | None = None
     RELAYED: Mapping[str, tuple[tuple[str, type], ...]] = {}
     INSTRUCTION = ""
+    LOCKSTEP = False
+    STILL_S = 0.5
 
     def __init__(self, out: Path) -> None:
-        options = GraphOptions(lockstep=False, link=f"f{os.getpid()}x{next(_number)}", instruction=self.INSTRUCTION)
+        link = f"f{os.getpid()}x{next(_number)}"
+        options = GraphOptions(lockstep=self.LOCKSTEP, link=link, instruction=self.INSTRUCTION)
         self.graph = _tampered(simulated_graph(options), self.NAMES, self.RELAYED)
         self.link = options.link
         self.robot, self.contract = RobotModel.load(options.robot), load_contract(options.contract)
@@ -120,8 +124,9 @@ class Rig:
             self._services = {
                 name: node.create_client(Trigger, f"safety_monitor_node/{name}") for name in ("stop", "release")
             }
-            self.watch = ArmWatch(self.link, self.robot.config)
+            self.watch = ArmWatch(self.link, self.robot.config, self.STILL_S)
             self._stack.callback(self.watch.close)
+            self._stack.callback(self.finish)
             self.prepare(node)
             self.runner.start()
         except BaseException:
@@ -140,6 +145,9 @@ class Rig:
 
     def prepare(self, node: Node) -> None:
         """Make what else is needed on our node, before the graph starts."""
+
+    def finish(self) -> None:
+        """End what `prepare` began; the graph is still running."""
 
     def begin(self) -> None:
         """Give the robot something to do."""

@@ -89,6 +89,7 @@ def ros_arguments(link: str, request: pytest.FixtureRequest) -> list[str]:
         "link_timeout_s:=60.0",
         "safety_timeout_s:=10.0",
         "max_ahead_s:=10.0",
+        "servo_timeout_s:=0.0",
         "rt_priority:=0",
     )
     return ["--ros-args", "--params-file", values, *(word for value in given for word in ("-p", value))]
