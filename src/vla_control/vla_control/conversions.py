@@ -11,7 +11,7 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion, Twist, TwistStamped, Vector3, Wrench
 from sensor_msgs.msg import JointState
 
-from vla_control.core.chunk_executor import ExecutorStatus
+from vla_control.core.executor_status import ExecutorStatus
 from vla_control.core.monitor import SOURCES, Verdict
 from vla_control.core.robot import RobotConfig
 from vla_core.errors import ChunkError

@@ -16,7 +16,7 @@ from vla_core.files import config_path, load_yaml
 from vla_core.types import Float32, Float64
 from vla_sim.core.delays import DelayModel
 from vla_sim.core.expert import clean_chunk
-from vla_sim.core.rig import Rig, run_episode
+from vla_sim.core.rig import Player, Rig, run_episode
 
 TOOL = {"names": ["dx", "dy", "dz", "rx", "ry", "rz"], "units": ["m", "m", "m", "rad", "rad", "rad"]}
 GRIPPER = {"space": "gripper", "kind": "position", "names": ["gripper"], "units": ["0 closed .. 1 open"]}
@@ -56,7 +56,6 @@ def in_deltas(rig: Rig) -> Float32:
 def test_deltas_solve_what_poses_solve(space: dict[str, Any], family: str, delay_s: float) -> None:
     """With a reference taken on arrival instead of at the capture stamp, every late chunk would overshoot by 0.25 s."""
     rig = rig_for(space)
-    episode = run_episode(
-        rig, lambda observation, running: (in_deltas(rig), 0.0), 77, "train", family, delay=DelayModel(delay_s)
-    )
+    player = Player(lambda observation, running: (in_deltas(rig), 0.0))
+    episode = run_episode(rig, player, 77, "train", family, delay=DelayModel(delay_s))
     assert episode.success and not episode.rejections

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from vla_control.core.action_spaces.space import Reference
 from vla_control.core.base.path import BasePath
 from vla_control.core.chunk_buffer import ChunkBuffer, Steps, step_times_ns
 from vla_control.core.chunk_reader import ChunkReader
+from vla_control.core.executor_status import ExecutorStatus
 from vla_control.core.gripper_path import gripper_path, last_told
 from vla_control.core.knots import Knots
 from vla_control.core.motion_history import MotionHistory
@@ -30,7 +31,7 @@ from vla_core.action_parts import MEASURED
 from vla_core.contract import Contract
 from vla_core.errors import ChunkError, ConfigError
 from vla_core.records import MAX_KNOTS, PLAN
-from vla_core.types import ActionChunk, Float32, Float64, JointTarget, Running
+from vla_core.types import ActionChunk, Float64, JointTarget, Running
 
 _AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as messages
 _BRAKE_ROOM_S = 1.0
@@ -38,38 +39,6 @@ _LEAD = 3  # rows
 _CLAMPED_M = 1e-3  # a step whose tool ends up further off counts as replaced
 _DELAYS = 10  # chunks whose delay is remembered
 _CHECK_EVERY = 2  # knots of a finished motion at which distances are looked at
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorStatus:
-    """What is committed and what is left; the fields of ExecutorState.msg.
-
-    Attributes:
-        committed: float32 (P,A): the steps of the chunk in execution within `committed_s` from now.
-        seam_rad: float64 (J,): how far the chunk in execution lay from the motion before it where it took over.
-        chunks_stretched, late_joins, steps_pulled_in: Counts since start: chunks slowed down to keep the joint limits,
-            blends that met their chunk late, steps out of reach that were replaced by the nearest reachable pose.
-    """
-
-    stamp_ns: int
-    mode: str
-    strategy: str
-    sequence: int
-    answers_ns: int
-    steps_consumed: int
-    steps_left: int
-    committed_s: float
-    action_names: tuple[str, ...]
-    committed: Float32
-    running: Running
-    seam_rad: Float64
-    starved_s: float
-    chunks_accepted: int
-    chunks_rejected: int
-    last_error: str
-    chunks_stretched: int
-    late_joins: int
-    steps_pulled_in: int
 
 
 class ChunkExecutor:

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_control.core.chunk_executor import ChunkExecutor, ExecutorStatus
+from vla_control.core.chunk_executor import ChunkExecutor
+from vla_control.core.executor_status import ExecutorStatus
 from vla_core.errors import ChunkError
 from vla_core.records import MODES, PLAN
 from vla_core.types import ActionChunk, Float64, JointTarget
