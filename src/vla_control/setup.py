@@ -22,6 +22,7 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
+            "base_node = vla_control.base_node:main",
             "executor_node = vla_control.executor_node:main",
             "servo_node = vla_control.servo_node:main",
             "safety_monitor_node = vla_control.safety_monitor_node:main",

@@ -24,6 +24,7 @@ setup(
         "console_scripts": [
             "sim_node = vla_sim.sim_node:main",
             "camera_node = vla_sim.camera_node:main",
+            "expert_node = vla_sim.expert_node:main",
         ],
     },
 )

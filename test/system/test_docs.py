@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from vla_bringup import docs
+from vla_bringup.faults.page import page as faults_page
 from vla_core.files import workspace_root
 from vla_ros.docs import parameter_reference
 
@@ -22,6 +23,10 @@ def test_readme_holds_the_straight_line_table_of_the_code() -> None:
 
 def test_parameter_reference_is_up_to_date() -> None:
     assert (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8") == parameter_reference(), FIX
+
+
+def test_page_of_faults_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "faults.md").read_text(encoding="utf-8") == faults_page(), FIX
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

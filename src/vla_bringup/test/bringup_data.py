@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from vla_bringup.core.recording import ChunkTrace, ControlSample, ImageSpool, Recording, StageTrace
 from vla_core.types import NS
@@ -15,7 +16,7 @@ START_NS = 2 * NS
 
 def recording(folder: Path, seconds: int = 2) -> Recording:
     """20 Hz pictures, 5 Hz chunks, 50 Hz control, for some seconds from START_NS."""
-    made = Recording(ImageSpool(folder / "spool"))
+    made = Recording(ImageSpool(folder / "spool", pytest.fail))
     for i in range(20 * seconds):
         stamp = START_NS + i * STEP_NS
         made.images.add("front", stamp, np.full((32, 48, 3), i, np.uint8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from vla_bringup.bench import c_loop, contact
+from vla_bringup.bench import c_loop, contact, ik
 from vla_bringup.bench.cpu import CpuShares, tree_cpu_s
 from vla_bringup.bench.line import bench_graph
 from vla_bringup.bench.servo import History, SwayingArm, measure, swaying_plan
@@ -101,3 +102,12 @@ def test_the_clamp_bounds_the_steady_force_on_the_wall_and_a_stiff_position_loop
     assert feeling.steady_n < 0.5 * blind.steady_n
     stiff = contact.press(laws["stiff position"], params, contact.POLICIES["blind, 5 cm behind the wall"], 0.06)
     assert stiff.peak_n > 4.0 * blind.peak_n and stiff.steady_n > 4.0 * blind.steady_n
+
+
+def test_inverse_kinematics_is_measured_on_a_motion_that_needs_its_barriers() -> None:
+    rows = ik.measure(argparse.Namespace(chunks=13, robot="panda"), lambda text: None)
+    nearest_mm = {row["conditions"]: row["nearest_mm"] for row in rows}
+    pressed = "hand pressed towards the table"
+    assert nearest_mm[f"{pressed}, without"] < 0.0 < 18.5 < nearest_mm[f"{pressed}, with barriers"]
+    assert nearest_mm["free, without"] == nearest_mm["free, with barriers"] > 10.0
+    assert all(row["n"] == 13 and row["p50"] > 0.0 for row in rows)

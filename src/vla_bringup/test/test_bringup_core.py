@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import time
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from hypothesis.extra.numpy import arrays
 from vla_bringup.core.latency import LatencyWatch, join
 from vla_bringup.core.overlay import Pinhole, draw_path, draw_text, enlarge, rotation_matrix
 from vla_bringup.core.plot import write_plot
+from vla_bringup.core.recording import ImageSpool
 from vla_bringup.core.summary import Span, dropped, limits, rate_hz, summarise
 from vla_bringup.core.video import HEIGHT, compose, write_video
 from vla_core.records import CAPTURES, LIMITS, STATUS
@@ -40,6 +43,37 @@ def test_spool_gives_back_what_it_was_given_and_leaves_no_file(tmp_path: Path) -
     assert made.images.at("front", START_NS - 1) is None
     made.images.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_regression_a_full_disk_ends_the_film_and_not_the_run(tmp_path: Path) -> None:
+    """The error ended the thread that watches the run; the robot went on unwatched until a timeout."""
+    warned: list[str] = []
+    spool, frame = ImageSpool(tmp_path / "spool", warned.append), np.full((16, 16, 3), 5, np.uint8)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20 * frame.nbytes + 100, limit[1]))
+        for k in range(30):
+            spool.add("front", k, frame + np.uint8(k))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    kept = spool.stamps_ns("front")
+    assert len(warned) == 1 and "the film ends early: File too large" in warned[0]
+    assert kept == list(range(17)), "seven eighths of the twenty that there was room for"
+    assert (tmp_path / "spool").stat().st_size <= 18 * frame.nbytes
+    assert (spool.read("front", 16) == 21).all()
+    spool.close()
+
+
+def test_a_disk_that_is_full_from_the_beginning_leaves_no_film(tmp_path: Path) -> None:
+    (tmp_path / "spool").symlink_to("/dev/full")
+    warned: list[str] = []
+    spool = ImageSpool(tmp_path / "spool", warned.append)
+    for k in range(3):
+        spool.add("front", k, np.zeros((16, 16, 3), np.uint8))
+    assert spool.stamps_ns("front") == [] and len(warned) == 1 and "No space left on device" in warned[0]
+    spool.close()
 
 
 def test_recording_looks_up_by_time(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from vla_bringup import checks
 from vla_bringup.checks import Check
 from vla_bringup.commands import doctor
+from vla_core.files import workspace_root
 from vla_core.shared_memory import Mailbox
 
 
@@ -83,3 +84,19 @@ def test_doctor_fails_on_errors_only(
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["success"] is (code == 0) and result["checks"][0]["level"] == level
     assert "fix: do that" in capsys.readouterr().out
+
+
+def test_a_contract_that_does_not_fit_its_robot_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = workspace_root()
+    (tmp_path / "src").symlink_to(root / "src")
+    for kind in ("contracts", "robots", "policies"):
+        (tmp_path / "config" / kind).mkdir(parents=True)
+    for name in ("panda", "panda_mobile"):
+        (tmp_path / f"config/robots/{name}.yaml").write_text((root / f"config/robots/{name}.yaml").read_text())
+    mobile = (root / "config/contracts/rt1_mobile_panda.yaml").read_text()
+    (tmp_path / "config/contracts/good.yaml").write_text(mobile)
+    (tmp_path / "config/contracts/wrong.yaml").write_text(mobile.replace("robot: panda_mobile", "robot: panda"))
+    monkeypatch.setenv("VLA_ROOT", str(tmp_path))
+    found = {check.name: check for check in checks.configuration()}
+    assert found["contract good"].level == "ok"
+    assert found["contract wrong"].level == "error" and "has no base" in found["contract wrong"].found

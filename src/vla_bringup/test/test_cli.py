@@ -40,10 +40,15 @@ BAD_WORDS = {
     "unknown policy": (["demo", "--policy", "nope"], "unknown_name", "got policy 'nope'; expected one of: "),
     "unknown scene": (["demo", "--scene", "moon"], "unknown_name", "got scene 'moon'; expected one of: "),
     "unknown object": (["demo", "--instruction", "peel the banana"], "unknown_object", "got instruction 'peel the ban"),
-    "unknown suite": (["eval", "--suite", "moon"], "unknown_name", "got suite 'moon'; expected one of: tabletop"),
+    "unknown suite": (["eval", "--suite", "moon"], "unknown_name", "got suite 'moon'; expected one of: aloha, "),
     "unknown split": (["eval", "--split", "x"], "unknown_name", "got split 'x'; expected one of: heldout_pair"),
     "no episodes": (["eval", "--episodes", "0"], "config", "got 0 episodes; expected at least 1"),
-    "unknown benchmark": (["bench", "moon"], "unknown_name", "got benchmark 'moon'; expected one of: line"),
+    "unknown strategy": (["eval", "--strategy", "x"], "unknown_name", "got strategy 'x'; expected one of: a2c2, "),
+    "more jitter than delay": (["eval", "--delay-ms", "5", "--jitter-ms", "9"], "config", "got a jitter of 9 ms; exp"),
+    "delays in the graph": (["eval", "--graph", "--delay-ms", "9"], "config", "got --graph with delays; expected on"),
+    "no such table": (["eval", "--suite", "turntable", "--publish"], "config", "got --publish of suite 'turntable'"),
+    "unknown task": (["bench", "executor", "--task", "x"], "unknown_name", "got task 'x'; expected one of: tabletop"),
+    "unknown benchmark": (["bench", "moon"], "unknown_name", "got benchmark 'moon'; expected one of: "),
 }
 
 

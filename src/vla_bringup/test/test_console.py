@@ -57,7 +57,7 @@ def test_panel_says_what_is_known_and_nothing_else() -> None:
 def test_robot_view_stands_where_the_simulated_robot_stands() -> None:
     world, view = World(), RobotView("panda")
     state = world.robot_state()
-    joints = dict(zip(world.robot["joints"], state.q_rad, strict=True))
+    joints = dict(zip(world.robot.joints, state.q_rad, strict=True))
     poses = view.poses(joints | {"panda_finger_joint1": 0.04, "panda_finger_joint2": 0.04})
     for link in ("panda_link3", "panda_hand", "panda_leftfinger"):
         np.testing.assert_allclose(poses[link][0], world.data.body(link).xpos, atol=1e-6)

@@ -7,13 +7,22 @@ from collections import Counter
 
 import pytest
 
-from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, simulated_graph, tabletop_graph
+from vla_bringup.graph import (
+    LAYERS,
+    RESPAWN_DELAY_S,
+    STACK_LAYERS,
+    GraphOptions,
+    simulated_graph,
+    tabletop_graph,
+)
 from vla_core.contract import load_contract
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path, load_yaml, workspace_root
 from vla_core.topics import TOPICS, topic
 
 GRAPH = tabletop_graph(GraphOptions())
+MOBILE = tabletop_graph(GraphOptions(robot="panda_mobile", contract="rt1_mobile_panda"))
+BIMANUAL = simulated_graph(GraphOptions.of_scene("aloha", policy="scripted_expert", link="two"))
 
 
 def test_names_are_unique_and_in_the_order_of_the_line() -> None:
@@ -24,8 +33,14 @@ def test_names_are_unique_and_in_the_order_of_the_line() -> None:
 
 
 def test_every_owner_of_a_topic_is_a_node_of_the_graph() -> None:
-    owners = {topic.owner for topic in TOPICS.values()} - {"driver", "all"}
-    assert owners <= {node.name for node in GRAPH.nodes}
+    for graph, equipment in ((GRAPH, {""}), (MOBILE, {"", "base"})):
+        owners = {topic.owner for topic in TOPICS.values() if topic.only_with in equipment} - {"driver", "all"}
+        assert owners <= {node.name for node in graph.nodes}
+
+
+def test_only_a_robot_with_a_base_gets_the_node_that_moves_it() -> None:
+    assert {node.name for node in MOBILE.nodes} - {node.name for node in GRAPH.nodes} == {"base_node"}
+    assert MOBILE.node("base_node").layer == "control"
 
 
 def test_layers_partition_the_nodes() -> None:
@@ -33,12 +48,13 @@ def test_layers_partition_the_nodes() -> None:
     assert set(LAYERS) - set(STACK_LAYERS) == {"sim"}
 
 
-@pytest.mark.parametrize("node", GRAPH.nodes, ids=lambda node: node.name)
+@pytest.mark.parametrize("node", [*MOBILE.nodes, BIMANUAL.node("policy_node")], ids=lambda node: node.executable)
 def test_module_entry_point_and_parameters_exist(node) -> None:
     package = workspace_root() / "src" / node.package
     assert (package / node.package / f"{node.executable}.py").is_file()
     assert f'"{node.executable} = {node.package}.{node.executable}:main"' in (package / "setup.py").read_text()
-    schema = load_yaml(package / node.package / "parameters" / f"{node.name}.yaml")
+    schemas = {f.stem: load_yaml(f) for f in workspace_root().glob("src/*/*/parameters/*_node.yaml")}
+    schema = {**schemas[node.name], **schemas[node.executable]}
     assert set(node.overrides) - {"use_sim_time"} <= set(schema), "an override that the node never reads"
     assert f"/**/{node.name}" in load_yaml(node.parameter_path)
 
@@ -54,6 +70,27 @@ def test_same_link_wherever_there_is_one() -> None:
 def test_unknown_name_is_refused_with_the_known_ones(kind: str) -> None:
     with pytest.raises(UnknownNameError, match=r"got .* 'nonsense'; expected one of: \w+.*; fix: "):
         tabletop_graph(GraphOptions(**{kind: "nonsense"}))
+
+
+def test_a_scene_brings_its_robot_and_its_contract() -> None:
+    robots = {node.name: node.overrides.get("robot") for node in BIMANUAL.nodes}
+    assert robots["executor_node"] == robots["servo_node"] == "aloha"
+    contracts = {node.overrides["contract"] for node in BIMANUAL.nodes if "contract" in node.overrides}
+    assert contracts == {"aloha"}
+    assert GraphOptions.of_scene("tabletop") == GraphOptions()
+
+
+def test_a_robot_in_the_scene_of_another_is_refused_with_the_arguments_that_fit() -> None:
+    with pytest.raises(ConfigError, match="fix: launch with robot:=aloha contract:=aloha"):
+        simulated_graph(GraphOptions(scene="aloha"))
+    tabletop_graph(GraphOptions(robot="aloha", contract="aloha"))  # on a robot nobody simulates a scene
+
+
+def test_the_scripted_expert_takes_the_policy_s_place_under_its_name() -> None:
+    node = BIMANUAL.node("policy_node")
+    assert (node.package, node.executable, node.layer) == ("vla_sim", "expert_node", "policy")
+    assert node.overrides["scene"] == "aloha" and node.overrides["link"] == "two"
+    assert GRAPH.node("policy_node").executable == "policy_node"
 
 
 def test_options_from_launch_texts() -> None:
@@ -108,10 +145,20 @@ def test_a_robot_gets_no_patience_of_a_simulation(lockstep: bool) -> None:
     """Regression: lockstep is the default, so a robot's servo went on for 10 s after the safety monitor had died."""
     on_robot = tabletop_graph(GraphOptions(lockstep=lockstep))
     assert "safety_timeout_s" not in on_robot.node("servo_node").overrides
-    assert "max_ahead_s" not in on_robot.node("safety_monitor_node").overrides
+    assert not {"max_ahead_s", "servo_timeout_s"} & set(on_robot.node("safety_monitor_node").overrides)
     simulated = simulated_graph(GraphOptions(lockstep=lockstep))
     assert ("safety_timeout_s" in simulated.node("servo_node").overrides) is lockstep
     assert ("max_ahead_s" in simulated.node("safety_monitor_node").overrides) is lockstep
+
+
+def test_all_are_started_again_but_the_robot_and_its_servo() -> None:
+    assert {node.name for node in GRAPH.nodes if not node.respawn} == {"sim_node", "servo_node"}
+
+
+def test_a_servo_misses_a_dead_monitor_before_the_next_one_is_there() -> None:
+    """Else a kill of the watch would pass unnoticed, and nobody would have to release the robot."""
+    servo = load_yaml(GRAPH.node("servo_node").parameter_path)["/**/servo_node"]["ros__parameters"]
+    assert servo["safety_timeout_s"] < RESPAWN_DELAY_S
 
 
 def test_only_a_simulated_graph_waits_for_clock() -> None:

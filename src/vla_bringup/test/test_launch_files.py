@@ -85,6 +85,8 @@ def test_sim_launch_starts_the_whole_graph_through_every_file() -> None:
         file, overrides = action.kw["parameters"]
         assert file == str(node.parameter_path)
         assert {name: value.args[0] for name, value in overrides.items()} == dict(node.overrides)
+        assert action.kw.get("respawn", False) is node.respawn
+        assert ("on_exit" in action.kw) is not node.respawn, "a shutdown would come before the next start"
         assert all(value.kw["value_type"] is type(value.args[0]) for value in overrides.values())
     assert files == {f"{name}.launch.py" for name in FILES}
 

@@ -69,7 +69,7 @@ def test_publishing_plays_every_part_once_and_goes_on_where_it_was(
             raise KeyboardInterrupt
         return [Score(1, "pick", "lift it", part.graph, (1.0,))] * part.episodes
 
-    monkeypatch.setattr(evaluation, "PUBLISHED", parts)
+    monkeypatch.setattr(evaluation, "PUBLISHED", {"tabletop": parts})
     monkeypatch.setattr(evaluation.machine, "revision", lambda: "abc")
     monkeypatch.setattr(evaluation, "_play", play)
     monkeypatch.setattr(evaluation, "publish", lambda name, content: written.append((name, content)))

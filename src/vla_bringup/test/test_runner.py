@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,36 @@ def test_a_death_is_named_with_its_last_lines(tmp_path: Path) -> None:
             runner.check()
             time.sleep(0.01)
     assert runner.report is not None and runner.report.failed == {"b": 1}
+
+
+def patient(runner: Runner, done: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        runner.check()
+        if done():
+            return
+        time.sleep(0.01)
+    pytest.fail("nothing happened")
+
+
+def test_a_job_that_may_be_started_again_is_and_it_is_said_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    again = replace(job("a", POLITE), respawn_delay_s=0.1)
+    with Runner([again, job("b", POLITE)], link(), tmp_path, say=said.append) as runner:
+        first, other = runner.pids["a"], runner.pids["b"]
+        os.kill(first, signal.SIGKILL)
+        patient(runner, lambda: runner.log("a").read_text().count("READY a") == 2)
+        assert runner.pids["a"] != first and runner.pids["b"] == other
+    assert said == ["a ended with status -9; it is started again in 0.1 s"]
+    assert runner.report is not None and runner.report.clean
+
+
+def test_a_job_that_keeps_dying_ends_the_graph(tmp_path: Path) -> None:
+    script = POLITE.replace("while True: signal.pause()", 'import time; time.sleep(0.1); sys.exit("ran out of sugar")')
+    said: list[str] = []
+    runner = Runner([replace(job("a", script), respawn_delay_s=0.0)], link(), tmp_path, say=said.append)
+    with runner, pytest.raises(GraphError, match=r"(?s)got a ended with status 1: .*ran out of sugar"):
+        patient(runner, lambda: False)
+    assert len(said) == 3
 
 
 def test_a_refused_start_gives_the_sentence_and_stops_the_others(tmp_path: Path) -> None:

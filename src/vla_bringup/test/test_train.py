@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from vla_bringup.cli import main
 from vla_core.contract import load_contract
 from vla_core.errors import ConfigError
 from vla_core.files import config_path, load_yaml
+from vla_policy.core.policy import load_policy
 from vla_policy.core.preset import load_preset
 from vla_policy.core.weights import load_weights
 from vla_policy.training.recipe import Make, Train, read_recipe
@@ -106,3 +109,13 @@ def test_no_recipe_and_no_scale_are_refused() -> None:
         read_recipe(load_preset("scripted_expert"))
     with pytest.raises(ConfigError, match="scale 0"):
         read_recipe(load_preset("tabletop_flow"), 0.0)
+
+
+def test_a_policy_whose_expert_is_free_is_trained_without_demonstrations(tmp_path: Path) -> None:
+    """Interrupted or finished, it goes on from its checkpoints; its weights load where they are to run."""
+    assert main(["train", "--policy", "turntable_flow", "--scale", "0.001", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert result["success"] and set(result["figures"]) == {"flow", "corrector"}
+    contract = load_contract("turntable_panda")
+    policy = load_policy("turntable_flow", contract, weights=str(tmp_path / result["weights"]))
+    assert policy.contract_hash == contract.hash

@@ -1,7 +1,7 @@
 """Stage 0 of `vla bench line`, in place of camera_node. Out, per camera: <camera>/image_raw rgb8, 2 × VGA at 30 Hz.
 
-It publishes the same picture over and over, so the measured load is the line's own and not the renderer's, and it notes
-in the mailbox `captures` when each picture was taken.
+It publishes the same picture over and over but for one bit, so the measured load is the line's own and not the
+renderer's, and no camera counts as frozen. It notes in the mailbox `captures` when each picture was taken.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vla_ros.qos import publisher
 from vla_ros.stamps import now_ns, to_msg
 from vla_sim import conversions
 from vla_sim.core.cameras import Cameras
-from vla_sim.core.world import World
+from vla_sim.core.suites import suite_of
 
 
 class BenchCamerasNode(Node):
@@ -31,7 +31,7 @@ class BenchCamerasNode(Node):
     def __init__(self) -> None:
         super().__init__("bench_cameras_node")
         p = declare(self, Path(__file__).parent / "parameters" / "bench_cameras_node.yaml")
-        world = World(p.scene)
+        world = suite_of(p.scene).make_world(p.scene)
         names = [str(camera["name"]) for camera in world.scene["cameras"]]
         cameras = Cameras(world, dict.fromkeys(names, (p.width, p.height)))
         self._outputs = []
@@ -58,6 +58,7 @@ class BenchCamerasNode(Node):
         record["next"] += 1
         self._box.write(record)
         for picture, buffer, image_out, info, info_out in self._outputs:
+            picture[0, 0, 0] ^= 1
             image_out.publish(buffer.fill(stamp_ns, picture))
             info.header.stamp = to_msg(stamp_ns)
             info_out.publish(info)

@@ -144,16 +144,24 @@ def gpu() -> Iterator[Check]:
 
 
 def configuration() -> Iterator[Check]:
-    """Every contract parses; every policy has weights that were trained for its contract."""
+    """Every contract parses and fits its robot; every policy has weights that were trained for its contract."""
     config = workspace_root() / "config"
     for path in sorted((config / "contracts").glob("*.yaml")):
-        try:
-            contract = load_contract(path.stem)
-            yield Check(f"contract {path.stem}", "ok", f"hash {contract.hash}")
-        except VlaError as error:
-            yield Check(f"contract {path.stem}", "error", error.got, error.fix)
+        yield _contract(path.stem)
     for path in sorted((config / "policies").glob("*.yaml")):
         yield _policy(path.stem)
+
+
+def _contract(name: str) -> Check:
+    from vla_control.core.action_spaces.composite import ActionSpaces
+    from vla_control.core.robot import load_robot_config
+
+    try:
+        contract = load_contract(name)
+        ActionSpaces(contract, load_robot_config(contract.robot), "continuous")
+    except VlaError as error:
+        return Check(f"contract {name}", "error", error.got, error.fix)
+    return Check(f"contract {name}", "ok", f"fits {contract.robot}, hash {contract.hash}")
 
 
 def _policy(name: str) -> Check:

@@ -1,4 +1,4 @@
-"""Pages that are generated, so that they can't drift: README's straight-line table and docs/parameters.md.
+"""Pages that are generated, so that they can't drift: README's straight-line table, docs/parameters.md, docs/faults.md.
 
 ./vla python -m vla_bringup.docs          # rewrite them
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vla_bringup.faults.page import page as faults_page
 from vla_core.files import workspace_root
 from vla_core.topics import TOPICS, Topic
 from vla_ros.docs import parameter_reference
@@ -22,9 +23,11 @@ LINE = (
      ("{camera}/image_raw", "joint_states", "instruction"), ("observation",)),
     ("2", "`policy_node`", "src/vla_policy/vla_policy/core/policy.py", ("observation",), ("action_chunk",)),
     ("3", "`executor_node`", "src/vla_control/vla_control/core/chunk_executor.py", ("action_chunk",),
-     ("joint_target", "executor_state")),
+     ("joint_target", "base_target", "executor_state")),
     ("4", "`servo_node`", "src/vla_control/vla_control/core/servo.py", ("plan in shared memory", "joint state"),
      ("torque in shared memory", "control_state")),
+    ("4, base", "`base_node`, for robots that have one", "src/vla_control/vla_control/core/base/controller.py",
+     ("base_target", "safety_state"), ("cmd_vel", "cmd_vel_unstamped")),
     ("watch", "`safety_monitor_node`", "src/vla_control/vla_control/core/monitor.py", ("everything above",),
      ("safety_state",)),
     ("mission", "`mission_node`", "src/vla_navigation/vla_navigation/core/mission.py",
@@ -70,6 +73,7 @@ def main() -> None:
     root = workspace_root()
     (root / "README.md").write_text(readme(), encoding="utf-8")
     (root / "docs" / "parameters.md").write_text(parameter_reference(), encoding="utf-8")
+    (root / "docs" / "faults.md").write_text(faults_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

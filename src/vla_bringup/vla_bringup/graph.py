@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vla_core.errors import ConfigError, UnknownNameError
-from vla_core.files import config_path, workspace_root
+from vla_core.files import config_path, load_yaml, workspace_root
 
 Scalar = bool | int | float | str
 Layer = Literal["sim", "perception", "policy", "control", "navigation"]
 LAYERS: tuple[Layer, ...] = get_args(Layer)
+EXPERT = "scripted_expert"  # `policy` of presets that a node of the simulator plays
 STACK_LAYERS: tuple[Layer, ...] = LAYERS[1:]  # what runs on a robot, where drivers take the place of `sim`
+RESPAWN_DELAY_S = 1.0  # longer than the servo waits for the safety monitor: the arm is braking before it is back
 
 
 def _option(default: Scalar, description: str) -> Any:
@@ -41,6 +43,16 @@ class GraphOptions:
         """Every option: name → (default, description)."""
         defaults = cls()
         return {f.name: (getattr(defaults, f.name), f.metadata["description"]) for f in fields(cls)}
+
+    @classmethod
+    def of_scene(cls, scene: str, **options: Any) -> GraphOptions:
+        """Options for a simulated scene, with the robot and the contract that its file names.
+
+        Raises:
+            UnknownNameError: no such scene.
+        """
+        data = load_yaml(config_path("scenes", scene))
+        return cls(scene=scene, **{"robot": data["robot"], "contract": data["contract"], **options})
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> GraphOptions:
@@ -86,6 +98,8 @@ class NodeSpec:
         overrides: Parameters that the options decide; they win over the file.
         remaps: Topic names, from → to.
         namespace: ROS namespace, empty: the root.
+        respawn: Started again when it dies, after RESPAWN_DELAY_S; the arm is held meanwhile. False for the robot and
+            its servo: nobody can say what the arm did without them, so the graph ends and a person starts it.
     """
 
     name: str
@@ -96,6 +110,7 @@ class NodeSpec:
     overrides: Mapping[str, Scalar]
     remaps: Mapping[str, str] = field(default_factory=dict)
     namespace: str = ""
+    respawn: bool = False
 
     @property
     def parameter_path(self) -> Path:
@@ -141,26 +156,32 @@ def tabletop_graph(options: GraphOptions) -> Graph:
 
     Raises:
         UnknownNameError: robot, contract, policy or scene has no file; the message lists those that have.
+        ConfigError: the simulated scene is for another robot.
     """
     kinds = {"robots": options.robot, "contracts": options.contract, "policies": options.policy}
     for kind, name in (kinds | {"scenes": options.scene}).items():
         config_path(kind, name)
+    if options.use_sim_time:
+        _check_robot(options)
     link: dict[str, Scalar] = {"link": options.link}
     robot: dict[str, Scalar] = {"robot": options.robot}
     contract: dict[str, Scalar] = {"contract": options.contract}
     # On a busy machine heartbeats and /clock may come late; a simulated robot in lockstep waits for everybody anyway.
     waits = options.lockstep and options.use_sim_time
     servo_patience: dict[str, Scalar] = {"safety_timeout_s": 10.0} if waits else {}
-    monitor_patience: dict[str, Scalar] = {"max_ahead_s": 10.0} if waits else {}
+    monitor_patience: dict[str, Scalar] = {"max_ahead_s": 10.0, "servo_timeout_s": 0.0} if waits else {}
     world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
+    policy: dict[str, Scalar] = {**contract, "policy": options.policy, "seed": options.seed}
+    base = "base" in load_yaml(config_path("robots", options.robot))
     rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
         ("sim", "vla_sim", "sim_node", world | task | contract | {"lockstep": options.lockstep}),
         ("sim", "vla_sim", "camera_node", world),
         ("perception", "vla_perception", "observation_node", contract),
-        ("policy", "vla_policy", "policy_node", {**contract, "policy": options.policy, "seed": options.seed}),
+        ("policy", "vla_policy", "policy_node", policy),
         ("control", "vla_control", "executor_node", {**robot, **contract, **link}),
         ("control", "vla_control", "servo_node", {**robot, **link, **servo_patience}),
+        *((("control", "vla_control", "base_node", robot),) if base else ()),
         ("control", "vla_control", "safety_monitor_node", {**link, **monitor_patience}),
         ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
     )
@@ -173,7 +194,23 @@ def tabletop_graph(options: GraphOptions) -> Graph:
             parameter_file=f"{package.removeprefix('vla_')}.yaml",
             overrides={"use_sim_time": options.use_sim_time, **overrides},
             namespace=options.namespace,
+            respawn=name not in ("sim_node", "servo_node"),
         )
         for layer, package, name, overrides in rows
     )
+    if load_yaml(config_path("policies", options.policy)).get("policy") == EXPERT:
+        nodes = tuple(_played_by_expert(node, world) if node.name == "policy_node" else node for node in nodes)
     return Graph(options, nodes)
+
+
+def _played_by_expert(node: NodeSpec, world: Mapping[str, Scalar]) -> NodeSpec:
+    """The policy node with the scripted expert in it: the simulator's, but under the same name and parameters."""
+    return replace(node, package="vla_sim", executable="expert_node", overrides={**node.overrides, **world})
+
+
+def _check_robot(options: GraphOptions) -> None:
+    scene = load_yaml(config_path("scenes", options.scene))
+    if scene["robot"] != options.robot:
+        got = f"robot '{options.robot}' in scene '{options.scene}'"
+        fix = f"launch with robot:={scene['robot']} contract:={scene['contract']}"
+        raise ConfigError(got, f"robot '{scene['robot']}'", fix)

@@ -7,7 +7,7 @@ import json
 import sys
 from dataclasses import dataclass
 
-from vla_bringup.graph import Graph, GraphOptions, NodeSpec, Scalar
+from vla_bringup.graph import RESPAWN_DELAY_S, Graph, GraphOptions, NodeSpec, Scalar
 from vla_core.files import workspace_root
 
 _ROS2 = "import sys; from ros2cli.cli import main; sys.exit(main())"  # `ros2` in the interpreter that runs us
@@ -22,12 +22,14 @@ class Job:
         command: Program and arguments.
         nodes: Nodes whose line `READY <name>` it prints.
         grace_s: How long it may take to end after SIGINT before SIGTERM follows.
+        respawn_delay_s: When it dies, it is started again after so long; None: its death is the end of the graph.
     """
 
     name: str
     command: tuple[str, ...]
     nodes: tuple[str, ...]
     grace_s: float = 2.0
+    respawn_delay_s: float | None = None
 
 
 def has_launch() -> bool:
@@ -42,7 +44,10 @@ def jobs(graph: Graph) -> list[Job]:
 
 def process_jobs(graph: Graph) -> list[Job]:
     """One job per node."""
-    return [Job(node.name, node_command(node), (node.name,)) for node in graph.nodes]
+    return [
+        Job(node.name, node_command(node), (node.name,), respawn_delay_s=RESPAWN_DELAY_S if node.respawn else None)
+        for node in graph.nodes
+    ]
 
 
 def launch_jobs(graph: Graph) -> list[Job]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vla_bringup.graph import LAYERS, GraphOptions, NodeSpec, Scalar, tabletop_graph
+from vla_bringup.graph import LAYERS, RESPAWN_DELAY_S, GraphOptions, NodeSpec, Scalar, tabletop_graph
 from vla_core.files import workspace_root
 
 if TYPE_CHECKING:
@@ -76,12 +76,14 @@ def _nodes(context: LaunchContext, name: str) -> list[Any]:
 
 
 def _action(node: NodeSpec) -> Any:
-    """One process of a launch; the launch goes down with it, since a line with a hole in it drives nothing."""
+    """One process of a launch: started again when it dies, or else the launch goes down with it."""
     from launch.actions import Shutdown
     from launch_ros.actions import Node
     from launch_ros.parameter_descriptions import ParameterValue
 
     overrides = {name: ParameterValue(value, value_type=type(value)) for name, value in node.overrides.items()}
+    again = {"respawn": True, "respawn_delay": RESPAWN_DELAY_S}
+    end = {"on_exit": Shutdown(reason=f"{node.name} ended")}
     return Node(
         package=node.package,
         executable=node.executable,
@@ -92,7 +94,7 @@ def _action(node: NodeSpec) -> Any:
         output="screen",
         emulate_tty=True,
         sigterm_timeout="4",
-        on_exit=Shutdown(reason=f"{node.name} ended"),
+        **(again if node.respawn else end),
     )
 
 

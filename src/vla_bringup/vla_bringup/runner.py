@@ -1,4 +1,8 @@
-"""Run a graph as processes: start, wait for READY, notice a death, end all with one signal, leave nothing behind."""
+"""Run a graph as processes: start, wait for READY, notice a death, end all with one signal, leave nothing behind.
+
+A job that may be started again is, by `check`, a moment after its death. One that keeps dying ends the graph: it would
+never be there when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +28,7 @@ SHM = Path("/dev/shm")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 _POLL_S = 0.05  # a look at all processes costs some milliseconds
+_DEATHS, _DEATHS_S = 4, 120.0  # so many deaths of one job within so long end the graph
 _READY = re.compile(r"(?:^|\s)READY (\S+)\s*$", re.MULTILINE)
 # how `ros2 launch` tells of a node
 _DIED = re.compile(r"\[(?P<process>\S+)\]: process has died \[.*?exit code (?P<code>-?\d+)")
@@ -65,12 +71,21 @@ class Runner:
         logs: Folder for `<job>.log`.
         start_timeout_s: Longest wait for all READY lines.
         grace_s: Time between SIGINT, SIGTERM and SIGKILL; None: what the jobs ask for.
+        say: Takes a line for each job that died and is started again.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], link: str, logs: Path, start_timeout_s: float = 180.0, grace_s: float | None = None
+        self,
+        jobs: Sequence[Job],
+        link: str,
+        logs: Path,
+        start_timeout_s: float = 180.0,
+        grace_s: float | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._jobs, self._link, self._logs = list(jobs), link, logs
+        self._jobs, self._link, self._logs, self._say = list(jobs), link, logs, say
+        self._deaths: dict[str, deque[float]] = {job.name: deque(maxlen=_DEATHS) for job in jobs}
+        self._due: dict[str, float] = {}  # when a dead job is started again
         self._start_timeout_s = start_timeout_s
         self._grace_s = max(job.grace_s for job in jobs) if grace_s is None else grace_s
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -112,18 +127,39 @@ class Runner:
             raise
 
     def check(self) -> None:
-        """Raise if a process has ended.
+        """Start again what has died and may be; call it often.
 
         Raises:
-            GraphError: says which, with its exit status and last lines.
+            GraphError: says which process has ended for good, with its exit status and last lines.
         """
-        for name, process in self._processes.items():
-            status = process.poll()
-            if status is not None:
-                raise GraphError(
-                    f"{name} ended with status {status}: {self.tail(name)}",
-                    "every node to run until it is told to stop", f"mend what {self.log(name)} says",
-                )  # fmt: skip
+        for job in self._jobs:
+            status = self._processes[job.name].poll()
+            if status is None:
+                continue
+            if job.name not in self._due:
+                self._note_death(job, status)
+            elif time.monotonic() >= self._due[job.name]:
+                del self._due[job.name]
+                self._processes[job.name] = self._spawn(job, "ab")
+
+    def _note_death(self, job: Job, status: int) -> None:
+        """Plan the job's next start.
+
+        Raises:
+            GraphError: it may not be started again, or has died too often.
+        """
+        now_s, deaths = time.monotonic(), self._deaths[job.name]
+        deaths.append(now_s)
+        if job.respawn_delay_s is None or (len(deaths) == _DEATHS and now_s - deaths[0] < _DEATHS_S):
+            raise self._ended(job.name, status)
+        self._due[job.name] = now_s + job.respawn_delay_s
+        self._say(f"{job.name} ended with status {status}; it is started again in {job.respawn_delay_s:g} s")
+
+    def _ended(self, name: str, status: int) -> GraphError:
+        return GraphError(
+            f"{name} ended with status {status}: {self.tail(name)}",
+            "every node to run until it is told to stop", f"mend what {self.log(name)} says",
+        )  # fmt: skip
 
     def tail(self, job: str, lines: int = 6) -> str:
         """Last lines of a job's log, of a launch those of the node that died first; only the ERROR line if any."""
@@ -155,12 +191,12 @@ class Runner:
         self.report = StopReport(seconds, terminated, killed, orphaned, failed, left)
         return self.report
 
-    def _spawn(self, job: Job) -> subprocess.Popen[bytes]:
+    def _spawn(self, job: Job, mode: str = "wb") -> subprocess.Popen[bytes]:
         environ = {
             **os.environ, "PYTHONUNBUFFERED": "1", "ROS_LOG_DIR": str(self._logs.resolve() / "ros"),
             MARK: f"{self._run}/{job.name}",
         }  # fmt: skip
-        with self.log(job.name).open("wb") as log:
+        with self.log(job.name).open(mode) as log:
             return subprocess.Popen(
                 job.command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C in the terminal reaches us alone; we pass it on, once
@@ -175,7 +211,10 @@ class Runner:
                 for node in _READY.findall(self._text(job)):
                     if wanted.pop(node, None):
                         on_ready(node)
-            self.check()
+            for name, process in self._processes.items():  # nobody is started again before all have been there once
+                status = process.poll()
+                if status is not None:
+                    raise self._ended(name, status)
             if wanted and time.monotonic() > deadline:
                 node, job = next(iter(wanted.items()))
                 raise GraphError(

@@ -75,7 +75,7 @@ class WatchedGraph:
         self._stack = ExitStack()
         self._moved = (-1, 0.0)  # newest clock, and when it was new
         out.mkdir(parents=True, exist_ok=True)
-        self.runner = Runner(make_jobs(graph), graph.options.link, out / "logs")
+        self.runner = Runner(make_jobs(graph), graph.options.link, out / "logs", say=say)
 
     def __enter__(self) -> WatchedGraph:
         self._say(f"starting {len(self._graph.nodes)} nodes, logs in {self.runner.log('*').parent}")
@@ -86,7 +86,7 @@ class WatchedGraph:
             self.session = Session(f"watch_{os.getpid()}", self._check, options.namespace)
             self._stack.enter_context(self.session)
             self.runner.start(lambda node: self._say(f"ready: {node}"))
-            self._spool = ImageSpool(self._out / "images.tmp")
+            self._spool = ImageSpool(self._out / "images.tmp", self._say)
             self._stack.callback(self._spool.close)
             self.latency = LatencyWatch(options.link)
             self._stack.callback(self.latency.close)

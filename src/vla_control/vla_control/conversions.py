@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Point, Pose, Quaternion, Vector3, Wrench
+from geometry_msgs.msg import Point, Pose, Quaternion, Twist, TwistStamped, Vector3, Wrench
 from sensor_msgs.msg import JointState
 
-from vla_control.core.chunk_executor import ExecutorStatus
+from vla_control.core.executor_status import ExecutorStatus
 from vla_control.core.monitor import SOURCES, Verdict
+from vla_control.core.robot import RobotConfig
 from vla_core.errors import ChunkError
 from vla_core.records import LIMITS, MODES
-from vla_core.types import ActionChunk, JointTarget
+from vla_core.types import ActionChunk, Float64, JointTarget
 from vla_msgs.msg import ActionChunk as ActionChunkMsg
 from vla_msgs.msg import ControlState, ExecutorState, SafetyState
 from vla_msgs.msg import JointTarget as JointTargetMsg
@@ -66,7 +67,9 @@ def executor_state(status: ExecutorStatus, base_frame: str) -> ExecutorState:
         running_origin=stamps.to_msg(running.origin_ns),
         dt_s=running.dt_s,
         running=array("f", running.actions.tobytes()),
+        running_fresh=running.fresh,
         delay_steps=running.delay_steps,
+        seam_jump_rad=float(np.abs(status.seam_rad).max()),
         starved_s=status.starved_s,
         chunks_accepted=status.chunks_accepted,
         chunks_rejected=status.chunks_rejected,
@@ -84,21 +87,21 @@ def joint_target(target: JointTarget, names: Sequence[str], base_frame: str) -> 
         velocity=_doubles(target.qd_rad_s),
         acceleration=_doubles(target.qdd_rad_s2),
         effort=_doubles(target.tau_ff_nm),
-        gripper_width=target.gripper_width_m,
+        gripper_width=_doubles(target.gripper_width_m),
     )
     message.header.stamp, message.header.frame_id = stamps.to_msg(target.stamp_ns), base_frame
     return message
 
 
-def control_state(status: np.ndarray, names: Sequence[str], base_frame: str) -> ControlState:
+def control_state(status: np.ndarray, config: RobotConfig) -> ControlState:
     """State of the servo from a STATUS record, shape (1,)."""
-    row, j = status[0], len(names)
+    row, j = status[0], len(config.joints)
     x, y, z, qx, qy, qz, qw = (float(v) for v in row["tool_pose"])
     force, torque = ([float(v) for v in part] for part in (row["wrench"][:3], row["wrench"][3:]))
     acting = int(row["limits_acting"])
     message = ControlState(
         mode=MODES[int(row["mode"])],
-        names=list(names),
+        names=list(config.joints),
         position=_doubles(row["q"][:j]),
         velocity=_doubles(row["qd"][:j]),
         position_target=_doubles(row["q_target"][:j]),
@@ -107,7 +110,7 @@ def control_state(status: np.ndarray, names: Sequence[str], base_frame: str) -> 
         tracking_error_m=float(row["error_m"]),
         tracking_error_rad=float(row["error_rad"]),
         external_wrench=Wrench(force=_vector(force), torque=_vector(torque)),
-        gripper_width=float(row["gripper_width"]),
+        gripper_width=_doubles(row["gripper_width"][: len(config.grippers)]),
         limits_acting=[name for bit, name in enumerate(LIMITS) if acting >> bit & 1],
         limit_counts=array("Q", row["limit_counts"][: len(LIMITS)].astype(np.uint64).tobytes()),
         limit_names=list(LIMITS),
@@ -120,7 +123,7 @@ def control_state(status: np.ndarray, names: Sequence[str], base_frame: str) -> 
         overruns=int(row["overruns"]),
         answers=stamps.to_msg(int(row["answers_ns"])),
     )
-    message.header.stamp, message.header.frame_id = stamps.to_msg(int(row["stamp_ns"])), base_frame
+    message.header.stamp, message.header.frame_id = stamps.to_msg(int(row["stamp_ns"])), config.base_frame
     return message
 
 
@@ -135,6 +138,19 @@ def safety_state(verdict: Verdict, now_ns: int) -> SafetyState:
     )
     message.header.stamp = stamps.to_msg(now_ns)
     return message
+
+
+def twist(values: Float64, stamp_ns: int, frame: str) -> TwistStamped:
+    """Velocity (3,) of the base, vx, vy [m/s], wz [rad/s], in its own frame."""
+    vx, vy, wz = (float(value) for value in values)
+    message = TwistStamped(twist=Twist(linear=Vector3(x=vx, y=vy), angular=Vector3(z=wz)))
+    message.header.stamp, message.header.frame_id = stamps.to_msg(stamp_ns), frame
+    return message
+
+
+def axes(message: TwistStamped) -> Float64:
+    """Velocity (3,) of a base, vx, vy [m/s], wz [rad/s]; what a base on a floor can't do is left out."""
+    return np.array([message.twist.linear.x, message.twist.linear.y, message.twist.angular.z])
 
 
 def joints_finite(message: JointState) -> bool:

@@ -1,5 +1,6 @@
 """Stage 3/4. In: action_chunk, instruction; robot and servo by shared memory. Out: plan (shared memory, to the servo),
-executor_state (20 Hz and after every chunk), joint_target (50 Hz), executor_node/markers.
+executor_state (20 Hz and after every chunk), joint_target (50 Hz), base_target (50 Hz, where the contract moves a
+base), executor_node/markers.
 
 Lifecycle node. Its clock is the stamp of the robot's newest state, so a chunk is aligned with the robot, not with the
 messages' way here. Deactivating brakes the arm; should the process die, the plan that it left ends at rest.
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from geometry_msgs.msg import TwistStamped
+from rclpy.publisher import Publisher
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
@@ -23,11 +26,12 @@ from vla_control.core.supervised_executor import SupervisedExecutor
 from vla_control.markers import Markers
 from vla_core.contract import load_contract
 from vla_core.errors import ChunkError
+from vla_core.events import Events
 from vla_core.peer import Peer
 from vla_core.records import PLAN, STATE, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.topics import topic
-from vla_core.types import ActionChunk, Float64
+from vla_core.types import ActionChunk
 from vla_msgs.msg import ActionChunk as ActionChunkMsg
 from vla_msgs.msg import ExecutorState, JointTarget
 from vla_ros import parameters, qos, stamps
@@ -38,7 +42,7 @@ from vla_ros.node import run
 _SCHEMA = Path(__file__).parent / "parameters" / "executor_node.yaml"
 _MARKERS = "executor_node/markers"
 _LOOK_S = 0.5  # how often mailboxes that may have been re-created are looked for
-_QUIET_S = 5.0  # a kind of rejection is said once in this time; all are counted
+_QUIET_S = 5.0  # rejections of one kind that are less far apart are said once; all are counted
 
 
 class ExecutorNode(LifecycleNode):
@@ -55,7 +59,7 @@ class ExecutorNode(LifecycleNode):
         self.create_timer(1.0 / topic("executor_state").rate_hz, self._on_state_timer)
         self.create_timer(1.0 / topic("joint_target").rate_hz, self._on_target_timer)
         self.create_timer(1.0 / topic(_MARKERS).rate_hz, self._on_marker_timer)
-        self._said: dict[str, float] = {}
+        self._events = Events(_QUIET_S)
         self._instruction: str | None = None
         self._look_at = 0.0
         Diagnostics(self, self._status, hardware_id=self._p.robot)
@@ -69,7 +73,14 @@ class ExecutorNode(LifecycleNode):
         self._core: ChunkExecutor = ChunkExecutor(self._robot, self._contract, ExecutorParameters.from_mapping(values))
         self._frame, self._joints = self._robot.config.base_frame, self._robot.config.joints
         self._pictures = Markers(self._frame)
-        self._chunk: ActionChunk | None = None
+        self._predicted = np.zeros((0, 3))
+        self._base_targets: Publisher | None = None
+        if any(part.space == "base_twist" for part in self._contract.action_parts):
+            self._base_targets = qos.publisher(self, "base_target", TwistStamped)
+
+    def cleanup(self) -> None:
+        if self._base_targets is not None:
+            self.destroy_publisher(self._base_targets)
 
     def activate(self) -> None:
         """Hold the arm where it is, and take chunks from now on."""
@@ -106,7 +117,7 @@ class ExecutorNode(LifecycleNode):
         try:
             chunk = self._convert(message)
             self._executor.accept(chunk)
-            self._chunk = chunk
+            self._predicted = self._core.tool_positions(chunk)
         except ChunkError as error:
             self._say(error)
         self._plan.write(self._executor.record)
@@ -141,9 +152,7 @@ class ExecutorNode(LifecycleNode):
             self._plan.write(self._executor.record)
 
     def _say(self, error: ChunkError) -> None:
-        now = time.monotonic()
-        if now - self._said.get(error.expected, -_QUIET_S) >= _QUIET_S:
-            self._said[error.expected] = now
+        if self._events.begins(error.expected, time.monotonic()):
             self.get_logger().warning(f"chunk rejected: {error}")
 
     # -- out ----------------------------------------------------------------------------------------------------------
@@ -160,26 +169,25 @@ class ExecutorNode(LifecycleNode):
         self._states.publish(conversions.executor_state(self._executor.state(), self._frame))
 
     def _on_target_timer(self) -> None:
-        if self.active and self._targets.get_subscription_count() > 0:
-            self._follow()
-            if not self._executor.ready:
-                return
+        if not self.active or (self._base_targets is None and self._targets.get_subscription_count() == 0):
+            return
+        self._follow()
+        if not self._executor.ready:
+            return
+        if self._targets.get_subscription_count() > 0:
             self._targets.publish(conversions.joint_target(self._executor.sample(), self._joints, self._frame))
+        if self._base_targets is not None and self._robot.config.base is not None:
+            frame, twist = self._robot.config.base.frame, self._executor.base_twist()
+            self._base_targets.publish(conversions.twist(twist, self._executor.now_ns, frame))
 
     def _on_marker_timer(self) -> None:
         if not self.active or self._markers_out.get_subscription_count() == 0:
             return
-        predicted = np.zeros((0, 3)) if self._chunk is None else self._positions(self._chunk.actions)
-        committed = self._positions(self._executor.state().committed)
-        self._markers_out.publish(self._pictures.message(self._executor.now_ns, predicted, committed))
-
-    def _positions(self, actions: Float64) -> Float64:
-        """Tool positions [m] (T,3) of actions (T,A)."""
-        names = self._contract.action_names
-        if self._contract.action_space == "tool_pose":
-            return actions[:, [names.index(axis) for axis in "xyz"]].astype(np.float64)
-        columns = [names.index(joint) for joint in self._joints]
-        return np.array([self._robot.tool_pose(q)[0] for q in actions[:, columns].astype(np.float64)]).reshape(-1, 3)
+        now_ns, core = self._executor.now_ns, self._core
+        planned, committed = core.planned_positions(now_ns), core.committed_positions(now_ns)
+        self._markers_out.publish(
+            self._pictures.message(now_ns, self._predicted, core.clamped_positions, planned, committed)
+        )
 
     def _status(self) -> list[Status]:
         if not self.active:

@@ -1,6 +1,8 @@
 """What the executor is about to do, for rviz (`executor_node/markers`), in the robot's base frame.
 
 - predicted, blue dots: the steps of the newest chunk, as the policy gave them
+- clamped, red dots: those of them that were out of reach, beyond limits or in collision, and were replaced
+- blended, cyan line: the plan made of them, with its blend at the beginning and the brake at its end
 - committed, orange line: the motion that no later chunk can change any more
 - executed, green line: where the tool has been over the last 10 s
 """
@@ -20,11 +22,12 @@ from vla_ros import stamps
 Rgba = tuple[float, float, float, float]
 
 _BLUE, _ORANGE, _GREEN = (0.1, 0.4, 1.0, 0.9), (1.0, 0.55, 0.0, 1.0), (0.1, 0.75, 0.2, 0.9)
+_RED, _CYAN = (1.0, 0.1, 0.1, 1.0), (0.0, 0.8, 0.9, 0.9)
 _DOT_M, _LINE_M = 0.008, 0.004
 
 
 class Markers:
-    """Collects the three paths.
+    """Collects the paths.
 
     Args:
         base_frame: Frame of all points.
@@ -44,15 +47,20 @@ class Markers:
         x, y, z = (float(v) for v in position)
         self._executed.append((x, y, z))
 
-    def message(self, stamp_ns: int, predicted: Float64, committed: Float64) -> MarkerArray:
+    def message(
+        self, stamp_ns: int, predicted: Float64, clamped: Float64, blended: Float64, committed: Float64
+    ) -> MarkerArray:
         """The picture at `stamp_ns`.
 
         Args:
-            predicted: Tool positions of the newest chunk [m] (T,3).
-            committed: Tool positions of the committed motion [m] (P,3).
+            stamp_ns: Present time.
+            predicted, clamped: Tool positions of the newest chunk, and of those that were replaced [m] (N,3).
+            blended, committed: Tool positions of the plan, and of its committed part [m] (N,3).
         """
         paths = (
             ("predicted", Marker.SPHERE_LIST, predicted, _BLUE, _DOT_M),
+            ("clamped", Marker.SPHERE_LIST, clamped, _RED, 1.5 * _DOT_M),
+            ("blended", Marker.LINE_STRIP, blended, _CYAN, _LINE_M),
             ("committed", Marker.LINE_STRIP, committed, _ORANGE, 2 * _LINE_M),
             ("executed", Marker.LINE_STRIP, np.array(self._executed).reshape(-1, 3), _GREEN, _LINE_M),
         )

@@ -1,11 +1,11 @@
 """The watch, a process of its own. In: joint_states, observation, action_chunk, executor_state, control_state,
-instruction; the servo's status by shared memory. Out: safety (shared memory, to the servo, with a heartbeat),
-safety_state (10 Hz and on change).
+instruction, /diagnostics; the servo's status by shared memory. Out: safety (shared memory, to the servo, with a
+heartbeat), safety_state (10 Hz and on change).
 
 Tracking, contact and numbers are taken from the servo's own record, not from control_state: the watch must not depend
 on the node in between. Services ~/stop and ~/release. A stop is latched until it is released, also over the end of this
 process: a watch that ends with a latched stop leaves its mailbox, as does one that is killed, and a watch that finds a
-mailbox begins with a latched stop.
+mailbox begins with a latched stop. Every stop and every warning is logged once, when it begins.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -24,6 +25,7 @@ from std_srvs.srv import Trigger
 
 from vla_control import conversions
 from vla_control.core.monitor import SOURCES, Monitor, MonitorParameters, Verdict
+from vla_core.events import Events
 from vla_core.peer import Peer
 from vla_core.records import SAFETY, STATUS
 from vla_core.shared_memory import Mailbox, link_path
@@ -39,6 +41,7 @@ _BY_AGE = {
     "control_state": ControlState,
 }  # fmt: skip
 _LOOK_S = 0.5  # how often a mailbox that may have been re-created is looked for
+_QUIET_S = 1.0  # a warning that comes back within this time is the same event
 _BEFORE = "the safety monitor before this one was killed, or ended with a stop that nobody had released"
 
 
@@ -52,10 +55,14 @@ class SafetyMonitorNode(Node):
         self._monitor = Monitor(_monitor_parameters(self._p), _BEFORE if path.exists() else "")
         self._box, self._record = Mailbox(path, SAFETY, create=True), np.zeros(1, SAFETY)
         self._servo, self._look_at = Peer(self._p.link, "status", STATUS), 0.0
+        self._events = Events(_QUIET_S)
         self._verdict: Verdict = self._judge()
+        if self._monitor.latched:
+            self.get_logger().error(f"stop: {self._verdict.cause}")
         self._states = qos.publisher(self, "safety_state", SafetyState)
         qos.subscription(self, "joint_states", JointState, self._on_joints)
         qos.subscription(self, "instruction", String, self._on_instruction)
+        qos.subscription(self, "/diagnostics", DiagnosticArray, self._on_diagnostics)
         for name, kind in _BY_AGE.items():  # raw: their stamp is all that counts here
             qos.subscription(self, name, kind, partial(self._on_stamped, name), raw=True)
         self.create_service(Trigger, "~/stop", self._on_stop)
@@ -73,10 +80,14 @@ class SafetyMonitorNode(Node):
     def _on_beat(self) -> None:
         self._watch_servo()
         before, self._verdict = self._verdict, self._judge()
+        now_s = time.monotonic()
+        for text in self._verdict.events:
+            if self._events.begins(text, now_s):
+                self.get_logger().warning(text)
         if (before.stopped, before.cause, before.warnings) != (
             self._verdict.stopped, self._verdict.cause, self._verdict.warnings,
         ):  # fmt: skip
-            if self._verdict.stopped and not before.stopped:
+            if self._verdict.stopped and self._verdict.cause != before.cause:
                 self.get_logger().error(f"stop: {self._verdict.cause}")
             self._publish()
 
@@ -88,10 +99,12 @@ class SafetyMonitorNode(Node):
         if not self._servo.poll():
             return
         row, monitor = self._servo.record[0], self._monitor
-        stamp_ns, numbers = int(row["stamp_ns"]), (row["q"], row["qd"], row["tau"], row["wrench"], row["error_m"])
+        stamp_ns = int(row["stamp_ns"])
+        numbers = (row["q"], row["qd"], row["tau"], row["wrench"], row["error_m"], row["error_rad"])
+        monitor.heartbeat(int(row["monotonic_ns"]))
         monitor.seen("servo", stamp_ns)
         monitor.numbers("servo", all(bool(np.isfinite(n).all()) for n in numbers))
-        monitor.tracking(stamp_ns, float(row["error_m"]))
+        monitor.tracking(stamp_ns, float(row["error_m"]), float(row["error_rad"]))
         monitor.contact(stamp_ns, float(np.linalg.norm(row["wrench"][:3])))
 
     def _judge(self) -> Verdict:
@@ -115,6 +128,11 @@ class SafetyMonitorNode(Node):
 
     def _on_instruction(self, message: String) -> None:
         self._monitor.instruction(message.data, stamps.now_ns(self))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        wall_ns = time.monotonic_ns()
+        for status in message.status:
+            self._monitor.diagnostic(status.name, status.level[0], status.message, wall_ns)
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._monitor.stop("stop service")
@@ -142,10 +160,14 @@ def _monitor_parameters(p: parameters.Parameters) -> MonitorParameters:
         stop_on_stale=p.stop_on_stale,
         confirm_s=p.confirm_s,
         tracking_error_m=p.tracking_error_m,
+        tracking_error_rad=p.tracking_error_rad,
         tracking_time_s=p.tracking_time_s,
         contact_force_n=p.contact_force_n,
         contact_time_s=p.contact_time_s,
         max_ahead_s=p.max_ahead_s,
+        servo_timeout_s=p.servo_timeout_s,
+        hardware=p.hardware,
+        hardware_timeout_s=p.hardware_timeout_s,
     )
 
 

@@ -101,7 +101,7 @@ class ServoLoop:
         self._void_version = -1  # version of a plan that was made for a world that is gone; -1: none
         self._look_ns = self._deadline_ns = self._fresh_ns = 0
         self._leave_by_ns: int | None = None
-        self._silent = False
+        self._silent = self._started = False
 
     def leave(self) -> None:
         """Brake, then end the loop; at the latest after `stop_time_s`."""
@@ -152,16 +152,22 @@ class ServoLoop:
         self._tick(time.monotonic_ns(), 0.0, stale=False)
 
     def _follow_clock(self) -> None:
-        """Real time: at each deadline take the newest state; without a new one the last command stands."""
+        """Real time: at each deadline take the newest state; without a new one the last command stands.
+
+        A loop that was held up itself for too long brakes like one whose states end: the robot has been without a
+        command, and its clock, if it stood as well, doesn't tell.
+        """
         self._deadline_ns += self._period_ns
         realtime.sleep_until(self._deadline_ns)
         woke_ns = time.monotonic_ns()
         fresh = self._hardware.read() and self._seen() != self._last
-        if fresh:
-            self._fresh_ns = woke_ns
-        stale = woke_ns - self._fresh_ns > self._state_timeout_ns
-        if fresh or stale:
-            self._tick(woke_ns, (woke_ns - self._deadline_ns) * 1e-3, stale)
+        stale = self._started and woke_ns - self._fresh_ns > self._state_timeout_ns
+        wake_us = (woke_ns - self._deadline_ns) * 1e-3
+        if stale:
+            self._tick(woke_ns, wake_us, stale=True)
+        if fresh:  # answered in any case: a robot may wait for it
+            self._tick(woke_ns, wake_us, stale=False)
+            self._fresh_ns, self._started = woke_ns, True
         missed = (time.monotonic_ns() - self._deadline_ns) // self._period_ns
         if missed > 0:
             self._timing.overruns += missed
@@ -223,9 +229,10 @@ def check_limits(hardware: Hardware, robot: RobotModel) -> None:
         ConfigError: torque or gripper force.
     """
     config, limits = robot.config, hardware.limits
-    if np.any(config.torque_nm > limits.torque_nm) or config.gripper.max_force_n > limits.gripper_force_n:
-        got = f"torque limits {config.torque_nm.tolist()} N*m, gripper {config.gripper.max_force_n} N"
-        expected = f"at most {limits.torque_nm.tolist()} N*m and {limits.gripper_force_n} N"
+    force_n = config.gripper_force_n
+    if np.any(config.torque_nm > limits.torque_nm) or np.any(force_n > limits.gripper_force_n):
+        got = f"torque limits {config.torque_nm.tolist()} N*m, grippers {force_n.tolist()} N"
+        expected = f"at most {limits.torque_nm.tolist()} N*m and {limits.gripper_force_n.tolist()} N"
         raise ConfigError(got, expected, f"lower them in config/robots/{config.name}.yaml")
 
 

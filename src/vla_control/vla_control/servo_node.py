@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from rclpy.clock import Clock, ClockType
 
@@ -32,6 +33,9 @@ from vla_ros.node import run
 
 _SCHEMA = Path(__file__).parent / "parameters" / "servo_node.yaml"
 _WATCH_S = 0.1
+_GOOD = ("hold", "track")
+_FAULTY = ("non_finite_input", "stale_state")  # limits that act on faults; the others are the daily business
+_OVERRUNS = "missed their deadline"
 
 
 class ServoNode(LifecycleNode):
@@ -67,6 +71,7 @@ class ServoNode(LifecycleNode):
         self._loop = ServoProcess(self._values, self._p.start_timeout_s)
         self._servo = Peer(self._p.link, "status", STATUS)
         self._servo.refresh()
+        self._reported = dict.fromkeys((_OVERRUNS, *_FAULTY), 0)
         self.get_logger().info(f"servo loop ready: {self._loop.granted}")
 
     def deactivate(self) -> None:
@@ -97,8 +102,7 @@ class ServoNode(LifecycleNode):
 
     def _on_state_timer(self) -> None:
         if self.active and self._servo.poll():
-            config = self._config
-            self._states.publish(conversions.control_state(self._servo.record, config.joints, config.base_frame))
+            self._states.publish(conversions.control_state(self._servo.record, self._config))
 
     def _on_watch_timer(self) -> None:
         """Raises LinkError, which ends the process, when the loop has died."""
@@ -118,7 +122,18 @@ class ServoNode(LifecycleNode):
             "overruns": int(row["overruns"]), "limits_acting": ", ".join(acting),
             "joint_share": float(row["joint_share"]), "stiffness": float(row["stiffness"]), "phase": self._p.phase,
         }  # fmt: skip
-        return [Status(Level.WARN if mode == "stop" else Level.OK, mode, values)]
+        text = "; ".join([mode, *self._news(row)])
+        return [Status(Level.OK if text in _GOOD else Level.WARN, text, values)]
+
+    def _news(self, row: Any) -> list[str]:
+        """What went wrong since the last report, also if it lasted for a single tick."""
+        counts = {name: int(row["limit_counts"][LIMITS.index(name)]) for name in _FAULTY}
+        counts[_OVERRUNS] = int(row["overruns"])
+        before, self._reported = self._reported, counts
+        new = {name: count - before[name] for name, count in counts.items() if count > before[name]}
+        return [
+            f"{name} in {count} ticks" if name in _FAULTY else f"{count} ticks {name}" for name, count in new.items()
+        ]
 
 
 def _servo_parameters(values: parameters.Parameters) -> ServoParameters:

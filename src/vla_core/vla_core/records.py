@@ -1,6 +1,6 @@
 """The records of the shared-memory link between hardware, servo, executor and safety monitor (stages 3 and 4).
 
-Every record is a structured dtype of shape (1,); joints beyond the robot's own count are unused.
+Every record is a structured dtype of shape (1,); joints and grippers beyond the robot's own count are unused.
 Times are on the ROS clock [ns] unless a name says `monotonic`.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 MAX_JOINTS = 16
+MAX_GRIPPERS = 4
 MAX_KNOTS = 512
 JOINTS = (np.float64, MAX_JOINTS)
+GRIPPERS = (np.float64, MAX_GRIPPERS)
 
 #: Hardware -> servo, every tick.
 STATE = np.dtype(
@@ -21,9 +23,9 @@ STATE = np.dtype(
         ("q", *JOINTS),
         ("qd", *JOINTS),
         ("tau", *JOINTS),  # [N*m] that the actuators give: measured, or commanded where nothing measures it
-        ("gripper_width", np.float64),
+        ("gripper_width", *GRIPPERS),  # [m]
         ("torque_limit", *JOINTS),  # [N*m], what the actuators give at most; the servo starts only within it
-        ("gripper_force_limit", np.float64),  # [N]
+        ("gripper_force_limit", *GRIPPERS),  # [N]
         ("lockstep", np.int32),  # 1: the hardware waits for the command of this tick
     ],
     align=True,
@@ -36,8 +38,8 @@ COMMAND = np.dtype(
         ("stamp_ns", np.int64),
         ("tau", *JOINTS),  # [N*m], zero for an arm of interface 'position'
         ("q", *JOINTS),  # [rad], what an arm of interface 'position' is to follow
-        ("gripper_width", np.float64),  # [m]
-        ("gripper_force", np.float64),  # [N]
+        ("gripper_width", *GRIPPERS),  # [m]
+        ("gripper_force", *GRIPPERS),  # [N]
     ],
     align=True,
 )
@@ -55,7 +57,8 @@ PLAN = np.dtype(
         ("q", np.float64, (MAX_KNOTS, MAX_JOINTS)),
         ("qd", np.float64, (MAX_KNOTS, MAX_JOINTS)),
         ("qdd", np.float64, (MAX_KNOTS, MAX_JOINTS)),
-        ("gripper_width", np.float64, MAX_KNOTS),
+        ("gripper_width", np.float64, (MAX_KNOTS, MAX_GRIPPERS)),  # [m]
+        ("gripper_force", np.float64, (MAX_KNOTS, MAX_GRIPPERS)),  # [N], what the gripper may use to get there
     ],
     align=True,
 )
@@ -78,8 +81,8 @@ STATUS = np.dtype(
         ("wrench", np.float64, 6),  # estimated external force and torque at the tool, base frame
         ("error_m", np.float64),
         ("error_rad", np.float64),
-        ("gripper_width", np.float64),
-        ("gripper_target", np.float64),
+        ("gripper_width", *GRIPPERS),  # [m]
+        ("gripper_target", *GRIPPERS),
         ("limits_acting", np.uint64),  # bit i: LIMITS[i] changed this tick's command
         ("limit_counts", np.uint64, 32),  # room for more than there are LIMITS
         ("max_jerk", np.float64),

@@ -20,6 +20,7 @@ class Topic:
         depth: Queue depth.
         latched: Transient local durability: late subscribers get the last message.
         max_age_s: Older than this is stale for its consumers; 0: no limit.
+        only_with: What a robot must have for this arrow to exist ('base'); empty: always there.
     """
 
     type: str
@@ -29,6 +30,7 @@ class Topic:
     depth: int = 1
     latched: bool = False
     max_age_s: float = 0.0
+    only_with: str = ""
 
 
 TOPICS: dict[str, Topic] = {
@@ -44,6 +46,9 @@ TOPICS: dict[str, Topic] = {
     "executor_node/markers": Topic("visualization_msgs/msg/MarkerArray", "executor_node", 5, True, 1),
     "control_state": Topic("vla_msgs/msg/ControlState", "servo_node", 50, False, 2, max_age_s=0.2),
     "safety_state": Topic("vla_msgs/msg/SafetyState", "safety_monitor_node", 10, True, 1, latched=True, max_age_s=0.5),
+    "base_target": Topic("geometry_msgs/msg/TwistStamped", "executor_node", 50, False, 2, only_with="base"),
+    "cmd_vel": Topic("geometry_msgs/msg/TwistStamped", "base_node", 50, True, 1, only_with="base"),
+    "cmd_vel_unstamped": Topic("geometry_msgs/msg/Twist", "base_node", 50, True, 1, only_with="base"),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray", "all", 1, True, 10),
     "/clock": Topic("rosgraph_msgs/msg/Clock", "driver", 100, False, 1),
     "/tf": Topic("tf2_msgs/msg/TFMessage", "driver", 50, True, 100),

@@ -48,7 +48,7 @@ class ActionChunk:
         sequence: Counts up per policy process, from 1.
         policy: Name of the policy preset.
         contract_hash: 16 hex digits.
-        action_space: 'tool_pose' or 'joint_position'.
+        action_space: As in the contract (`vla_core.action_parts`).
         action_names: (A,) in contract order.
         dt_s: Time between steps [s]; step i is meant for stamp_ns + i * dt_s.
         actions: float32 (T,A), units by contract.
@@ -82,9 +82,11 @@ class Running:
         strategy: How the executor combines chunks, and with it how the policy shall draw the next one.
         origin_ns: When step 0 is due [ns, ROS clock].
         dt_s: Time between steps [s].
-        actions: float32 (R,A) steps in execution, by the contract; R = 0: none.
+        actions: float32 (R,A) steps in execution, by the contract, and the brake and hold that would follow; R = 0:
+            none.
         delay_steps: How many steps of a new chunk will lie in the past or be committed when it takes effect: the most
-            that it was for the last chunks, counted, never estimated from a latency.
+            that it was for the last chunks, counted, never estimated from a latency, with a margin for jitter.
+        fresh: How many of the steps are a policy's; the others are the brake.
     """
 
     strategy: str
@@ -92,6 +94,7 @@ class Running:
     dt_s: float
     actions: Float32
     delay_steps: int
+    fresh: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +106,14 @@ class RobotState:
         q_rad: float64 (J,) joint positions by the robot file's joint order.
         qd_rad_s: float64 (J,).
         tau_nm: float64 (J,) measured or commanded torque.
-        gripper_width_m: Distance between the finger tips [m].
+        gripper_width_m: float64 (G,) distance between the finger tips of each gripper [m].
     """
 
     stamp_ns: int
     q_rad: Float64
     qd_rad_s: Float64
     tau_nm: Float64
-    gripper_width_m: float
+    gripper_width_m: Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class JointTarget:
     Attributes:
         stamp_ns: Instant that the target is meant for [ns, ROS clock].
         q_rad, qd_rad_s, qdd_rad_s2, tau_ff_nm: float64 (J,).
-        gripper_width_m: [m].
+        gripper_width_m: float64 (G,) [m].
     """
 
     stamp_ns: int
@@ -128,4 +131,4 @@ class JointTarget:
     qd_rad_s: Float64
     qdd_rad_s2: Float64
     tau_ff_nm: Float64
-    gripper_width_m: float
+    gripper_width_m: Float64

@@ -40,6 +40,15 @@ def test_success_needs_consecutive_chunks() -> None:
     assert mission.stage == "done"
 
 
+def test_a_policy_that_ends_the_task_by_an_action_ends_the_mission() -> None:
+    mission = started()
+    chunk(mission, 0.1, 0.3)
+    assert mission.on_ended(T0 - 1, T0 + NS) is None  # of the goal before
+    outcome = mission.on_ended(T0 + NS // 10, T0 + NS)
+    assert outcome is not None and outcome.success and outcome.message.startswith("ended by the policy")
+    assert mission.stage == "done" and mission.on_ended(T0 + NS, T0 + NS) is outcome
+
+
 def test_chunks_from_before_the_goal_do_not_count() -> None:
     mission = started()
     for _ in range(10):

@@ -118,8 +118,9 @@ class MissionNode(Node):
 
     def _on_executor(self, message: ExecutorState) -> None:
         if self._running is not None:
-            self._running[0].on_executor(to_ns(message.answers), message.last_error, now_ns(self))
-            self._after(None)
+            mission, answers_ns = self._running[0], to_ns(message.answers)
+            mission.on_executor(answers_ns, message.last_error, now_ns(self))
+            self._after(mission.on_ended(answers_ns, now_ns(self)) if message.mode == "terminated" else None)
 
     def _on_safety(self, message: SafetyState) -> None:
         self._stopped_by = (message.cause or "no cause given") if message.stopped else None

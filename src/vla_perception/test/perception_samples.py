@@ -26,7 +26,7 @@ def raw(pixels: np.ndarray, encoding: str) -> RawImage:
 
 def joint_names(robot: RobotModel) -> tuple[str, ...]:
     """Arm and finger joints in the robot file's order."""
-    return (*robot.config.joints, *robot.config.gripper.joints)
+    return (*robot.config.joints, *robot.config.grippers[0].joints)
 
 
 def sample(robot: RobotModel, q: np.ndarray, width_m: float = 0.05, order: np.ndarray | None = None) -> JointSample:

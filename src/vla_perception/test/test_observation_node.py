@@ -171,3 +171,59 @@ def test_lockstep_frames_are_all_answered(bench: Bench) -> None:
             senders[index]()
         assert bench.until(lambda s=step: len(bench.heard) == s + 1)
         assert bench.heard[-1].stamp_ns == frame_ns
+
+
+def test_regression_a_frozen_camera_is_refused_said_once_and_taken_again(bench: Bench) -> None:
+    """Its stamps are fresh, so the policy went on from a picture of long ago."""
+    home = bench.robot.config.home_rad
+
+    def send(step: int, colour: int) -> None:
+        stamp_ns = bench.advance(50)
+        bench.joints.publish(bench.joint_state(stamp_ns, home + 0.01 * step))
+        assert bench.until(lambda: bench.node.observer.statistics("joint_states").newest_ns == stamp_ns)
+        seen = bench.node.observer.statistics("front").count + bench.node.rejections["front"].count
+        bench.images["wrist"].publish(bench.image("wrist", stamp_ns, (step, 0, 0)))
+        bench.images["front"].publish(bench.image("front", stamp_ns, (colour, 0, 0)))
+        assert bench.until(
+            lambda: bench.node.observer.statistics("front").count + bench.node.rejections["front"].count > seen
+        )
+
+    for step in range(11):
+        send(step, 100)
+    assert bench.node.rejections["front"].count == 0
+    for step in range(11, 15):
+        send(step, 100)
+    rejections = bench.node.rejections["front"]
+    assert rejections.count == 4 and "same picture" in rejections.last_error
+    assert bench.node.rejections["wrist"].count == 0
+    heard = len(bench.heard)
+    send(15, 101)
+    assert rejections.count == 4 and bench.until(lambda: len(bench.heard) > heard)
+
+
+def test_regression_a_frozen_camera_is_refused_and_taken_again(bench: Bench) -> None:
+    """Its stamps are fresh, so the policy went on from a picture of long ago."""
+    home, front = bench.robot.config.home_rad, bench.node.rejections["front"]
+
+    def taken() -> int:
+        return bench.node.observer.statistics("front").count + front.count
+
+    def send(step: int, colour: int) -> None:
+        stamp_ns = bench.advance(50)
+        bench.joints.publish(bench.joint_state(stamp_ns, home + 0.01 * step))
+        assert bench.until(lambda: bench.node.observer.statistics("joint_states").newest_ns == stamp_ns)
+        before = taken()
+        bench.images["wrist"].publish(bench.image("wrist", stamp_ns, (step, 0, 0)))
+        bench.images["front"].publish(bench.image("front", stamp_ns, (colour, 0, 0)))
+        assert bench.until(lambda: taken() > before)
+
+    for step in range(11):
+        send(step, 100)
+    assert front.count == 0
+    for step in range(11, 15):
+        send(step, 100)
+    assert front.count == 4 and "same picture" in front.last_error
+    assert bench.node.rejections["wrist"].count == 0
+    heard = len(bench.heard)
+    send(15, 101)
+    assert front.count == 4 and bench.until(lambda: len(bench.heard) > heard)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from perception_samples import sample
 
 from vla_control.core.robot import RobotModel
-from vla_core.contract import Contract, StateSpec
+from vla_core.contract import Contract, StateSpec, load_contract
 from vla_core.errors import ContractError, ObservationError
 from vla_perception.core.proprioception import JointSample, Proprioception
 
@@ -58,7 +58,7 @@ def test_faults_are_named(contract: Contract, robot: RobotModel) -> None:
         with pytest.raises(ObservationError) as caught:
             sense.read(each)
         assert words in str(caught.value)
-    assert sense.read(good).gripper_width_m == pytest.approx(0.05)
+    assert sense.read(good).gripper_width_m == pytest.approx([0.05])
 
 
 def test_velocity_is_needed_only_when_the_contract_names_it(contract: Contract, robot: RobotModel) -> None:
@@ -87,3 +87,14 @@ def test_contract_that_the_robot_cannot_fulfil_is_refused(
     with pytest.raises(ContractError) as caught:
         Proprioception(replace(contract, state=(block,)), robot)
     assert words in str(caught.value)
+
+
+def test_two_grippers_are_read_apart_whatever_the_order_of_names() -> None:
+    robot, contract = RobotModel.load("aloha"), load_contract("aloha")
+    fingers = [name for gripper in robot.config.grippers for name in gripper.joints]
+    names, position = (*fingers[::-1], *robot.config.joints), np.array([0.02, 0.01, 0.004, 0.003])
+    position = np.concatenate([position, robot.config.home_rad])
+    sense = Proprioception(contract, robot)
+    state = sense.vector(sense.read(JointSample(names, position, np.zeros(16))))
+    assert state[contract.state_slice("gripper_width")] == pytest.approx([0.007, 0.03])
+    assert state[contract.state_slice("joint_position")] == pytest.approx(robot.config.home_rad, abs=1e-6)

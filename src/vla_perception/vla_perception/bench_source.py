@@ -36,7 +36,9 @@ class BenchSource(Node):
         values = parameters.declare(self, _SCHEMA)
         contract = load_contract(values.contract)
         robot = load_robot_config(contract.robot)
-        self._names, self._home_rad = (*robot.joints, *robot.gripper.joints), robot.home_rad
+        fingers = [name for gripper in robot.grippers for name in gripper.joints]
+        self._names, self._home_rad = (*robot.joints, *fingers), robot.home_rad
+        self._fingers = np.full(len(fingers), 0.02)
         shape = (_FRAMES, values.height, values.width, 3)
         self._frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         self._cameras = {
@@ -74,7 +76,7 @@ class BenchSource(Node):
     def _on_joints(self) -> None:
         stamp_ns = self._capture()
         q = self._home_rad + _SWAY_RAD * np.sin(2 * np.pi * _SWAY_HZ * stamp_ns / NS)
-        position, none = np.append(q, [0.02, 0.02]), np.zeros(0)
+        position, none = np.append(q, self._fingers), np.zeros(0)
         self._joints.publish(conversions.joint_state_msg(self._names, position, none, none, stamp_ns))
 
 

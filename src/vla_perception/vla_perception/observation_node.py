@@ -1,17 +1,20 @@
 """Stage 1/4. In: <camera>/image_raw, joint_states, instruction. Out: observation uint8[V,H,W,3], float32[S] (20 Hz).
 
 Messages are matched by capture stamp and published when a set is complete, at the contract's rate. A message that
-breaks the contract is refused with a sentence, counted and shown in /diagnostics; the node goes on.
+breaks the contract, or a picture that a frozen camera repeats, is refused with a sentence that is logged once, counted
+and shown in /diagnostics; the node goes on.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import cv2
+import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
@@ -19,9 +22,11 @@ from std_msgs.msg import String
 from vla_control.core.robot import RobotModel
 from vla_core.contract import load_contract
 from vla_core.errors import ObservationError
+from vla_core.events import Events
 from vla_core.types import Observation
 from vla_msgs.msg import Observation as ObservationMsg
 from vla_perception import conversions
+from vla_perception.core.frozen import FrozenPicture
 from vla_perception.core.health import Rejections, judge
 from vla_perception.core.observation import JOINTS, Observer
 from vla_ros import parameters, qos, stamps
@@ -29,6 +34,7 @@ from vla_ros.diagnostics import Diagnostics, Level, Status
 from vla_ros.node import run
 
 _SCHEMA = Path(__file__).parent / "parameters" / "observation_node.yaml"
+_QUIET_S = 5.0  # refusals of one kind that are less far apart are logged once; all are counted
 
 
 class ObservationNode(Node):
@@ -37,13 +43,18 @@ class ObservationNode(Node):
     def __init__(self) -> None:
         super().__init__("observation_node")
         cv2.setNumThreads(1)  # a pool of threads costs more than it saves at these sizes
-        self.contract = load_contract(parameters.declare(self, _SCHEMA).contract)
+        p = parameters.declare(self, _SCHEMA)
+        self.contract = load_contract(p.contract)
         robot = RobotModel.load(self.contract.robot)
         self._base_frame = robot.config.base_frame
         self.observer = Observer(self.contract, robot)
         self.rejections = {source: Rejections() for source in self.observer.sources}
+        views = self.contract.view_names
+        self._frozen = {name: FrozenPicture(p.frozen_after_s, p.frozen_motion_rad) for name in views}
+        self._joints = np.zeros(0)
+        self._events = Events(_QUIET_S)
         self._publisher = qos.publisher(self, "observation", ObservationMsg)
-        for name in self.contract.view_names:
+        for name in views:
             qos.subscription(self, f"{name}/image_raw", Image, partial(self._on_image, name))
         qos.subscription(self, "joint_states", JointState, self._on_joints)
         qos.subscription(self, "instruction", String, self._on_instruction)
@@ -51,11 +62,22 @@ class ObservationNode(Node):
 
     def _on_image(self, camera: str, message: Image) -> None:
         stamp_ns, image = stamps.to_ns(message.header.stamp), conversions.raw_image(message)
-        self._take(camera, lambda: self.observer.add_image(camera, stamp_ns, image, stamps.now_ns(self)))
+
+        def add() -> list[Observation]:
+            self._frozen[camera].check(stamp_ns, image.data, self._joints)
+            return self.observer.add_image(camera, stamp_ns, image, stamps.now_ns(self))
+
+        self._take(camera, add)
 
     def _on_joints(self, message: JointState) -> None:
         stamp_ns, sample = stamps.to_ns(message.header.stamp), conversions.joint_sample(message)
-        self._take(JOINTS, lambda: self.observer.add_joints(stamp_ns, sample, stamps.now_ns(self)))
+
+        def add() -> list[Observation]:
+            made = self.observer.add_joints(stamp_ns, sample, stamps.now_ns(self))
+            self._joints = sample.position[np.argsort(sample.names)]  # drivers may change the order
+            return made
+
+        self._take(JOINTS, add)
 
     def _on_instruction(self, message: String) -> None:
         self.observer.instruction = message.data
@@ -65,7 +87,8 @@ class ObservationNode(Node):
             made = add()
         except ObservationError as error:
             self.rejections[source].add(error)
-            self.get_logger().warning(f"{source}: {error}", throttle_duration_sec=5.0)
+            if self._events.begins(f"{source}: {error.expected}", time.monotonic()):
+                self.get_logger().warning(f"{source}: {error}")
             return
         for observation in made:
             self._publisher.publish(conversions.observation_msg(observation, self._base_frame))

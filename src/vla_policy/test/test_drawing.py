@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from vla_core.contract import load_contract
-from vla_core.types import NS, Observation, Running
+from vla_core.types import NS, Float32, Observation, Running
 from vla_policy.core.drawing import bidirectional, rtc_guided
 from vla_policy.core.drawing.continuation import Continuation, continuation
+from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_policy.core.drawing.draw import draw, samples_needed
 from vla_policy.core.drawing.field import Field
+from vla_policy.core.drawing.future_state import roll_forward
 from vla_policy.core.processors import action_transform
 
 CONTRACT = load_contract("tabletop_panda")
@@ -106,24 +108,100 @@ def observation(stamp_ns: int) -> Observation:
     )
 
 
-def running(strategy: str = "rtc_prefix", count: int = 20) -> Running:
+def running(strategy: str = "rtc_prefix", count: int = 20, fresh: int = 20) -> Running:
     actions = np.zeros((count, 8), np.float32)
     actions[:, 0], actions[:, 3] = 0.4 + 0.01 * np.arange(count), 1.0
-    return Running(strategy, NS, CONTRACT.dt_s, actions, 4)
+    return Running(strategy, NS, CONTRACT.dt_s, actions, 4, min(fresh, count))
 
 
 def test_running_motion_is_put_on_the_new_chunks_clock() -> None:
     """Six and a half steps later 13 steps are left, relative to the new observation's tool, and none is made up."""
     stamp = NS + round(6.5 * CONTRACT.dt_s * NS)
-    found = continuation(running(), observation(stamp), CONTRACT, action_transform(CONTRACT))
+    found = continuation(running(), observation(stamp), CONTRACT, action_transform(CONTRACT), 10)
     assert found is not None and found.actions.shape == (13, 7) and found.delay_steps == 4
     assert np.allclose(found.actions[:, 0], (0.01 * (6.5 + np.arange(13))) / 0.1, atol=1e-5)
 
 
 def test_nothing_is_continued_where_nothing_runs() -> None:
     transform = action_transform(CONTRACT)
-    assert continuation(None, observation(2 * NS), CONTRACT, transform) is None
-    assert continuation(running("naive_async"), observation(NS), CONTRACT, transform) is None
-    assert continuation(running(count=0), observation(NS), CONTRACT, transform) is None
-    assert continuation(running(), observation(NS - 10_000_000), CONTRACT, transform) is None, "it begins later"
-    assert continuation(running(), observation(3 * NS), CONTRACT, transform) is None, "it is over"
+    assert continuation(None, observation(2 * NS), CONTRACT, transform, 10) is None
+    assert continuation(running("naive_async"), observation(NS), CONTRACT, transform, 10) is None
+    assert continuation(running(count=0), observation(NS), CONTRACT, transform, 10) is None
+    assert continuation(running(), observation(NS - 10_000_000), CONTRACT, transform, 10) is None, "it begins later"
+    assert continuation(running(), observation(3 * NS), CONTRACT, transform, 10) is None, "it is over"
+
+
+def rest(chunk_stamp_ns: int, seen_ns: int, instruction: str = "go") -> tuple[list[int], list[Float32], Float32 | None]:
+    """What a corrector is asked for, and what comes of it, `seen_ns` after the capture of a chunk's observation."""
+    asked: list[int] = []
+    given: list[Float32] = []
+
+    class Echo:
+        def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
+            asked.append(first)
+            given.append(actions)
+            return actions + np.float32(0.5)
+
+    correction = ChunkCorrection(Echo(), CONTRACT)
+    correction.take(running().actions, chunk_stamp_ns, instruction)
+    return asked, given, correction.correct(observation(seen_ns))
+
+
+def test_only_what_is_left_of_a_chunk_is_corrected() -> None:
+    """A2C2: step k of the chunk is due k steps after its observation, whenever the correction comes."""
+    asked, given, corrected = rest(NS, NS + round(6.5 * CONTRACT.dt_s * NS))
+    assert asked == [6] and len(given[0]) == 13 and corrected is not None
+    assert np.allclose(given[0][:, 0], 0.4 + 0.01 * (6.5 + np.arange(13)), atol=1e-5)
+    assert np.allclose(corrected, given[0] + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("chunk_ns", "seen_ns", "instruction"),
+    [(NS, NS - 10_000_000, "go"), (NS, 2 * NS, "go"), (NS, NS, "stop")],
+    ids=["seen before", "nothing left", "another task"],
+)
+def test_nothing_is_corrected_where_nothing_is_left(chunk_ns: int, seen_ns: int, instruction: str) -> None:
+    asked, _, corrected = rest(chunk_ns, seen_ns, instruction)
+    assert corrected is None and not asked
+
+
+def test_state_is_rolled_forward_to_where_the_chunk_takes_effect() -> None:
+    """VLASH: the tool 4 steps after the observation is where the running motion leads, and those 4 steps come first."""
+    stamp = NS + round(2 * CONTRACT.dt_s * NS)
+    ahead = roll_forward(running("vlash"), observation(stamp), CONTRACT, 12)
+    assert ahead is not None and ahead.offset_s == pytest.approx(4 * CONTRACT.dt_s)
+    assert ahead.state[CONTRACT.state_slice("tool_pose")][0] == pytest.approx(0.4 + 0.01 * 6)
+    chunk = ahead.complete(np.full((20, 8), 9.0, np.float32))
+    assert (
+        chunk.shape == (20, 8) and np.allclose(chunk[:4, 0], 0.4 + 0.01 * (2 + np.arange(4))) and np.all(chunk[4:] == 9)
+    )
+
+
+def test_nothing_is_rolled_forward_where_nothing_runs_that_long() -> None:
+    assert roll_forward(running("naive_async"), observation(NS), CONTRACT, 12) is None
+    assert roll_forward(running("vlash", count=0), observation(NS), CONTRACT, 12) is None
+    assert roll_forward(running("vlash"), observation(NS + round(17 * CONTRACT.dt_s * NS)), CONTRACT, 12) is None
+
+
+def test_no_more_steps_are_given_than_the_policy_was_trained_for() -> None:
+    found = continuation(running(), observation(NS), CONTRACT, action_transform(CONTRACT), 3)
+    assert found is not None and found.delay_steps == 3
+
+
+def test_bid_is_not_outvoted_by_the_likelier_mode() -> None:
+    """Regression: with few samples about the running mode the forward term alone decided, for the other one."""
+    away = torch.full((5, 4, 1), -1.0) + 0.01 * torch.randn(5, 4, 1, generator=torch.Generator().manual_seed(0))
+    near = torch.tensor([1.0, 1.02])[:, None, None].expand(2, 4, 1)
+    kept = bidirectional.coherent_half(torch.cat([away, near]), torch.ones(1, 3, 1))
+    weak = torch.zeros(1, 4, 1)  # between the modes
+    loss = bidirectional.backward_loss(kept, torch.ones(1, 3, 1)) + bidirectional.forward_loss(kept, weak)
+    assert len(kept) == 4 and float(kept[int(loss.argmin())].mean()) > 0.9
+
+
+def test_of_the_brake_only_what_will_have_been_executed_is_continued() -> None:
+    """A chunk that comes too late begins where the arm has braked to, not where the last chunk ended."""
+    late = NS + round(18 * CONTRACT.dt_s * NS)
+    found = continuation(running(count=40), observation(late), CONTRACT, action_transform(CONTRACT), 10)
+    assert found is not None and found.actions.shape == (4, 7) and found.delay_steps == 4
+    early = continuation(running(count=40), observation(NS), CONTRACT, action_transform(CONTRACT), 10)
+    assert early is not None and len(early.actions) == 20

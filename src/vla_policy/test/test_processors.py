@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from vla_core import rotations
 from vla_core.contract import load_contract
-from vla_policy.core import rotations
 from vla_policy.core.processors import action_transform, state_features
 
 CONTRACT = load_contract("tabletop_panda")

@@ -13,7 +13,7 @@ from toy_demonstrations import observation
 
 from vla_core.contract import Contract
 from vla_core.errors import ObservationError, VlaError
-from vla_core.types import NS, ActionChunk, Observation, Running
+from vla_core.types import NS, ActionChunk, Float32, Observation, Running
 from vla_policy.conversions import chunk_msg
 from vla_policy.core.policy import PolicyOutput
 from vla_policy.core.replanner import Replanner, noise_seed
@@ -29,6 +29,7 @@ class Slow:
         self.go = threading.Semaphore(1)  # one for the warm-up
         self.error: Exception | None = None
         self._actions = np.zeros((contract.horizon, len(contract.action_names)), np.float32)
+        self._actions[:, contract.action_names.index("qw")] = 1.0
 
     def predict(self, seen: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
         if seen.stamp_ns:
@@ -171,3 +172,40 @@ def test_schedule_goes_by_stamps(contract: Contract) -> None:
     assert [due(t) for t in (1.0, 1.2, 1.399, 1.4, 1.79)] == [True, False, True, False, False]
     assert due(1.45, "b"), "a new instruction is answered at once"
     assert due(0.1, "b"), "a world that was reset starts anew"
+
+
+class Correcting(Slow):
+    """Its corrector adds 0.25 to everything."""
+
+    def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
+        return actions + np.float32(0.25)
+
+
+def corrected_by(bench: Bench) -> None:
+    bench.replanner.follow(Running("a2c2", 0, 0.05, np.zeros((0, 8), np.float32), 0, 0))
+
+
+def test_while_a_policy_thinks_new_observations_correct_its_last_chunk(bench: Bench, contract: Contract) -> None:
+    """A2C2: the chunk itself is never published, only what is left of it by the newest observation."""
+    policy = Correcting(contract)
+    bench.replanner.replace(policy)
+    corrected_by(bench)
+    bench.offer(1.0)
+    assert policy.begun.get(timeout=20).stamp_ns == NS and bench.chunks.empty()
+    policy.go.release()
+    bench.offer(1.4)  # the next inference: when it begins, the first one has ended
+    policy.begun.get(timeout=20)
+    while not bench.chunks.empty():
+        bench.chunks.get()
+    bench.offer(1.0 + 3 * contract.dt_s)
+    chunk = bench.chunks.get(timeout=20)
+    policy.go.release()
+    assert len(chunk.actions) == contract.horizon - 3 and np.all(chunk.actions[:, :3] == 0.25)
+    assert chunk.policy == "slow" and chunk.instruction
+
+
+def test_a_policy_that_cannot_correct_says_so(bench: Bench) -> None:
+    corrected_by(bench)
+    bench.offer(1.0)
+    bench.policy.go.release()
+    assert "'a2c2'" in str(bench.errors.get(timeout=20)) and bench.chunks.empty()

@@ -53,6 +53,7 @@ def running(message: ExecutorState) -> Running:
         dt_s=float(message.dt_s),
         actions=actions.reshape(-1, width),
         delay_steps=int(message.delay_steps),
+        fresh=int(message.running_fresh),
     )
 
 

@@ -24,7 +24,7 @@ from vla_msgs.msg import ActionChunk as ActionChunkMsg
 from vla_msgs.msg import ExecutorState
 from vla_msgs.msg import Observation as ObservationMsg
 from vla_policy import conversions
-from vla_policy.core.policy import load_policy
+from vla_policy.core.policy import Policy, load_policy
 from vla_policy.core.replanner import Replanner
 from vla_ros import parameters, qos
 from vla_ros.diagnostics import Diagnostics, Level, Status
@@ -57,9 +57,17 @@ class PolicyNode(LifecycleNode):
         self._contract = load_contract(self._p.contract)
         self._frame = load_yaml(config_path("robots", self._contract.robot))["base_frame"]
         self._running = self._wanted
-        policy = load_policy(self._running, self._contract, self._p.backend)
+        policy = self.load(self._running)
         period_s, seed = self._p.replan_period_s, self._p.seed
         self._replanner = Replanner(policy, self._contract, period_s, seed, self._publish, self._refuse)
+
+    def load(self, preset: str) -> Policy:
+        """The policy of a preset.
+
+        Raises:
+            VlaError: it can't be loaded.
+        """
+        return load_policy(preset, self._contract, self._p.backend)
 
     def activate(self) -> None:
         self._replanner.start()
@@ -115,7 +123,7 @@ class PolicyNode(LifecycleNode):
 
     def _load(self, preset: str) -> None:
         try:
-            policy = load_policy(preset, self._contract, self._p.backend)
+            policy = self.load(preset)
             if threading.current_thread() is not self._loader:
                 return  # the node was cleaned up meanwhile
             self._replanner.replace(policy)

@@ -24,12 +24,14 @@ def new_link() -> str:
 class FakeWorld:
     """Counts steps; its one joint moves with the torque."""
 
+    command = "tau"
+
     def __init__(self, rate_hz: float = 20.0, timestep_s: float = 0.001) -> None:
         self.scene: dict[str, Any] = {"timestep_s": timestep_s, "cameras": [{"name": "front", "rate_hz": rate_hz}]}
         self.time_offset_ns = 0
         self.steps, self.q = 0, 0.0
         self.resets: list[tuple[int, str | None, str, str | None]] = []
-        self.torque_limit_nm, self.gripper_force_limit_n = np.full(7, 87.0), 40.0
+        self.torque_limit_nm, self.gripper_force_limit_n = np.full(7, 87.0), np.full(1, 40.0)
 
     def reset(self, seed: int, instruction: str | None, split: str, family: str | None) -> str:
         self.resets.append((seed, instruction, split, family))
@@ -37,9 +39,9 @@ class FakeWorld:
         return instruction or "drawn"
 
     def robot_state(self) -> RobotState:
-        return RobotState(0, np.array([self.q]), np.zeros(1), np.zeros(1), 0.08)
+        return RobotState(0, np.array([self.q]), np.zeros(1), np.zeros(1), np.full(1, 0.08))
 
-    def step(self, tau_nm: np.ndarray, gripper_width_m: float, gripper_force_n: float) -> None:
+    def step(self, tau_nm: np.ndarray, gripper_width_m: np.ndarray, gripper_force_n: np.ndarray) -> None:
         self.steps += 1
         self.q += float(tau_nm[0])
 

@@ -7,7 +7,7 @@ import pytest
 
 from vla_core.contract import load_contract
 from vla_sim.core.expert import clean_chunk, observe
-from vla_sim.core.rig import Rig, run_episode
+from vla_sim.core.rig import Player, Rig, run_episode
 from vla_sim.core.stills import pose_still
 from vla_sim.core.tasks import FAMILIES
 
@@ -19,7 +19,7 @@ def rig() -> Rig:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_expert_solves_every_family_and_no_chunk_is_refused(rig: Rig, family: str) -> None:
-    episode = run_episode(rig, lambda _: (clean_chunk(rig.world, 20, 0.05), 0.0), 77, "train", family)
+    episode = run_episode(rig, Player(lambda *_: (clean_chunk(rig.world, 20, 0.05), 0.0)), 77, "train", family)
     assert episode.success
     assert not episode.rejections
 

@@ -32,19 +32,20 @@ def test_peer_appears_late_and_restarts() -> None:
 
 def test_state_carries_tick_epoch_and_joints() -> None:
     link = new_link()
-    hardware = HardwareLink(link, True, np.arange(1.0, 8.0), 40.0)
+    hardware = HardwareLink(link, True, np.arange(1.0, 8.0), np.array([40.0, 30.0]))
     try:
         q = np.arange(7.0)
-        hardware.publish(5, 1_005_000_000, 1_000_000_000, RobotState(0, q, q + 1, q + 2, 0.04))
+        hardware.publish(5, 1_005_000_000, 1_000_000_000, RobotState(0, q, q + 1, q + 2, np.array([0.04, 0.02])))
         box, state = Mailbox(link_path(link, "state"), STATE), np.zeros(1, STATE)
         assert box.read(state) == 1
         assert state["tick"] == 5 and state["stamp_ns"] == 1_005_000_000 and state["epoch_ns"] == 1_000_000_000
-        assert state["lockstep"] == 1 and state["gripper_width"] == 0.04
+        assert state["lockstep"] == 1
+        np.testing.assert_array_equal(state["gripper_width"][0], [0.04, 0.02, 0.0, 0.0])
         np.testing.assert_array_equal(state["q"][0, :7], q)
         np.testing.assert_array_equal(state["tau"][0, :7], q + 2)
         assert not state["q"][0, 7:].any()
         np.testing.assert_array_equal(state["torque_limit"][0, :8], [1, 2, 3, 4, 5, 6, 7, 0])
-        assert state["gripper_force_limit"] == 40.0
+        np.testing.assert_array_equal(state["gripper_force_limit"][0], [40.0, 30.0, 0.0, 0.0])
         assert not hardware.commanded and hardware.newest_command_tick() == -1 and hardware.answers_ns() == -1
         assert not hardware.await_command(5, 0.01)
         box.close()

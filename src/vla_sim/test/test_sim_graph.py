@@ -34,7 +34,7 @@ from vla_core.shared_memory import Mailbox, link_path
 from vla_ros.qos import publisher, subscription
 from vla_ros.stamps import to_ns
 from vla_sim.core.cameras import Cameras
-from vla_sim.core.scene import load_scene
+from vla_sim.core.scene_parts import load_scene
 from vla_sim.core.world import World
 
 SIZES = {camera["name"]: (camera["width"], camera["height"]) for camera in load_scene("tabletop")["cameras"]}
@@ -243,7 +243,7 @@ def test_depth_is_drawn_for_listeners_only(make_graph: Callable[..., Graph]) -> 
 @pytest.mark.parametrize(
     ("node", "argument", "text"),
     [
-        ("sim_node", "scene:=moon", "got scene 'moon'; expected one of: tabletop"),
+        ("sim_node", "scene:=moon", "got scene 'moon'; expected one of: aloha"),
         ("sim_node", "instruction:=fetch the unicorn", "unicorn"),
         ("sim_node", "replan_period_s:=-1.0", "replan_period_s"),
         ("camera_node", "scene:=moon", "got scene 'moon'"),

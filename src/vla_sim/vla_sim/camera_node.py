@@ -27,8 +27,9 @@ from vla_sim import conversions
 from vla_sim.core.cameras import Cameras
 from vla_sim.core.late_joiners import LateJoiners
 from vla_sim.core.link import WatchfulPeer
-from vla_sim.core.records import RENDERED, SNAPSHOT, Start
-from vla_sim.core.world import World
+from vla_sim.core.mirror import Mirror
+from vla_sim.core.records import RENDERED, SNAPSHOT
+from vla_sim.core.suites import suite_of
 
 _WAIT_S = 0.02
 
@@ -52,12 +53,11 @@ class CameraNode(Node):
     def __init__(self) -> None:
         super().__init__("camera_node", parameter_overrides=[Parameter("use_sim_time", value=False)])
         self._p = declare(self, Path(__file__).parent / "parameters" / "camera_node.yaml", self._on_parameters)
-        self._world = World(self._p.scene)
-        self._cameras = Cameras(self._world)
+        self._mirror = Mirror(suite_of(self._p.scene).make_world(self._p.scene))
+        self._cameras = Cameras(self._mirror.world)
         self._outputs = {name: _Output(self, name, self._cameras) for name in self._cameras.sizes}
         self._snapshots = WatchfulPeer(self._p.link, "snapshot", SNAPSHOT)
         self._joiners = LateJoiners()
-        self._generation = -1
         self._captures = np.zeros(1, CAPTURES)
         self._rendered = np.zeros(1, RENDERED)
         self._captures_box = Mailbox(link_path(self._p.link, "captures"), CAPTURES, create=True)
@@ -121,16 +121,10 @@ class CameraNode(Node):
         )
 
     def _take(self, record: np.ndarray) -> None:
-        """Bring our world to the snapshot; after a reset, fill it anew first."""
-        generation = int(record["generation"][0])
-        if generation != self._generation:
-            start = Start.from_record(record)
-            self._world.reset(start.seed, start.instruction or None, start.split, start.family or None)
-            self._generation = generation
-        else:
+        """Bring our world to the snapshot."""
+        if not self._mirror.take(record):
             self._skipped += max(self._snapshots.version - self._versions - 1, 0)
         self._versions = self._snapshots.version
-        self._world.restore(record["state"][0, : int(record["n"][0])])
 
     def _status(self) -> list[Status]:
         values: dict[str, float | int] = {"frames": self._frames, "skipped_frames": self._skipped}

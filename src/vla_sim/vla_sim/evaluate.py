@@ -6,16 +6,17 @@ import multiprocessing
 from collections.abc import Iterator
 
 from vla_core.contract import load_contract
+from vla_core.errors import UnknownNameError
 from vla_core.types import Float32, Observation, Running
+from vla_policy.core.drawing.correction import ChunkCorrection, Corrector
 from vla_policy.core.policy import load_policy
 from vla_policy.core.preset import EXPERT, load_preset
 from vla_sim.core.delays import DelayModel
-from vla_sim.core.expert import clean_chunk
-from vla_sim.core.judge import succeeded
-from vla_sim.core.rig import Act, Episode, Rig, run_episode
-from vla_sim.core.tasks import FAMILIES
+from vla_sim.core.rig import Episode, Player, Rig, run_episode
+from vla_sim.core.scene_parts import load_scene
+from vla_sim.core.suites import suite_of
 
-_WORKER: dict[str, tuple[Rig, Act]] = {}
+_WORKER: dict[tuple[str, str], tuple[Rig, Player]] = {}
 
 
 def evaluate(
@@ -25,6 +26,7 @@ def evaluate(
     seed: int,
     workers: int,
     weights: str | None = None,
+    suite: str = "tabletop",
     strategy: str = "",
     delay: DelayModel | None = None,
 ) -> Iterator[Episode]:
@@ -37,37 +39,46 @@ def evaluate(
         seed: First seed.
         workers: Processes.
         weights: Weight file instead of the preset's.
+        suite: Name of the scene file whose tasks are played.
         strategy: Of the executor, instead of the one in config/control.yaml.
         delay: Of the policy's answers, in simulated time.
 
     Raises:
+        UnknownNameError: no such suite, or it has no such split.
         PolicyError: the policy can't be loaded.
     """
-    jobs = [(policy, seed + k, split, weights, strategy, delay) for k in range(episodes)]
+    known = suite_of(suite).splits
+    if split not in known:
+        raise UnknownNameError("split", split, known)
+    jobs = [(policy, seed + k, suite, split, weights, strategy, delay) for k in range(episodes)]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         yield from pool.imap_unordered(_play, jobs)
 
 
-def _play(job: tuple[str, int, str, str | None, str, DelayModel | None]) -> Episode:
-    policy, seed, split, weights, strategy, delay = job
-    if policy not in _WORKER:
-        _WORKER[policy] = _prepare(policy, weights)
-    rig, act = _WORKER[policy]
-    family = None if split == "heldout_pair" else FAMILIES[seed % len(FAMILIES)]
+def _play(job: tuple[str, int, str, str, str | None, str, DelayModel | None]) -> Episode:
+    policy, seed, suite, split, weights, strategy, delay = job
+    if (policy, suite) not in _WORKER:
+        _WORKER[policy, suite] = _prepare(policy, suite, weights)
+    rig, player = _WORKER[policy, suite]
+    family = rig.suite.turn(seed, split) or None
     rig.executor.use(strategy or rig.executor.params.strategy)
-    return run_episode(rig, act, seed, split, family, delay=delay)
+    return run_episode(rig, player, seed, split, family, delay=delay)
 
 
-def _prepare(policy: str, weights: str | None) -> tuple[Rig, Act]:
+def _prepare(policy: str, scene: str, weights: str | None) -> tuple[Rig, Player]:
     preset = load_preset(policy)
-    contract = load_contract(preset.contract)
+    contract = load_contract(preset.contract or load_scene(scene)["contract"])
     if preset.policy == EXPERT:
-        rig = Rig(contract, render=False)
-        return rig, lambda *_: (clean_chunk(rig.world, contract.horizon, contract.dt_s), float(succeeded(rig.world)))
-    model = load_policy(policy, contract, weights=weights) if weights else load_policy(policy, contract)
+        rig = Rig(contract, scene, render=False)
+        suite, world = rig.suite, rig.world
+        return rig, Player(
+            lambda *_: (suite.clean_chunk(world, contract.horizon, contract.dt_s), float(suite.succeeded(world)))
+        )
+    model = load_policy(policy, contract, weights=weights)
 
     def act(observation: Observation, running: Running) -> tuple[Float32, float]:
         output = model.predict(observation, observation.stamp_ns % 2**31, running)
         return output.actions, output.success_estimate
 
-    return Rig(contract), act
+    correction = ChunkCorrection(model, contract) if isinstance(model, Corrector) else None
+    return Rig(contract, scene, render=bool(contract.cameras)), Player(act, correction)

@@ -23,7 +23,7 @@ from vla_core.types import NS, Float32, Observation
 from vla_sim.core.expert import clean_chunk
 from vla_sim.core.judge import succeeded
 from vla_sim.core.labels import MAX_OBJECTS, label, role_names
-from vla_sim.core.rig import DEFAULT_TIME_LIMIT_S, TIME_LIMIT_S, Rig
+from vla_sim.core.rig import Rig
 from vla_sim.core.stills import pose_still
 from vla_sim.core.tasks import COLOURS, FAMILIES, SHAPES
 
@@ -63,15 +63,15 @@ def run_demonstration(
     rng = np.random.default_rng([seed, 23])
     task = rig.reset(seed, None, split, family)
     disturb = Disturbance(rng)
-    limit = TIME_LIMIT_S.get(task.family, DEFAULT_TIME_LIMIT_S)
+    limit = rig.suite.limit_s(task.family)
     frames: dict[str, list[Any]] = defaultdict(list)
-    due, after, start = 0, 0, rig.world.time_ns
+    due, after, start = 0, 0, rig.table.time_ns
     linger = int(rng.integers(6, 14))
-    roles = role_names(rig.world)
-    while (rig.world.time_ns - start) / NS < limit and after < linger:
+    roles = role_names(rig.table)
+    while (rig.table.time_ns - start) / NS < limit and after < linger:
         observation = rig.observation()
-        chunk = clean_chunk(rig.world, rig.contract.horizon, rig.contract.dt_s)
-        done = succeeded(rig.world)
+        chunk = clean_chunk(rig.table, rig.contract.horizon, rig.contract.dt_s)
+        done = succeeded(rig.table)
         _append(frames, rig, observation, chunk, done, roles)
         if due <= 0:
             executed = actor(observation) if actor else disturb(chunk)
@@ -98,8 +98,8 @@ def take_stills(rig: Rig, seed: int, split: str, family: str, count: int) -> dic
     for _ in range(count):
         rig.reset(seed, None, split, family)
         if pose_still(rig, rng):
-            chunk = clean_chunk(rig.world, rig.contract.horizon, rig.contract.dt_s)
-            _append(frames, rig, rig.observation(), chunk, succeeded(rig.world), role_names(rig.world))
+            chunk = clean_chunk(rig.table, rig.contract.horizon, rig.contract.dt_s)
+            _append(frames, rig, rig.observation(), chunk, succeeded(rig.table), role_names(rig.table))
     if not frames:
         return None
     out = {key: np.array(values) for key, values in frames.items()}
@@ -111,7 +111,7 @@ def _append(
     frames: dict[str, list[Any]], rig: Rig, observation: Observation, chunk: Float32, done: bool, roles: tuple[str, ...]
 ) -> None:
     assert rig.cameras is not None
-    labels = label(rig.world, rig.cameras)
+    labels = label(rig.table, rig.cameras)
     views, k = len(rig.contract.cameras), len(labels.names)
     frames["rgb"].append(observation.rgb)
     frames["state"].append(observation.state)

@@ -36,8 +36,8 @@ from vla_sim.core.lockstep import Lockstep, LockstepParameters
 from vla_sim.core.real_time import RealTime, RealTimeParameters
 from vla_sim.core.records import Start
 from vla_sim.core.simulation import Simulation
+from vla_sim.core.suites import suite_of
 from vla_sim.core.truth import truth
-from vla_sim.core.world import World
 
 _STATE_TICKS, _TF_TICKS, _TRUTH_TICKS = 10, 20, 200  # periods [ticks of 1 ms]
 _IDLE_CLOCK_S = 0.1  # a world that stands still repeats its clock, for processes that start later [s, wall clock]
@@ -50,13 +50,14 @@ class SimNode(Node):
         # this node makes the clock, so it can't run by it
         super().__init__("sim_node", parameter_overrides=[Parameter("use_sim_time", value=False)])
         self._p = declare(self, Path(__file__).parent / "parameters" / "sim_node.yaml", self._on_parameters)
-        world = World(self._p.scene)
+        self._suite = suite_of(self._p.scene)
+        world = self._suite.make_world(self._p.scene)
         self._sim = Simulation(world, self._p.link, self._p.lockstep, _start(self._p))
         self._pacing = self._make_pacing()
         robot = world.robot
-        fingers = [str(name) for name in robot["gripper"]["joints"]]
+        fingers = [name for gripper in robot.grippers for name in gripper.joints]
         self._fingers = [world.data.joint(name) for name in fingers]
-        self._joint_states = conversions.JointStates(robot["joints"], fingers, robot["base_frame"])
+        self._joint_states = conversions.JointStates(robot.joints, fingers, robot.base_frame)
         self._frames = RobotFrames(world.model, robot, world.scene["cameras"])
         self._executor: Executor | None = None
         self._clock_wall_s = 0.0
@@ -102,7 +103,7 @@ class SimNode(Node):
         if tick % _TF_TICKS == 0:
             self._tf_out.send(conversions.transforms(stamp_ns, self._frames.links(self._sim.world.data)))
         if tick % _TRUTH_TICKS == 0 and self._truth_out.get_subscription_count() > 0:
-            self._truth_out.publish(conversions.text(truth(self._sim.world, stamp_ns)))
+            self._truth_out.publish(conversions.text(truth(self._sim.world, self._suite, stamp_ns)))
 
     def _poll(self) -> None:
         """Serve at most one ROS callback; also called while the world waits."""
@@ -155,7 +156,7 @@ class SimNode(Node):
 
     def _on_judge(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Success by ground truth; the message is JSON, see vla_sim.core.truth."""
-        facts = truth(self._sim.world, self._sim.stamp_ns)
+        facts = truth(self._sim.world, self._suite, self._sim.stamp_ns)
         response.success = bool(facts["success"])
         response.message = json.dumps(facts)
         return response

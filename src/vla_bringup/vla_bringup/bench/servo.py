@@ -64,7 +64,7 @@ class SwayingArm:
 
     def __init__(self, config: RobotConfig, plan: np.ndarray) -> None:
         self.state = np.zeros(1, STATE)
-        self.limits = HardwareLimits(config.torque_nm, config.gripper.max_force_n)
+        self.limits = HardwareLimits(config.torque_nm, config.gripper_force_n)
         self._plan, self._joints = plan, len(config.joints)
         self.state["stamp_ns"], self.state["epoch_ns"] = NS, NS
         self.read()
@@ -121,6 +121,7 @@ def swaying_plan(config: RobotConfig) -> np.ndarray:
     plan["qd"][0, :, joints] = _SWAY_RAD * w * np.cos(w * time_s)[:, None]
     plan["qdd"][0, :, joints] = -_SWAY_RAD * w * w * np.sin(w * time_s)[:, None]
     plan["gripper_width"] = 0.04
+    plan["gripper_force"][0, :, : len(config.grippers)] = config.gripper_force_n
     plan["sequence"], plan["answers_ns"], plan["start_ns"] = 1, NS, NS
     plan["fresh_until_ns"], plan["knot_dt_s"], plan["count"] = 1 << 60, _KNOT_S, MAX_KNOTS
     return plan

@@ -1,7 +1,7 @@
 """`vla bench NAME`: one part measured on this machine; every part is a module of vla_bringup.bench.
 
 Such a module has `add_arguments(parser)`, `measure(args, say) -> rows` and `repeat(args) -> options`, which are those
-that lead to the same table again.
+that lead to the same table again; one that also judges has `passed(rows) -> bool`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import importlib
 import shlex
 import time
+from pathlib import Path
 from typing import Any
 
 from vla_bringup import machine
@@ -19,7 +20,10 @@ from vla_core.errors import UnknownNameError
 #: Benchmark → what it measures.
 BENCHES = {
     "contact": "force on a stiff wall: stiff position, joint and operational-space impedance, with clamp and stop",
+    "executor": "execution strategies under delay, jitter and loss, in simulated time",
+    "ik": "inverse kinematics of chunks: time per problem and per chunk, with and without barriers, distance kept",
     "line": "from picture to torque: latency, jitter, CPU of every process",
+    "faults": "every fault injected into a running graph, and its answer",
 }
 
 
@@ -32,11 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; 0 when everything was measured.
+    """Measure and print; 0 when everything was measured, and passed where it is judged.
 
     Raises:
         VlaError: an unknown name, or a part that can't run.
     """
+    common, args.options = _common().parse_known_args(args.options)
+    args.out, args.publish = common.out or args.out, common.publish or args.publish
     if args.name not in BENCHES:
         raise UnknownNameError("benchmark", args.name, BENCHES)
     module: Any = importlib.import_module(f"vla_bringup.bench.{args.name}")
@@ -45,16 +51,26 @@ def run(args: argparse.Namespace) -> int:
     rows = module.measure(own, lambda text: print(f"[{time.monotonic() - begin:6.1f} s] {text}", flush=True))
     command = ["./vla", "bench", args.name, *module.repeat(own), "--publish"]
     content = table(shlex.join(command), rows)
-    save(own.out, "result", {"success": True, **content})
+    success = bool(module.passed(rows)) if hasattr(module, "passed") else True
+    save(own.out, "result", {"success": success, **content})
     if own.publish:
         publish(args.name, content)
     print(f"\n{machine.sentence(content['machine'])}\n\n{markdown_table(rows)}")
-    return 0
+    return 0 if success else 1
+
+
+def _common() -> argparse.ArgumentParser:
+    """What may stand behind the name as well as before it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--out", type=Path, help="folder for everything it writes")
+    parser.add_argument("--publish", action="store_true", help="write docs/results/NAME.json and docs/results.md")
+    return parser
 
 
 def _parse(module: Any, args: argparse.Namespace) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"vla bench {args.name}", description=BENCHES[args.name])
-    parser.add_argument("--out", type=type(args.out), default=args.out, help="folder for everything it writes")
-    parser.add_argument("--publish", action="store_true", default=args.publish, help="write docs/results/NAME.json")
+    summary = BENCHES[args.name]
+    parser = argparse.ArgumentParser(prog=f"vla bench {args.name}", description=summary, parents=[_common()])
     module.add_arguments(parser)
-    return parser.parse_args(args.options)
+    own = parser.parse_args(args.options)
+    own.out, own.publish = args.out, args.publish
+    return own

@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         VlaError: an unknown name, an instruction that no scene can be built for, or a graph that breaks.
     """
-    _check_instruction(args.instruction)
-    options = GraphOptions(
-        policy=args.policy, scene=args.scene, seed=args.seed, instruction=args.instruction,
+    _check_instruction(args.scene, args.instruction)
+    options = GraphOptions.of_scene(
+        args.scene, policy=args.policy, seed=args.seed, instruction=args.instruction,
         lockstep=not args.realtime, link=new_link(),
     )  # fmt: skip
     begin = time.monotonic()
@@ -69,16 +69,21 @@ def run(args: argparse.Namespace) -> int:
             graph.stay()
         report = graph.runner.stop()  # the film needs the processor
         say("writing video.mp4 and plot.png")
-        write_video(
-            out / "video.mp4", graph.recording, graph.recorder.cameras, graph.recorder.camera_model, instruction
-        )
-        write_plot(out / "plot.png", graph.recording, done.span.start_ns, done.image_to_torque_ms, instruction)
+        drawn = True
+        try:
+            write_video(
+                out / "video.mp4", graph.recording, graph.recorder.cameras, graph.recorder.camera_model, instruction
+            )
+            write_plot(out / "plot.png", graph.recording, done.span.start_ns, done.image_to_torque_ms, instruction)
+        except OSError as error:  # a full disk, most likely; what the robot did stands in result.json
+            drawn = False
+            say(f"no film or no plot: {error.strerror}")
     if not report.clean:
         say(f"shutdown was not clean: {report}")
     say(done.result.message)
     verdict = "success" if result["success"] else "NO SUCCESS"
     say(f"{verdict}: {instruction}; {result['sim_s']} s simulated in {result['wall_s']} s; see {out / 'result.json'}")
-    return 0 if result["success"] else 1
+    return 0 if result["success"] and drawn else 1
 
 
 def _jobs_with_console(graph: Graph) -> list[Job]:
@@ -87,12 +92,12 @@ def _jobs_with_console(graph: Graph) -> list[Job]:
     return [*jobs(graph), console_job(graph.options)]
 
 
-def _check_instruction(text: str) -> None:
-    """Refuse what no scene can be built for before anything starts."""
+def _check_instruction(scene: str, text: str) -> None:
+    """Refuse what the scene can't be built for before anything starts."""
     if text:
-        from vla_sim.core.tasks import parse_instruction
+        from vla_sim.core.suites import suite_of
 
-        parse_instruction(text)
+        suite_of(scene).parse(text)
 
 
 def _result(done: Run, instruction: str, args: argparse.Namespace) -> dict[str, Any]:

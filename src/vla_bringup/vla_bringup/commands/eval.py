@@ -17,11 +17,11 @@ from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.strategies.registry import make_strategy
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path
+from vla_sim.core.suites import SUITES
 
 if TYPE_CHECKING:
     from vla_sim.core.rig import Episode
 
-SUITES = ("tabletop",)
 #: Training draws its seeds from 0 upwards; evaluation starts far above, so every pose is held out.
 FIRST_SEED = 10_000_000
 
@@ -42,19 +42,25 @@ class Part:
 
 
 _SHIPPED = str(GraphOptions.describe()["policy"][0])
-#: What docs/results/tabletop.json holds.
-PUBLISHED = (
-    Part(_SHIPPED, "heldout_pose", 200),
-    Part(_SHIPPED, "heldout_pair", 100),
-    Part(_SHIPPED, "heldout_phrase", 100),
-    Part(_SHIPPED, "heldout_pose", 24, graph=True),
-    Part("scripted_expert", "heldout_pose", 400),
-)
+#: What docs/results/<suite>.json holds.
+PUBLISHED = {
+    "tabletop": (
+        Part(_SHIPPED, "heldout_pose", 200),
+        Part(_SHIPPED, "heldout_pair", 100),
+        Part(_SHIPPED, "heldout_phrase", 100),
+        Part(_SHIPPED, "heldout_pose", 24, graph=True),
+        Part("scripted_expert", "heldout_pose", 400),
+    ),
+    "aloha": (
+        Part("scripted_expert", "heldout_pose", 200),
+        Part("scripted_expert", "heldout_pose", 12, graph=True),
+    ),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla eval`."""
-    parser.add_argument("--policy", default=_SHIPPED, help="policy preset")
+    parser.add_argument("--policy", default="", help="policy preset (default: the one that ships for the suite)")
     parser.add_argument("--suite", default="tabletop", help=f"one of: {', '.join(SUITES)}")
     parser.add_argument("--episodes", type=int, default=200, help="number of episodes (default 200)")
     parser.add_argument("--split", default="heldout_pose", help="train, heldout_pose, heldout_pair or heldout_phrase")
@@ -78,15 +84,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         VlaError: an unknown name, or a policy that can't be loaded.
     """
-    from vla_sim.core.tasks import SPLITS
-
+    if args.suite not in SUITES:
+        raise UnknownNameError("suite", args.suite, SUITES)
+    suite = SUITES[args.suite]
+    args.policy = args.policy or suite.policy
     part = Part(args.policy, args.split, args.episodes, args.graph)
-    for kind, name, known in (("suite", args.suite, SUITES), ("split", part.split, SPLITS)):
-        if name not in known:
-            raise UnknownNameError(kind, name, known)
+    if part.split not in suite.splits:
+        raise UnknownNameError("split", part.split, suite.splits)
     if part.episodes < 1:
         raise ConfigError(f"{part.episodes} episodes", "at least 1", "give --episodes")
     config_path("policies", part.policy)
+    if args.publish and args.suite != "tabletop":
+        raise ConfigError(f"--publish of suite '{args.suite}'", "tabletop", "its table is made by ./vla bench executor")
     if args.publish:
         return _publish(args)
     return _execute(args, part) if _delayed(args) else _score(args, part)
@@ -111,7 +120,7 @@ def _execute(args: argparse.Namespace, part: Part) -> int:
     delay = DelayModel(1e-3 * args.delay_ms, args.jitter_ms / args.delay_ms if args.delay_ms else 0.0, args.loss)
     found: list[Episode] = []
     workers = (part.policy, part.episodes, part.split, args.seed, args.workers)
-    for episode in evaluate(*workers, strategy=strategy, delay=delay):
+    for episode in evaluate(*workers, suite=args.suite, strategy=strategy, delay=delay):
         found.append(episode)
         won = sum(e.success for e in found)
         verdict = "ok  " if episode.success else "FAIL"
@@ -136,7 +145,7 @@ def _publish(args: argparse.Namespace) -> int:
     all_rows: list[dict[str, Any]] = []
     revision = machine.revision()
     is_exact = not revision.endswith("dirty") and revision != "unversioned"  # else it may stand for other code
-    for part in PUBLISHED:
+    for part in PUBLISHED[args.suite]:
         path = args.out / f"{part.name}_{part.split}.json".replace(" ", "_")
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         key = {"revision": revision, "seed": args.seed, "part": asdict(part)}
@@ -178,25 +187,21 @@ def _rig_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
     """Episodes of the in-process rig, as they end."""
     from vla_sim.evaluate import evaluate
 
-    for episode in evaluate(part.policy, part.episodes, part.split, args.seed, args.workers):
+    for episode in evaluate(part.policy, part.episodes, part.split, args.seed, args.workers, suite=args.suite):
         yield Score(episode.seed, episode.family, episode.instruction, episode.success, tuple(episode.ms_per_chunk))
 
 
 def _graph_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
     """Episodes of the node graph: reset, goal, judge."""
     from vla_bringup.watched import WatchedGraph, new_link
-    from vla_sim.core.tasks import FAMILIES
+    from vla_sim.core.suites import suite_of
 
-    options = GraphOptions(policy=part.policy, seed=args.seed, split=part.split, link=new_link())
+    suite = suite_of(args.suite)
+    options = GraphOptions.of_scene(args.suite, policy=part.policy, seed=args.seed, split=part.split, link=new_link())
     with WatchedGraph(simulated_graph(options), args.out, print, images=False) as graph:
         for seed in range(args.seed, args.seed + part.episodes):
-            instruction = graph.session.reset(seed, split=part.split, family=_family(seed, part.split, FAMILIES))
+            instruction = graph.session.reset(seed, split=part.split, family=suite.turn(seed, part.split))
             before = len(graph.recording.chunks)
             done = graph.carry_out(instruction, 0.0, lambda stage, subtask: None)
             times = tuple(1e3 * chunk.inference_s for chunk in graph.recording.chunks[before:])
             yield Score(seed, done.truth["family"], instruction, bool(done.truth["success"]), times)
-
-
-def _family(seed: int, split: str, families: tuple[str, ...]) -> str:
-    """Families take turns, except where a split only has some of them: there the seed draws."""
-    return "" if split == "heldout_pair" else families[seed % len(families)]

@@ -17,14 +17,15 @@ from vla_bringup import machine
 from vla_bringup.graph import GraphOptions
 from vla_bringup.results import save
 from vla_core.errors import ConfigError
-from vla_policy.core.preset import load_preset
+from vla_policy.core.preset import Preset, load_preset
 from vla_policy.training.recipe import Make, Train, read_recipe
+from vla_sim.core.suites import SUITES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla train`."""
     parser.add_argument("--policy", default=GraphOptions.describe()["policy"][0], help="policy preset")
-    parser.add_argument("--suite", default="tabletop", choices=("tabletop",), help="what to learn")
+    parser.add_argument("--suite", default="", choices=("", "tabletop", "turntable"), help="its shipped policy")
     parser.add_argument("--data", type=Path, help="folder of demonstrations (default OUT/data)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the recipe's sizes; 0.01 is a quick trial")
     parser.add_argument("--workers", type=int, default=2, help="processes that make demonstrations (default 2)")
@@ -42,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
     def say(text: str) -> None:
         print(f"[{(time.monotonic() - begin) / 60:6.1f} min] {text}", flush=True)
 
+    args.policy = SUITES[args.suite].policy if args.suite else args.policy
     preset = load_preset(args.policy)
+    if preset.policy == "target_flow":
+        return _train_on_the_fly(preset, args, begin)
     recipe = read_recipe(preset, args.scale)
     data = args.data or args.out / "data"
     weights: Path | None = None
@@ -63,6 +67,16 @@ def run(args: argparse.Namespace) -> int:
     result = {"success": True, "weights": target.name, "minutes": (time.monotonic() - begin) / 60, "figures": figures}
     save(args.out, "result", result | {"revision": machine.revision(), "machine": machine.describe()})
     say(f"wrote {target}; to score it: copy it to where the preset's `weights` points, then ./vla eval")
+    return 0
+
+
+def _train_on_the_fly(preset: Preset, args: argparse.Namespace, begin: float) -> int:
+    """A policy whose demonstrations cost nothing: the expert is asked anew for every batch."""
+    from vla_sim.catch_training import train
+
+    target, figures = train(preset, args.out, args.scale)
+    result = {"success": True, "weights": target.name, "minutes": (time.monotonic() - begin) / 60, "figures": figures}
+    save(args.out, "result", result | {"revision": machine.revision(), "machine": machine.describe()})
     return 0
 
 

@@ -12,11 +12,16 @@ import viser
 from vla_bringup.console.robot_view import RobotView
 from vla_core.errors import ConfigError
 from vla_core.types import Float64, UInt8
+from vla_sim.core.aloha.scene import BAR_HALF
 from vla_sim.core.scene import BALL_RADIUS, BOWL_HEIGHT, BOWL_RADIUS, CUBE_HALF, CYLINDER
 from vla_sim.core.world import RGB
 
 TRUTH = "/simulator truth"
-_PATHS = {"predicted": (25, 100, 255), "committed": (255, 140, 0), "executed": (25, 190, 50)}  # as in rviz
+_PATHS = {
+    "predicted": (25, 100, 255), "clamped": (255, 25, 25), "blended": (0, 204, 230), "committed": (255, 140, 0),
+    "executed": (25, 190, 50),
+}  # fmt: skip  # as in rviz
+_DOTS = ("predicted", "clamped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,9 @@ class Page:
         self._views = {name: np.zeros((128, 128, 3), np.uint8) for name in cameras}
         self._image = gui.add_image(beside(self._views.values()), label=" | ".join(cameras), format="jpeg")
         self._numbers = gui.add_markdown("")
-        gui.add_markdown("Paths of the tool: predicted chunk blue, committed orange, executed green.")
+        gui.add_markdown(
+            "Paths of the tool: predicted chunk blue, clamped steps red, plan cyan, committed orange, executed green."
+        )
 
     def _build_scene(self) -> None:
         scene = self._server.scene
@@ -112,11 +119,11 @@ class Page:
             self._image.image = beside(self._views.values())
 
     def show_path(self, name: str, points: Float64) -> None:
-        """Show 'predicted' as dots, 'committed' and 'executed' as lines; points (N,3) [m] in the base frame."""
+        """Show 'predicted' and 'clamped' as dots, the others as lines; points (N,3) [m] in the base frame."""
         scene, colour = self._server.scene, _PATHS[name]
-        if name == "predicted" and len(points) > 0:  # the same name replaces what was there
+        if name in _DOTS and len(points) > 0:  # the same name replaces what was there
             self._paths[name] = scene.add_point_cloud(f"/paths/{name}", points, colour, point_size=0.006)
-        elif name != "predicted" and len(points) > 1:
+        elif name not in _DOTS and len(points) > 1:
             segments = np.stack([points[:-1], points[1:]], axis=1)
             self._paths[name] = scene.add_line_segments(f"/paths/{name}", segments, colour, thickness=0.004)
         elif name in self._paths:
@@ -147,6 +154,8 @@ class Page:
         look: dict[str, Any] = {"color": (red, green, blue), "opacity": 0.7}
         if thing["shape"] == "cube":
             return scene.add_box(path, dimensions=(2 * CUBE_HALF,) * 3, **look)
+        if thing["shape"] == "bar":
+            return scene.add_box(path, dimensions=tuple(2 * half for half in BAR_HALF), **look)
         if thing["shape"] == "ball":
             return scene.add_icosphere(path, radius=BALL_RADIUS, **look)
         if thing["shape"] == "bowl":

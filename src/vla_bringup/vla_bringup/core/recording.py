@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -93,22 +95,43 @@ class Recording:
 class ImageSpool:
     """RGB images of any number of cameras in one file: minutes of video don't fit into memory.
 
+    When the disk is full, nothing more is kept, and the last eighth is given up: the film of the rest and the results
+    need room too.
+
     Args:
         path: Scratch file, removed by `close`.
+        warn: Takes a line, once, when the disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO = path.open("w+b")
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        self._path, self._warn, self._full = path, warn, False
+        self._file: BinaryIO = path.open("w+b", buffering=0)  # a buffer would fail later, at any call
         self._index: dict[str, dict[int, tuple[int, tuple[int, ...]]]] = {}
         self._end = 0
 
     def add(self, camera: str, stamp_ns: int, rgb: UInt8) -> None:
         """Append an image, uint8 (H,W,3)."""
-        self._file.seek(self._end)
-        self._file.write(np.ascontiguousarray(rgb).data)
+        if self._full:
+            return
+        left = np.ascontiguousarray(rgb).reshape(-1).data
+        try:
+            self._file.seek(self._end)
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self._give_room(error)
+            return
         self._index.setdefault(camera, {})[stamp_ns] = (self._end, rgb.shape)
         self._end += rgb.nbytes
+
+    def _give_room(self, error: OSError) -> None:
+        self._full, self._end = True, self._end * 7 // 8
+        with suppress(OSError):  # a device gives nothing back
+            self._file.truncate(self._end)
+        for camera, images in self._index.items():
+            kept = {stamp: at for stamp, at in images.items() if at[0] + int(np.prod(at[1])) <= self._end}
+            self._index[camera] = kept
+        self._warn(f"no more pictures are recorded, the film ends early: {error.strerror} ({self._path})")
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -16,6 +18,8 @@ from vla_control.core.servo import ServoCore
 from vla_core.contract import Contract, load_contract
 from vla_core.records import COMMAND, LIMITS, PLAN, STATE, STATUS
 from vla_core.types import ActionChunk, Float64
+
+sys.path.append(str(Path(__file__).parent))  # for the helper modules that lie here
 
 MS = 1_000_000
 
@@ -33,7 +37,7 @@ def contract() -> Contract:
 @pytest.fixture
 def executor(robot: RobotModel, contract: Contract) -> ChunkExecutor:
     executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
-    executor.reset(robot.config.home_rad, 0.08, 0)
+    executor.reset(robot.config.home_rad, np.array([0.08]), 0)
     return executor
 
 

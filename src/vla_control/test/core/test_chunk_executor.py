@@ -62,7 +62,7 @@ def test_target_keeps_every_limit_whatever_the_chunks(
     rng = np.random.default_rng(seed)
     executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
     executor.use(strategy)
-    executor.reset(robot.config.home_rad, 0.08, 0)
+    executor.reset(robot.config.home_rad, np.array([0.08]), 0)
     now_ns, rows = 0, []
     for k in range(5):
         stamp_ns = now_ns - int(rng.integers(0, 150)) * MS
@@ -192,7 +192,7 @@ def test_stop_brakes_and_lasts_until_reset(robot: RobotModel, executor: ChunkExe
     with pytest.raises(ChunkError, match="while stopped"):
         executor.accept(later, 750 * MS)
     assert executor.state(750 * MS).mode == "stopped"
-    executor.reset(q[-1], 0.08, 1700 * MS)
+    executor.reset(q[-1], np.array([0.08]), 1700 * MS)
     executor.accept(replace(later, stamp_ns=1700 * MS), 1750 * MS)
     assert executor.state(1800 * MS).mode == "tracking"
 
@@ -200,17 +200,17 @@ def test_stop_brakes_and_lasts_until_reset(robot: RobotModel, executor: ChunkExe
 def test_gripper_follows_the_chunk_by_time(robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk) -> None:
     opening = np.r_[np.ones(10), np.full(10, 0.25)]
     executor.accept(make_chunk(_sweep(robot, 0.0), MS, 1, opening), 20 * MS)
-    widths = [executor.sample(t * MS).gripper_width_m for t in (100, 480, 520, 2000)]
+    widths = [executor.sample(t * MS).gripper_width_m[0] for t in (100, 480, 520, 2000)]
     np.testing.assert_allclose(widths, [0.08, 0.08, 0.02, 0.02])
 
 
 def test_binary_gripper_ignores_hesitation(robot: RobotModel, contract: Contract, make_chunk: MakeChunk) -> None:
     params = replace(ExecutorParameters.from_config(), gripper_mode="binary")
     executor = ChunkExecutor(robot, contract, params)
-    executor.reset(robot.config.home_rad, 0.08, 0)
+    executor.reset(robot.config.home_rad, np.array([0.08]), 0)
     opening = np.r_[np.full(8, 0.45), np.full(4, 0.3), np.full(8, 0.55)]
     executor.accept(make_chunk(_sweep(robot, 0.0), MS, 1, opening), 20 * MS)
-    widths = [executor.sample(t * MS).gripper_width_m for t in (100, 380, 420, 900)]
+    widths = [executor.sample(t * MS).gripper_width_m[0] for t in (100, 380, 420, 900)]
     np.testing.assert_allclose(widths, [0.08, 0.08, 0.0, 0.0])
 
 
@@ -218,7 +218,7 @@ def test_joint_chunks(robot: RobotModel, contract: Contract) -> None:
     config = robot.config
     joints = replace(contract, action_space="joint_position", action_names=(*config.joints, "gripper"))
     executor = ChunkExecutor(robot, joints, ExecutorParameters.from_config())
-    executor.reset(config.home_rad, 0.08, 0)
+    executor.reset(config.home_rad, np.array([0.08]), 0)
     t = 0.05 * np.arange(20)[:, None]
     actions = np.concatenate([config.home_rad + 0.2 * (1 - np.cos(2 * t)) * np.ones(7), np.ones_like(t)], 1)
     chunk = ActionChunk(
@@ -226,5 +226,5 @@ def test_joint_chunks(robot: RobotModel, contract: Contract) -> None:
     )
     executor.accept(chunk, 20 * MS)
     np.testing.assert_allclose(executor.sample(501 * MS).q_rad, actions[10, :7], atol=2e-3)
-    with pytest.raises(ChunkError, match="beyond the joint limits by"):
+    with pytest.raises(ChunkError, match="beyond the joint limits, or in collision, by"):
         executor.accept(replace(chunk, stamp_ns=2 * MS, actions=chunk.actions + np.float32(3.0)), 30 * MS)

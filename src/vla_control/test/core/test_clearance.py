@@ -33,12 +33,12 @@ def test_compiled_kinematics_are_those_of_pinocchio(robot: RobotModel, seed: int
     for i in range(8):
         np.testing.assert_allclose(turn[i], data.oMi[i].rotation, atol=1e-12)
         np.testing.assert_allclose(place[i], data.oMi[i].translation, atol=1e-12)
-    point(turn, place, chain.tool_joint, chain.tool, at)
+    point(turn, place, chain.tool_joint[0], chain.tool[0], at)
     np.testing.assert_allclose(at, robot.tool_pose(q)[0], atol=1e-12)
-    speed = speed_of(chain.parent, chain.axis, chain.slides, turn, place, chain.tool_joint, at, qd)
+    speed = speed_of(chain.parent, chain.axis, chain.slides, turn, place, chain.tool_joint[0], at, qd)
     assert speed == pytest.approx(np.linalg.norm(robot.jacobian(q)[:3] @ qd), abs=1e-12)
-    assert np.all(chain.reach >= np.linalg.norm(at - place[1:], axis=1) - 1e-12)
-    assert speed <= np.abs(qd) @ chain.reach
+    assert np.all(chain.reach[0] >= np.linalg.norm(at - place[1:], axis=1) - 1e-12)
+    assert speed <= np.abs(qd) @ chain.reach[0]
 
 
 def test_a_sliding_joint_is_one(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_sliding_joint_is_one(tmp_path: Path) -> None:
     path.write_text(text)
     twin = object.__new__(RobotModel)
     twin.model = pin.buildModelFromMJCF(str(path))
-    twin.tool_id = twin.model.getFrameId("tool")
+    twin.tool_ids = (twin.model.getFrameId("tool"),)
     twin.config = type(
         "Two", (), {"joints": ("s", "h"), "position_min_rad": np.full(2, -2.0), "position_max_rad": np.full(2, 2.0)}
     )()  # type: ignore[assignment]
@@ -60,11 +60,11 @@ def test_a_sliding_joint_is_one(tmp_path: Path) -> None:
     turn, place, at = np.zeros((3, 3, 3)), np.zeros((3, 3)), np.zeros(3)
     forward(chain.parent, chain.rotation, chain.position, chain.axis, chain.slides, q, turn, place)
     pin.framesForwardKinematics(twin.model, data, q)
-    point(turn, place, chain.tool_joint, chain.tool, at)
+    point(turn, place, chain.tool_joint[0], chain.tool[0], at)
     np.testing.assert_allclose(at, data.oMf[twin.tool_id].translation, atol=1e-12)
     qd = np.array([0.5, 2.0])
     jacobian = pin.computeFrameJacobian(twin.model, data, q, twin.tool_id, pin.LOCAL_WORLD_ALIGNED)
-    speed = speed_of(chain.parent, chain.axis, chain.slides, turn, place, chain.tool_joint, at, qd)
+    speed = speed_of(chain.parent, chain.axis, chain.slides, turn, place, chain.tool_joint[0], at, qd)
     assert speed == pytest.approx(np.linalg.norm(jacobian[:3] @ qd), abs=1e-12)
 
 

@@ -33,15 +33,17 @@ class _Run:
     def __init__(self, robot: RobotModel, q: Float64) -> None:
         self.robot = robot
         self.q, self.qd, self.qdd = np.zeros((3, 7))
-        self.target = Target(robot, 1e-3, 0.02, self.q, self.qd, self.qdd)
+        self.width_m = np.zeros(1)
+        self.target = Target(robot, 1e-3, 0.02, self.q, self.qd, self.qdd, self.width_m)
         self.plan, self.now_ns = Knots(), MS
-        self.target.start(q, 0.04, MS)
+        self.target.start(q, np.full(1, 0.04), MS)
         self.motion: list[Float64] = []
         self.names: set[str] = set()
 
     def follow(self, q: Float64, qd: Float64, qdd: Float64) -> None:
         """A plan (K,7) that begins now."""
-        self.plan.store(q, qd, qdd, np.full(len(q), 0.04), self.now_ns, _KNOT_S)
+        width_m, force_n = np.full((2, len(q), 1), [[[0.04]], [[40.0]]])
+        self.plan.store(q, qd, qdd, width_m, force_n, self.now_ns, _KNOT_S)
         self.plan.sequence[0] += 1
         self.plan.fresh_until_ns[0] = self.plan.end_ns
 
@@ -164,7 +166,7 @@ def test_the_tool_keeps_its_speed_limit_on_the_way_that_was_planned(robot: Robot
     rng = np.random.default_rng(seed)
     config = replace(
         robot.config, tool_speed_m_s=limit, workspace_min_m=np.full(3, -9.0), workspace_max_m=np.full(3, 9.0),
-        boxes_m=np.zeros((0, 2, 3)), self_clearance_m=-9.0,
+        obstacles=(), self_clearance_m=-9.0,
     )  # fmt: skip
     arm = RobotModel(config)
     start = config.home_rad + rng.uniform(-0.2, 0.2, 7)

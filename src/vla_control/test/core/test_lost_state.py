@@ -65,7 +65,7 @@ def assert_waits_and_goes_on(rig: Any, executor: ChunkExecutor, make_chunk: Make
     assert (modes[:100] == STOP).all() and modes[-1] == HOLD and TRACK not in modes
     assert np.abs(rig.column("qd_target", back + 300)).max() == 0.0 and rig.speed[-1] < 0.01
     held = rig.log[-1]["q_target"][0, :7].copy()
-    executor.reset(held, 0.04, rig.now_ns + rig.skew_ns)
+    executor.reset(held, np.array([0.04]), rig.now_ns + rig.skew_ns)
     rig.follow(executor)
     rig.run(5)
     start_on(rig, executor, make_chunk, (0.0, 0.0, 0.05), 2)
@@ -163,7 +163,7 @@ def test_regression_a_clock_that_jumps_ahead_does_not_make_the_target_jump(
 
 
 @pytest.mark.parametrize("sequence", [0, 5])
-@pytest.mark.parametrize("field", ["q", "qd", "qdd", "gripper_width", "knot_dt_s"])
+@pytest.mark.parametrize("field", ["q", "qd", "qdd", "gripper_width", "gripper_force", "knot_dt_s"])
 def test_regression_a_plan_that_is_not_a_number_is_refused(moving: Callable, sequence: int, field: str) -> None:
     """A plan of sequence 0 was adopted, for NaN isn't far from the robot; the torque was NaN from then on."""
     rig = moving()

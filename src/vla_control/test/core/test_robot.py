@@ -39,7 +39,7 @@ def test_dynamics_equal_those_of_mujoco(robot: RobotModel, seed: int) -> None:
     model = _mujoco(str(config.model_path))
     data = mujoco.MjData(model)
     q, qd = rng.uniform(config.position_min_rad, config.position_max_rad), rng.normal(size=n)
-    data.qpos[:n], data.qpos[n:], data.qvel[:n] = q, 0.25 * config.gripper.max_width_m, qd
+    data.qpos[:n], data.qpos[n:], data.qvel[:n] = q, 0.25 * config.grippers[0].max_width_m, qd
     mujoco.mj_forward(model, data)
     mass = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, mass, data.qM)
@@ -75,11 +75,12 @@ def test_unknown_robot_lists_the_known_ones() -> None:
 
 
 def test_joint_that_the_model_lacks_is_named(robot: RobotModel) -> None:
-    config = replace(robot.config, joints=("elbow", *robot.config.joints[1:]))
+    arm = replace(robot.config.arms[0], joints=("elbow", *robot.config.joints[1:]))
     with pytest.raises(ConfigError, match="elbow"):
-        RobotModel(config)
+        RobotModel(replace(robot.config, arms=(arm,)))
 
 
 def test_tool_frame_that_the_model_lacks_is_named(robot: RobotModel) -> None:
+    arm = replace(robot.config.arms[0], tool_frame="flange")
     with pytest.raises(ConfigError, match="flange"):
-        RobotModel(replace(robot.config, tool_frame="flange"))
+        RobotModel(replace(robot.config, arms=(arm,)))

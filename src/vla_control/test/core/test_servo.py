@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -144,7 +145,7 @@ def test_stop_brakes_within_the_jerk_limit_and_old_plans_stay_dead(
     rig.run(300)
     np.testing.assert_array_equal(rig.log[-1]["q_target"][0], stopped)
     assert np.abs(np.diff(rig.column("qdd_target"), axis=0)).max() < 1.01e-3 * robot.config.jerk_rad_s3.max()
-    executor.reset(stopped[:7], 0.04, rig.now_ns)
+    executor.reset(stopped[:7], np.array([0.04]), rig.now_ns)
     rig.follow(executor)
     rig.run(5)
     here = rig.log[-1]["tool_pose"][0, :3]
@@ -186,7 +187,7 @@ def test_regression_a_plan_that_cannot_be_joined_brings_the_arm_to_rest_and_the_
     config = robot.config
     assert np.abs(rig.log[-1]["qd_target"]).max() == 0.0
     assert np.abs(np.diff(rig.column("qdd_target"), axis=0)).max() < 1.01e-3 * config.jerk_rad_s3.max()
-    executor.reset(rig.data.qpos[:7].copy(), 0.08, rig.now_ns)
+    executor.reset(rig.data.qpos[:7].copy(), np.array([0.08]), rig.now_ns)
     executor.accept(make_chunk(_line(robot, [0.05, 0.12, -0.05], 0.32), rig.now_ns, 3), rig.now_ns)
     rig.follow(executor)
     rig.run(900)
@@ -221,7 +222,7 @@ def test_a_reset_plan_far_from_the_robot_is_refused(
     robot: RobotModel, executor: ChunkExecutor, make_rig: Callable
 ) -> None:
     rig = make_rig()
-    executor.reset(robot.config.home_rad + 0.5, 0.08, 0)
+    executor.reset(robot.config.home_rad + 0.5, np.array([0.08]), 0)
     rig.follow(executor)
     rig.run(50)
     np.testing.assert_allclose(rig.log[-1]["q_target"][0, :7], robot.config.home_rad, atol=1e-3)
@@ -280,3 +281,25 @@ def test_rotation_error_is_the_rotation_vector_up_to_half_a_turn() -> None:
         quaternion_from_matrix(actual, quaternion)
         x, y, z, w = quaternion
         np.testing.assert_allclose(pin.Quaternion(w, x, y, z).toRotationMatrix(), actual, atol=1e-12)
+
+
+def test_a_position_arm_gets_the_target_within_its_joint_limits_and_no_torque(
+    robot: RobotModel, executor: ChunkExecutor, make_chunk: MakeChunk
+) -> None:
+    """Before the first good state it gets nothing to move to but where it says it is."""
+    arm = RobotModel(replace(robot.config, interface="position"))
+    servo = ServoCore(arm, ServoParameters.from_config())
+    state, plan, command, status = (np.zeros(1, d) for d in (STATE, PLAN, COMMAND, STATUS))
+    state["q"][0, :7] = robot.config.home_rad
+    executor.accept(make_chunk(_line(robot, [0.05, 0.12, -0.05], 0.32), 0), MS)
+    plan[:] = executor.plan
+    for tick in range(1, 1200):
+        state["tick"], state["stamp_ns"] = tick, tick * MS
+        servo.tick(state, plan, False, command, status)
+        state["q"][0, :7] = command["q"][0, :7]  # an ideal arm
+        state["tau"][0, :7] = pin.computeGeneralizedGravity(arm.model, arm.model.createData(), state["q"][0, :7])
+        assert not command["tau"].any()
+        np.testing.assert_array_equal(command["q"][0, :7], status["q_target"][0, :7])
+    home, _ = robot.tool_pose(robot.config.home_rad)
+    np.testing.assert_allclose(robot.tool_pose(command["q"][0, :7])[0], home + [0.05, 0.12, -0.05], atol=1e-3)
+    np.testing.assert_array_equal(status["tau"][0, :7], state["tau"][0, :7])

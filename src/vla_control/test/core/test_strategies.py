@@ -35,7 +35,7 @@ def line(stamp_ns: int, speed_m_s: float = 0.2) -> ActionChunk:
 
 
 def filled(*chunks: ActionChunk) -> ChunkBuffer:
-    buffer = ChunkBuffer(NAMES)
+    buffer = ChunkBuffer(ActionAlgebra(NAMES))
     for one in chunks:
         buffer.add(one)
     return buffer

@@ -89,6 +89,7 @@ def ros_arguments(link: str, request: pytest.FixtureRequest) -> list[str]:
         "link_timeout_s:=60.0",
         "safety_timeout_s:=10.0",
         "max_ahead_s:=10.0",
+        "servo_timeout_s:=0.0",
         "rt_priority:=0",
     )
     return ["--ros-args", "--params-file", values, *(word for value in given for word in ("-p", value))]
@@ -158,7 +159,7 @@ class FakeRobot:
         self._command = Peer(link, "command", COMMAND)
         self._record = np.zeros(1, STATE)
         self._record["torque_limit"][0, :7] = robot.config.torque_nm
-        self._record["gripper_force_limit"] = robot.config.gripper.max_force_n
+        self._record["gripper_force_limit"][0, 0] = robot.config.grippers[0].max_force_n
         self.publish()
 
     @property
@@ -262,7 +263,9 @@ def straight() -> Callable[..., dict[str, object]]:
         qdd[:51, :7] = step * (60 * t - 180 * t**2 + 120 * t**3)
         return {
             "sequence": sequence, "answers_ns": start_ns, "start_ns": start_ns, "fresh_until_ns": start_ns + 10**9,
-            "knot_dt_s": 0.02, "count": 51, "q": q, "qd": qd, "qdd": qdd, "gripper_width": np.full(512, 0.04),
+            "knot_dt_s": 0.02, "count": 51, "q": q, "qd": qd, "qdd": qdd,
+            "gripper_width": np.full(PLAN["gripper_width"].shape, 0.04),
+            "gripper_force": np.full(PLAN["gripper_force"].shape, 40.0),
         }  # fmt: skip
 
     return plan

@@ -17,10 +17,14 @@ PARAMS = MonitorParameters(
     stop_on_stale=("joint_states", "servo"),
     confirm_s=0.1,
     tracking_error_m=0.1,
+    tracking_error_rad=0.5,
     tracking_time_s=0.5,
     contact_force_n=60.0,
     contact_time_s=0.2,
     max_ahead_s=0.1,
+    servo_timeout_s=0.5,
+    hardware=("*temperature*", "*driver*"),
+    hardware_timeout_s=5.0,
 )
 
 
@@ -95,14 +99,14 @@ def test_chunks_are_missed_only_while_there_is_a_task() -> None:
     assert not warned(30.0, 4.0)
 
 
-@pytest.mark.parametrize("name", ["tracking", "contact"])
+@pytest.mark.parametrize("name", ["tracking", "rotation", "contact"])
 def test_divergence_and_contact_must_last(name: str) -> None:
     monitor = Monitor(PARAMS)
-    report, over, limit_s = (
-        (monitor.tracking, 0.11, PARAMS.tracking_time_s)
-        if name == "tracking"
-        else (monitor.contact, 61.0, PARAMS.contact_time_s)
-    )
+    report, over, limit_s = {
+        "tracking": (lambda at_ns, error: monitor.tracking(at_ns, error, 0.0), 0.11, PARAMS.tracking_time_s),
+        "rotation": (lambda at_ns, error: monitor.tracking(at_ns, 0.0, error), 0.51, PARAMS.tracking_time_s),
+        "contact": (monitor.contact, 61.0, PARAMS.contact_time_s),
+    }[name]
     report(10 * S, over)
     report(round((10 + 0.9 * limit_s) * S), over)
     judge(monitor, 10.0, 0.0)
@@ -113,7 +117,7 @@ def test_divergence_and_contact_must_last(name: str) -> None:
     assert not judge(monitor, 10.0, 3.0).stopped
     report(round((10 + 2.2 * limit_s) * S), over)
     judge(monitor, 10.0, 4.0)
-    assert name in judge(monitor, 10.0, 5.0).cause
+    assert {"rotation": "tracking"}.get(name, name) in judge(monitor, 10.0, 5.0).cause
 
 
 def test_numbers_that_are_not_finite_stop_at_once() -> None:
@@ -207,6 +211,72 @@ def test_one_stamp_ahead_is_forgotten_with_the_next_message() -> None:
     assert not judge(monitor, 10.0, 0.5).stopped
     judge(monitor, 10.3, 1.0)
     assert "joint_states is older" in judge(monitor, 10.3, 1.5).cause
+
+
+def test_a_servo_without_a_heartbeat_stops_the_robot_also_while_the_clock_stands_still() -> None:
+    """Regression: a hung servo stops a simulated clock, so nothing aged, and the watch saw nothing."""
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    monitor.heartbeat(20 * S)
+    judge(monitor, 10.0, 20.4)
+    assert not judge(monitor, 10.0, 20.5).stopped
+    assert not judge(monitor, 10.0, 20.6).stopped, "it must last, like every finding"
+    assert judge(monitor, 10.0, 20.71).cause == "the servo has not ticked for 0.5 s"
+    assert "the servo has not ticked" in monitor.release()
+    monitor.heartbeat(22 * S)
+    judge(monitor, 10.0, 22.1)
+    assert monitor.release() == "" and not judge(monitor, 10.0, 22.2).stopped
+
+
+def test_a_servo_in_lockstep_may_wait_for_minutes() -> None:
+    monitor = Monitor(replace(PARAMS, servo_timeout_s=0.0))
+    monitor.heartbeat(20 * S)
+    seen(monitor, 10.0)
+    assert not any(judge(monitor, 10.05, 20.0 + k).stopped for k in range(120))
+
+
+def test_an_error_of_the_hardware_stops_and_stands_until_it_is_over() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    monitor.diagnostic("panda: joint temperatures", 2, "joint 4 at 91 °C", 20 * S)
+    monitor.diagnostic("panda: joint temperatures", 2, "joint 4 at 92 °C", 21 * S)
+    assert judge(monitor, 10.0, 21.0).cause == "panda: joint temperatures: joint 4 at 91 °C"
+    assert "joint 4" in monitor.release()
+    monitor.diagnostic("panda: joint temperatures", 0, "", 22 * S)
+    assert monitor.release() == "" and not judge(monitor, 10.0, 22.0).stopped
+
+
+@pytest.mark.parametrize(
+    ("level", "message", "warning"),
+    [(1, "joint 4 at 81 °C", "Arm Driver: joint 4 at 81 °C"), (3, "no reading", "Arm Driver is stale: no reading")],
+)
+def test_a_warning_of_the_hardware_is_said_and_stops_nobody(level: int, message: str, warning: str) -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    monitor.diagnostic("Arm Driver", level, message, 20 * S)
+    verdict = judge(monitor, 10.0, 20.0)
+    assert verdict.warnings == verdict.events == (warning,) and not verdict.stopped
+
+
+def test_hardware_that_falls_silent_is_missed_and_its_error_stands() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    monitor.diagnostic("arm driver", 2, "bus lost", 20 * S)
+    assert judge(monitor, 10.0, 26.0).events == ("arm driver: no diagnostics for 5 s",)
+    assert "bus lost" in monitor.release()
+
+
+def test_diagnostics_of_others_are_passed_over() -> None:
+    monitor = Monitor(PARAMS)
+    seen(monitor, 10.0)
+    monitor.diagnostic("observation_node: front", 2, "rejected", 20 * S)
+    verdict = judge(monitor, 10.0, 30.0)
+    assert not verdict.stopped and verdict.warnings == ()
+
+
+def test_what_was_never_seen_is_no_event() -> None:
+    verdict = judge(Monitor(PARAMS), 10.0, 0.0)
+    assert verdict.warnings and verdict.events == ()
 
 
 def test_unknown_source_is_refused_by_name() -> None:

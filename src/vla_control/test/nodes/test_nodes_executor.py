@@ -6,10 +6,12 @@ from array import array
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import TwistStamped
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vla_control.executor_node import ExecutorNode
+from vla_core.contract import load_contract
 from vla_core.errors import LinkError
 from vla_core.peer import Peer
 from vla_core.records import PLAN
@@ -67,7 +69,7 @@ def neighbours(spinner, link, writer, robot):
     q = np.zeros(16)
     q[:7] = robot.config.home_rad
     state = writer("state")
-    state.write(stamp_ns=NOW_NS, epoch_ns=NOW_NS - 10**9, q=q, gripper_width=0.04)
+    state.write(stamp_ns=NOW_NS, epoch_ns=NOW_NS - 10**9, q=q, gripper_width=[0.04])
     spinner.add(ExecutorNode())
     neighbours = Neighbours(spinner, link)
     yield neighbours
@@ -100,7 +102,9 @@ def test_joint_targets_and_markers_show_the_plan(neighbours, make_chunk, robot) 
     assert tuple(target.names) == robot.config.joints
     assert np.allclose(target.position, robot.config.home_rad, atol=0.01)
     kinds = {marker.ns: marker for marker in neighbours.markers[-1].markers}
-    assert set(kinds) == {"predicted", "committed", "executed"}
+    assert set(kinds) == {"predicted", "clamped", "blended", "committed", "executed"}
+    assert kinds["clamped"].action == Marker.DELETE  # nothing is out of reach
+    assert len({(m.color.r, m.color.g, m.color.b) for m in kinds.values()}) == 5
     position, _ = robot.tool_pose(robot.config.home_rad)
     first = kinds["predicted"].points[0]
     assert np.allclose((first.x, first.y, first.z), position, atol=1e-5)
@@ -152,3 +156,41 @@ def test_no_robot_is_an_error_that_names_the_mailbox(spinner, ros_arguments) -> 
     with pytest.raises(LinkError, match=r"_state for 0\.1 s"):
         node.start()
     node.destroy_node()
+
+
+def test_modes_of_a_policy_move_arm_or_base_and_end_the_task(spinner, link, writer, ros_arguments, robot) -> None:
+    """RT-1's contract in the node: base_target follows the steps, and executor_state tells the end."""
+    import rclpy
+
+    rclpy.try_shutdown()
+    names = ("robot:=panda_mobile", "contract:=rt1_mobile_panda")
+    rclpy.init(args=[*ros_arguments, *(word for name in names for word in ("-p", name))])
+    spinner = type(spinner)()
+    contract, q = load_contract("rt1_mobile_panda"), np.zeros(16)
+    q[:7] = robot.config.home_rad
+    state = writer("state")
+    epoch_ns = NOW_NS - 10**9
+    state.write(stamp_ns=NOW_NS, epoch_ns=epoch_ns, q=q, gripper_width=[0.04])
+    spinner.add(ExecutorNode())
+    neighbours, twists = Neighbours(spinner, link), []
+    qos.subscription(spinner.nodes[-1], "base_target", TwistStamped, twists.append)
+    actions = np.zeros((1, 11), np.float32)
+    actions[0, 7], actions[0, 10] = 0.2, 1
+
+    def chunk(stamp_ns: int, sequence: int) -> ActionChunkMsg:
+        columns = contract.action_space, contract.action_names, contract.dt_s
+        return message_of(ActionChunk(stamp_ns, sequence, "test", contract.hash, *columns, actions))
+
+    assert neighbours.send(chunk(NOW_NS, 1)).last_error == ""
+    state.write(stamp_ns=NOW_NS + 100_000_000, epoch_ns=epoch_ns, q=q, gripper_width=[0.04])
+    spinner.until(lambda: any(abs(m.twist.linear.x - 0.2) < 1e-6 for m in twists), "the base is told to move")
+    assert twists[-1].header.frame_id == "base_link"
+    actions[0, 10] = 2
+    assert neighbours.send(chunk(NOW_NS + 50_000_000, 2)).last_error == ""
+    state.write(stamp_ns=NOW_NS + 300_000_000, epoch_ns=epoch_ns, q=q, gripper_width=[0.04])
+    spinner.until(lambda: neighbours.states[-1].mode == "terminated", "the end is told")
+    twists.clear()
+    spinner.until(lambda: twists and twists[-1].twist.linear.x == 0.0, "the base is told to stand")
+    assert "ended the task" in neighbours.send(chunk(NOW_NS + 250_000_000, 3)).last_error
+    neighbours.plan.close()
+    spinner.close()

@@ -55,7 +55,7 @@ def test_reaches_the_target_of_a_plan(fake_robot, start_loop, writer, straight) 
     assert int(status["tick"]) >= fake_robot.tick - 2  # written after the command
     assert int(status["answers_ns"]) == 1_010_000_000
     assert status["applied_monotonic_ns"] > 0
-    assert float(status["gripper_target"]) == pytest.approx(0.04)
+    assert float(status["gripper_target"][0]) == pytest.approx(0.04)
 
 
 def test_settings_are_followed_while_the_arm_moves_and_stay_when_their_writer_dies(
@@ -235,7 +235,7 @@ class LiveArm:
     mode = "real_time"
 
     def __init__(self, robot, link: str, mute_s: tuple[float, float], end_s: float) -> None:
-        self.limits = HardwareLimits(robot.config.torque_nm, robot.config.gripper.max_force_n)
+        self.limits = HardwareLimits(robot.config.torque_nm, robot.config.gripper_force_n)
         self.state = np.zeros(1, STATE)
         self.log: list[tuple[float, float, np.void]] = []
         self.loop: ServoLoop | None = None
@@ -318,6 +318,35 @@ def test_regression_in_real_time_a_moving_arm_whose_states_end_comes_to_rest(lin
     assert not last[2]["qd_target"].any()
 
 
+def test_regression_in_real_time_a_loop_that_was_held_up_brakes(link, robot, writer, straight) -> None:
+    """A robot that stands still while it gets no command stops its clock too: the plan went on in the middle."""
+    plan, safety = writer("plan"), writer("safety")
+    beat(safety)
+    arm = LiveArm(robot, link, mute_s=(9.0, 9.0), end_s=1.0)
+    home = np.array(robot.config.home_rad)
+    plan.write(**straight(home, home + OFFSET, 10**9))
+
+    def hold_up() -> None:
+        time.sleep(0.5)
+        arm._began_s += 0.5  # its clock stood
+
+    arm.at[0.35] = hold_up
+    params = replace(ServoParameters.from_config(), stale_state_s=0.3)
+    changes = {"state_timeout_s": 0.3, "safety_timeout_s": 60.0, "period_s": 0.001}
+    loop = ServoLoop(arm, ServoCore(robot, params), link, LoopParameters.from_mapping({**values(link), **changes}))
+    arm.loop = loop
+    try:
+        loop.run()
+    finally:
+        loop.close()
+        arm.close()
+    before, after = ([row for s, _, row in arm.log if (s < 0.35) is early] for early in (True, False))
+    assert int(before[-1]["mode"]) == TRACK
+    assert STOP in {int(row["mode"]) for row in after} and TRACK not in {int(row["mode"]) for row in after[5:]}
+    assert not after[-1]["qd_target"].any() and arm.log[-1][1] < 0.1
+    assert max(speed for _, speed, _ in arm.log) < 2.0 * max(float(np.abs(row["qd"]).max()) for row in before)
+
+
 def test_process_follows_the_link_and_removes_its_mailboxes(fake_robot, link) -> None:
     servo = ServoProcess(values(link), 60.0)
     try:
@@ -339,7 +368,7 @@ def test_process_without_a_robot_says_so(link) -> None:
 def test_a_robot_file_that_allows_more_than_the_robot_takes_is_refused(link, robot, writer) -> None:
     """Regression: the limits of the robot file were compared with themselves."""
     q, torque_nm = robot.config.home_rad, robot.config.torque_nm
-    state = {"q": q, "lockstep": 1, "torque_limit": 0.9 * torque_nm, "gripper_force_limit": 100.0}
+    state = {"q": q, "lockstep": 1, "torque_limit": 0.9 * torque_nm, "gripper_force_limit": np.full(1, 100.0)}
     writer("state").write(**state)
     with pytest.raises(LinkError, match=r"ended with code 2 .*torque limits.*lower them in config/robots/panda\.yaml"):
         ServoProcess(values(link), 60.0)

@@ -20,7 +20,7 @@ class Steps:
     """What is to be executed.
 
     Attributes:
-        actions: float64 (N,A) in the contract's action space.
+        actions: float64 (N,B) absolute rows (`action_spaces`); a contract of absolute actions has them as they are.
         origin_ns: When step 0 is due [ns, ROS clock]; step i follows i * dt later.
     """
 
@@ -32,16 +32,16 @@ class ChunkBuffer:
     """Keeps the newest chunks, oldest first.
 
     Args:
-        names: (A,) action names in contract order.
+        algebra: Of the actions of these chunks.
         size: How many chunks are kept.
 
     Attributes:
-        algebra: For the actions of these chunks.
+        algebra: As given.
         executed: The steps in execution, None before the first.
     """
 
-    def __init__(self, names: tuple[str, ...], size: int = 32) -> None:
-        self.algebra = ActionAlgebra(names)
+    def __init__(self, algebra: ActionAlgebra, size: int = 32) -> None:
+        self.algebra = algebra
         self.executed: Steps | None = None
         self._chunks: deque[ActionChunk] = deque(maxlen=size)
 

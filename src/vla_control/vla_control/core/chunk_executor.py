@@ -10,56 +10,35 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from vla_control.core.chunk_buffer import ChunkBuffer
+from vla_control.core.action_spaces.space import Reference
+from vla_control.core.base.path import BasePath
+from vla_control.core.chunk_buffer import ChunkBuffer, Steps, step_times_ns
 from vla_control.core.chunk_reader import ChunkReader
+from vla_control.core.executor_status import ExecutorStatus
+from vla_control.core.gripper_path import gripper_path, last_told
 from vla_control.core.knots import Knots
+from vla_control.core.motion_history import MotionHistory
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.spline import ChunkSpline
 from vla_control.core.strategies.registry import make_strategy
 from vla_control.core.trajectory import Trajectory, TrajectoryBuilder
+from vla_core.action_parts import MEASURED
 from vla_core.contract import Contract
 from vla_core.errors import ChunkError, ConfigError
 from vla_core.records import MAX_KNOTS, PLAN
-from vla_core.types import ActionChunk, Float32, Float64, JointTarget, Running
+from vla_core.types import ActionChunk, Float64, JointTarget, Running
 
 _AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as messages
 _BRAKE_ROOM_S = 1.0
+_LEAD = 3  # rows
+_CLAMPED_M = 1e-3  # a step whose tool ends up further off counts as replaced
 _DELAYS = 10  # chunks whose delay is remembered
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorStatus:
-    """What is committed and what is left; the fields of ExecutorState.msg.
-
-    Attributes:
-        committed: float32 (P,A): the steps of the chunk in execution within `committed_s` from now.
-        chunks_stretched, late_joins, steps_pulled_in: Counts since start: chunks slowed down to keep the joint limits,
-            blends that met their chunk late, steps out of reach that were replaced by the nearest reachable pose.
-    """
-
-    stamp_ns: int
-    mode: str
-    strategy: str
-    sequence: int
-    answers_ns: int
-    steps_consumed: int
-    steps_left: int
-    committed_s: float
-    action_names: tuple[str, ...]
-    committed: Float32
-    running: Running
-    starved_s: float
-    chunks_accepted: int
-    chunks_rejected: int
-    last_error: str
-    chunks_stretched: int
-    late_joins: int
-    steps_pulled_in: int
+_CHECK_EVERY = 2  # knots of a finished motion at which distances are looked at
 
 
 class ChunkExecutor:
@@ -91,9 +70,14 @@ class ChunkExecutor:
         self._accepted = self._rejected = self._stretched = self._late = self._pulled_in = 0
         self._last_error = ""
         self._delays: deque[int] = deque(maxlen=_DELAYS)
-        self._buffer = ChunkBuffer(contract.action_names)
-        self._chunk: ActionChunk | None = None
+        self._buffer = ChunkBuffer(self._reader.spaces.algebra)
+        self._history = MotionHistory(robot.joint_count, robot.gripper_count, params.max_chunk_age_s)
+        self._base = BasePath()
+        self._chunk: ActionChunk | None = None  # in execution, by the contract
+        self._running: ActionChunk | None = None  # the same, and the brake after it
+        self._terminates = False
         self._starved_s, self._stopped = 0.0, False
+        self._seam_rad, self._clamped = np.zeros(robot.joint_count), np.zeros((0, 3))
         self.use(params.strategy)
 
     def use(self, strategy: str) -> None:
@@ -104,20 +88,25 @@ class ChunkExecutor:
         """
         self._strategy, self.strategy = make_strategy(strategy, self.params.strategies), strategy
 
-    def reset(self, q: Float64, gripper_width_m: float, now_ns: int) -> None:
+    def reset(self, q: Float64, gripper_width_m: Float64, now_ns: int) -> None:
         """Forget everything but the counters and hold at q.
 
         Args:
-            q: [rad] (J,), where the arm is or is held. gripper_width_m: [m].
+            q: [rad] (J,), where the arm is or is held. gripper_width_m: [m] (G,).
         """
         hold = np.array(q, dtype=np.float64)[None, :]
         rest = np.zeros_like(hold)
         self._knots.clear()
-        self._knots.store(hold, rest, rest, np.array([gripper_width_m]), now_ns, self.params.knot_dt_s)
+        width = np.array(gripper_width_m, dtype=np.float64)[None, :]
+        force = self.robot.config.gripper_force_n[None, :]
+        self._knots.store(hold, rest, rest, width, force, now_ns, self.params.knot_dt_s)
         self._knots.fresh_until_ns[0] = now_ns
         self._chunk = None
         self._buffer.clear()
-        self._starved_s, self._stopped = 0.0, False
+        self._history.restart(now_ns)
+        self._base.clear()
+        self._delays.clear()
+        self._starved_s, self._stopped, self._terminates = 0.0, False, False
 
     def accept(self, chunk: ActionChunk, now_ns: int) -> None:
         """Replace what is left of the running motion by a new chunk.
@@ -130,9 +119,10 @@ class ChunkExecutor:
         """
         try:
             self._validate(chunk, now_ns)
-            self._buffer.add(chunk)
+            reference = self._reference(chunk.stamp_ns)
+            self._buffer.add(self._reader.absolute(chunk, reference))
             try:
-                self._execute(chunk, now_ns)
+                self._execute(chunk, reference, now_ns)
             except ChunkError:
                 self._buffer.drop_newest()
                 raise
@@ -144,16 +134,24 @@ class ChunkExecutor:
         self._last_error = ""
 
     def running(self) -> Running:
-        """What is being executed, for the policy; a chunk that began from rest tells nothing about the delay."""
-        steps = self._buffer.executed
+        """What is being executed, for the policy: the steps that the plan really leads through.
+
+        A chunk that began from rest tells nothing about the delay, which may have been a warm-up. Until one has been
+        counted, all steps count as committed: the next chunk continues the first as far as the policy can.
+        """
+        chunk = None if self._buffer.executed is None else self._running
         width = len(self.contract.action_names)
         return Running(
             strategy=self.strategy,
-            origin_ns=0 if steps is None else steps.origin_ns,
+            origin_ns=0 if chunk is None else chunk.stamp_ns,
             dt_s=self.contract.dt_s,
-            actions=np.zeros((0, width), np.float32) if steps is None else steps.actions.astype(np.float32),
-            delay_steps=max(self._delays, default=0),
+            actions=np.zeros((0, width), np.float32) if chunk is None else chunk.actions,
+            delay_steps=self._delay_steps(0 if self._chunk is None else len(self._chunk.actions)),
+            fresh=0 if chunk is None or self._chunk is None else len(self._chunk.actions),
         )
+
+    def _delay_steps(self, uncounted: int) -> int:
+        return math.ceil(self.params.delay_margin * max(self._delays)) if self._delays else uncounted
 
     @property
     def waits(self) -> bool:
@@ -164,17 +162,27 @@ class ChunkExecutor:
         """Whether the plan has ended, with the arm at rest."""
         return now_ns >= self._knots.end_ns
 
+    def ended(self, now_ns: int) -> bool:
+        """Whether the policy has ended the task: no chunk is taken until `reset`."""
+        return self._mode(now_ns) == "terminated"
+
     def stop(self, now_ns: int) -> None:
         """Come to rest as fast as the limits allow; chunks are rejected until `reset`."""
-        width_m = self._knots.width_at(now_ns)
-        trajectory = self._builder.stop(self._knots, now_ns)
-        self._knots.store(
-            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2,
-            np.full(len(trajectory.q_rad), width_m), trajectory.start_ns, self.params.knot_dt_s,
-        )  # fmt: skip
-        self._knots.fresh_until_ns[0] = min(int(self._knots.fresh_until_ns[0]), trajectory.fresh_until_ns)
+        self._brake(now_ns)
         self._stopped = True
         self._buffer.clear()
+
+    def observe(self, stamp_ns: int, q: Float64) -> None:
+        """The joints were measured at q (J,) [rad]; for contracts whose deltas are relative to what was measured."""
+        self._history.measured(stamp_ns, q)
+
+    def base_twist(self, now_ns: int) -> Float64:
+        """Velocity (3,) that the plan wants of the base at `now_ns`: vx, vy [m/s], wz [rad/s]."""
+        return self._base.at(now_ns)
+
+    def tool_positions(self, chunk: ActionChunk) -> Float64:
+        """Tool positions [m] (R,3), base frame, that an accepted chunk leads through."""
+        return self._reader.tool_positions(self._reader.absolute(chunk, self._reference(chunk.stamp_ns)))
 
     def sample(self, now_ns: int) -> JointTarget:
         """Where the plan wants the joints at `now_ns`; the feed-forward torque is the servo's business and zero here.
@@ -186,7 +194,27 @@ class ChunkExecutor:
             raise ChunkError("no plan", "a reset to the robot's posture first", "start the robot driver")
         q, qd, qdd = np.zeros((3, self.robot.joint_count))
         self._knots.sample(now_ns, q, qd, qdd)
-        return JointTarget(now_ns, q, qd, qdd, np.zeros_like(q), self._knots.width_at(now_ns))
+        width_m = self._knots.width_at(now_ns)[: self.robot.gripper_count].copy()
+        return JointTarget(now_ns, q, qd, qdd, np.zeros_like(q), width_m)
+
+    def committed_positions(self, now_ns: int) -> Float64:
+        """Tool positions [m] (N,3), base frame, of the motion that no later chunk can change any more."""
+        return self._positions(now_ns, self._builder.branch_ns(self._knots, now_ns), 3)
+
+    def planned_positions(self, now_ns: int) -> Float64:
+        """Tool positions [m] (N,3), base frame, of all of the plan that is still to come; (0,3) at rest."""
+        return self._positions(now_ns, self._knots.end_ns, 25)
+
+    @property
+    def clamped_positions(self) -> Float64:
+        """Tool positions [m] (N,3) that the newest chunk asked for and that were replaced by what can be done."""
+        return self._clamped
+
+    def _positions(self, from_ns: int, to_ns: int, count: int) -> Float64:
+        if not self._knots.count[0] or to_ns <= from_ns:
+            return np.zeros((0, 3))
+        times = np.linspace(from_ns, to_ns, count)
+        return np.array([self.robot.tool_pose(self.sample(int(t)).q_rad)[0] for t in times])
 
     def state(self, now_ns: int) -> ExecutorStatus:
         """What is committed and what is left at `now_ns`."""
@@ -212,6 +240,7 @@ class ChunkExecutor:
             action_names=contract.action_names,
             committed=committed,
             running=self.running(),
+            seam_rad=self._seam_rad,
             starved_s=self._starved_s + self._starving_s(now_ns),
             chunks_accepted=self._accepted,
             chunks_rejected=self._rejected,
@@ -228,10 +257,12 @@ class ChunkExecutor:
             return "idle"
         if now_ns < self._knots.fresh_until_ns[0]:
             return "tracking"
+        if self._terminates:
+            return "terminated"
         return "finishing" if now_ns < self._knots.end_ns else "holding"
 
     def _starving_s(self, now_ns: int) -> float:
-        if self._chunk is None or self._stopped:
+        if self._chunk is None or self._stopped or self._terminates:
             return 0.0
         return max(0.0, (now_ns - int(self._knots.fresh_until_ns[0])) * 1e-9)
 
@@ -239,6 +270,9 @@ class ChunkExecutor:
         if self._stopped or not self._knots.count[0]:
             got = "a chunk while stopped" if self._stopped else "a chunk before the first joint state"
             raise ChunkError(got, "a reset to the robot's posture first", "release the stop, or start the robot driver")
+        if self.ended(now_ns):
+            got = "a chunk after the policy has ended the task"
+            raise ChunkError(got, "none until the arm is reset", "give the next instruction")
         self._reader.check(chunk)
         age_s = (now_ns - chunk.stamp_ns) * 1e-9
         if age_s > self.params.max_chunk_age_s:
@@ -252,49 +286,102 @@ class ChunkExecutor:
             got = f"a chunk {behind_s:.2f} s older than or as old as the one in execution"
             raise ChunkError(got, "a newer observation stamp", "answer observations in order")
 
-    def _execute(self, chunk: ActionChunk, now_ns: int) -> None:
+    def _reference(self, stamp_ns: int) -> Reference | None:
+        """The robot at a capture stamp, as far as the contract's actions are relative to it.
+
+        Raises:
+            ChunkError: it isn't known any more.
+        """
+        kind = self._reader.spaces.reference
+        if not kind:
+            return None
+        q, width_m = self._history.commanded_at(stamp_ns, self._knots)
+        if kind == MEASURED:
+            q = self._history.measured_at(stamp_ns)
+        openings = width_m / self.robot.config.gripper_width_max_m
+        return Reference(q, np.concatenate(self.robot.tool_pose(q)), openings)
+
+    def _execute(self, answer: ActionChunk, reference: Reference | None, now_ns: int) -> None:
         """Combine, skip the past, solve, fit, join; commit only once everything has succeeded."""
         branch_ns = self._builder.branch_ns(self._knots, now_ns)
         steps = self._strategy.steps(self._buffer, branch_ns)
-        answers_ns = chunk.stamp_ns
-        chunk = replace(chunk, stamp_ns=steps.origin_ns, actions=steps.actions.astype(np.float32))
+        chunk = replace(answer, stamp_ns=steps.origin_ns, actions=steps.actions.astype(np.float32))
         first = max(0, math.floor((branch_ns - chunk.stamp_ns) * 1e-9 / chunk.dt_s + 1e-6))
         last = len(chunk.actions) - 1
-        if first >= last:
+        end = self._reader.end(chunk)
+        over = end is not None and end <= first
+        if first >= last and not over:
             late_s = (branch_ns - chunk.stamp_ns) * 1e-9 - last * chunk.dt_s
             got = f"a chunk whose last step was due {late_s:.2f} s ago"
             raise ChunkError(got, "steps in the future", "speed the policy up or lengthen its horizon")
-        start_q = self.sample(branch_ns).q_rad
-        path = self._reader.joint_path(chunk, first, start_q)
+        if end is not None:
+            chunk = replace(chunk, actions=chunk.actions[: max(end, 1) + 1])
+        starving_s = self._starving_s(now_ns)
+        if over:
+            self._brake(now_ns)
+        else:
+            self._follow(chunk, first, now_ns)
+        self._starved_s += starving_s
+        self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, answer.stamp_ns
+        if self._buffer.executed is not None:  # warm-up and thinking from rest are no delay of the running motion
+            self._delays.append(max(0, math.ceil((branch_ns - answer.stamp_ns) * 1e-9 / chunk.dt_s - 1e-6)))
+        led, count = self._led(chunk), len(chunk.actions)
+        self._running = self._reader.by_contract(led, reference)
+        self._chunk = self._reader.by_contract(replace(led, actions=led.actions[:count]), reference)
+        self._terminates = end is not None
+        self._buffer.executed = Steps(led.actions[:count].astype(np.float64), steps.origin_ns)
+
+    def _follow(self, chunk: ActionChunk, first: int, now_ns: int) -> None:
+        """Write the plan that leads along absolute rows from row `first` on.
+
+        The curve begins some rows earlier where there are any: at its ends smoothing shows most, and a chunk that
+        continues the motion is to join it without a seam.
+        """
+        lead = min(first, _LEAD)
+        start_q = self.sample(self._builder.branch_ns(self._knots, now_ns)).q_rad
+        path = self._reader.joint_path(chunk, first - lead, start_q)
         config = self.robot.config
         spline = ChunkSpline(
             path.q_rad, chunk.dt_s, config.position_min_rad, config.position_max_rad,
             self.params.steps_per_spline_knot, self.params.spline_smoothing,
         )  # fmt: skip
-        origin_ns = chunk.stamp_ns + round(first * chunk.dt_s * 1e9)
+        origin_ns = chunk.stamp_ns + round((first - lead) * chunk.dt_s * 1e9)
         trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)
-        widths = self._widths(chunk, trajectory, first)
-        self._starved_s += self._starving_s(now_ns)
-        self._knots.store(
-            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, widths, trajectory.start_ns,
-            self.params.knot_dt_s,
-        )  # fmt: skip
-        self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, answers_ns
+        trajectory = replace(trajectory, chunk_s=trajectory.chunk_s - lead * chunk.dt_s)  # 0 at row `first`
+        self._reader.check_path(trajectory.q_rad[::_CHECK_EVERY])
+        told = last_told(self._knots, trajectory, config, self.params.knot_dt_s)
+        said = self._reader.grippers(chunk, first, told.opening[-1], told.force[-1])
+        self._base.follow(trajectory, self._reader.twists(chunk, first), chunk.dt_s, self.params.knot_dt_s)
+        self._store(trajectory, *gripper_path(told, said, trajectory, config, chunk.dt_s))
         self._knots.fresh_until_ns[0] = trajectory.fresh_until_ns
-        if self._buffer.executed is not None:  # warm-up and thinking from rest are no delay of the running motion
-            self._delays.append(max(0, math.ceil((branch_ns - answers_ns) * 1e-9 / chunk.dt_s - 1e-6)))
-        self._chunk = chunk
-        self._buffer.executed = steps
+        self._seam_rad = trajectory.seam_rad
         self._stretched += trajectory.stretch > 1.0
         self._late += trajectory.late_s > 0.0
-        self._pulled_in += int(np.sum(path.error_m > 1e-3))
+        clamped = path.error_m[lead:] > _CLAMPED_M
+        self._clamped = self._reader.tool_positions(replace(chunk, actions=chunk.actions[first:]))[clamped]
+        self._pulled_in += int(np.sum(clamped))
 
-    def _widths(self, chunk: ActionChunk, trajectory: Trajectory, first: int) -> Float64:
-        """Gripper width [m] per knot: the running plan's in the prefix, then the chunk's, zero-order hold."""
-        place, largest_m = trajectory.chunk_s, self.robot.config.gripper.max_width_m
-        prefix = int(np.count_nonzero(np.isnan(place)))
-        step_ns = round(self.params.knot_dt_s * 1e9)
-        before = [self._knots.width_at(trajectory.start_ns + k * step_ns) for k in range(prefix)]
-        opening = self._reader.openings(chunk, first, before[-1] > 0.5 * largest_m)
-        step = np.clip(np.floor(place[prefix:] / chunk.dt_s + 1e-6), 0, len(opening) - 1).astype(int)
-        return np.concatenate([before, largest_m * opening[step]])
+    def _led(self, chunk: ActionChunk) -> ActionChunk:
+        """Absolute rows as the plan leads through them: past ones as they were, blended, stretched, within reach.
+
+        After those of the chunk come as many of the brake and the hold that would follow it.
+        """
+        count = len(chunk.actions)
+        ahead = np.round(np.arange(count, count + self.contract.horizon) * chunk.dt_s * 1e9).astype(np.int64)
+        times = np.maximum(np.concatenate([step_times_ns(chunk), chunk.stamp_ns + ahead]), self._history.since_ns)
+        return self._reader.led(chunk, np.array([self._history.commanded_at(int(t), self._knots)[0] for t in times]))
+
+    def _brake(self, now_ns: int) -> None:
+        """Write a plan that comes to rest as fast as the limits allow, and stop the base."""
+        trajectory = self._builder.stop(self._knots, now_ns)
+        told = self._knots.width_at(now_ns).copy(), self._knots.force_at(now_ns).copy()
+        self._base.clear()
+        self._store(trajectory, *(np.tile(row, (len(trajectory.q_rad), 1)) for row in told))
+        self._knots.fresh_until_ns[0] = min(int(self._knots.fresh_until_ns[0]), trajectory.fresh_until_ns)
+
+    def _store(self, trajectory: Trajectory, width_m: Float64, force_n: Float64) -> None:
+        self._history.replaced(self._knots, trajectory.start_ns)
+        self._knots.store(
+            trajectory.q_rad, trajectory.qd_rad_s, trajectory.qdd_rad_s2, width_m, force_n, trajectory.start_ns,
+            self.params.knot_dt_s,
+        )  # fmt: skip

@@ -1,45 +1,46 @@
-"""Reads action chunks by their contract: is this one fit, which joint path, which gripper opening."""
+"""Reads action chunks by their contract: is this one fit, which joint path, what grippers and base shall do."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from vla_control.core.action_spaces.composite import ActionSpaces
+from vla_control.core.action_spaces.gripper import GripperSteps
+from vla_control.core.action_spaces.space import Reference
 from vla_control.core.ik import ChunkIk, JointPath
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
 from vla_core.contract import Contract
-from vla_core.errors import ChunkError, ConfigError
+from vla_core.errors import ChunkError
 from vla_core.types import ActionChunk, Float64
 
-_POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
-_GRIPPER = "gripper"
-_OPEN_ABOVE, _CLOSED_BELOW = 0.6, 0.4
-_UNIT_SLACK, _DT_SLACK = 0.1, 1e-3
+_DT_SLACK = 1e-3
 
 
 class ChunkReader:
-    """Knows where in a chunk what stands; action columns are found by name."""
+    """Knows what stands where in a chunk, and in the absolute rows that it is turned into.
+
+    Attributes:
+        spaces: Between the two.
+    """
 
     def __init__(self, robot: RobotModel, contract: Contract, params: ExecutorParameters) -> None:
         """Find the columns.
 
         Raises:
-            ConfigError: the contract lacks an action.
+            ConfigError: the contract doesn't fit the robot.
         """
-        self._config, self._contract, self._params = robot.config, contract, params
-        wanted = (*(_POSE if contract.action_space == "tool_pose" else robot.config.joints), _GRIPPER)
-        missing = [name for name in wanted if name not in contract.action_names]
-        if missing:
-            raise ConfigError(f"contract '{contract.name}' without actions {missing}", f"{list(wanted)}", "add them")
-        self._columns = [contract.action_names.index(name) for name in wanted[:-1]]
-        self._gripper = contract.action_names.index(_GRIPPER)
+        self._robot, self._config, self._contract, self._params = robot, robot.config, contract, params
+        self.spaces = ActionSpaces(contract, robot.config, params.gripper_mode)
         self._ik = ChunkIk(robot, params)
 
     def check(self, chunk: ActionChunk) -> None:
         """Compare a chunk with the contract.
 
         Raises:
-            ChunkError: another contract, action space, rate or shape, or numbers that aren't finite.
+            ChunkError: another contract, action space, rate or shape, or numbers that aren't finite or can't be meant.
         """
         contract, actions = self._contract, chunk.actions
         if chunk.contract_hash != contract.hash:
@@ -52,9 +53,9 @@ class ChunkReader:
         if not abs(chunk.dt_s - contract.dt_s) <= _DT_SLACK * contract.dt_s:
             expected = f"{contract.dt_s} (the contract's rate)"
             raise ChunkError(f"dt_s = {chunk.dt_s}", expected, "correct the policy's rate")
-        width = len(contract.action_names)
-        if actions.ndim != 2 or actions.shape[1] != width or not 2 <= len(actions) <= contract.horizon:
-            expected = f"(2..{contract.horizon}, {width})"
+        width, shortest = len(contract.action_names), 1 if self.spaces.accumulates else 2
+        if actions.ndim != 2 or actions.shape[1] != width or not shortest <= len(actions) <= contract.horizon:
+            expected = f"({shortest}..{contract.horizon}, {width})"
             raise ChunkError(f"actions {actions.shape}", expected, "correct the policy's head")
         bad = ~np.isfinite(actions)
         if bad.any():
@@ -62,40 +63,75 @@ class ChunkReader:
             where = f"step {step}, {contract.action_names[column]}"
             got = f"{int(bad.sum())} values that aren't finite, the first at {where}"
             raise ChunkError(got, "finite numbers", "check the policy's normalisation and weights")
+        self.spaces.check(actions.astype(np.float64))
 
-    def joint_path(self, chunk: ActionChunk, first: int, start_q: Float64) -> JointPath:
-        """Joint positions of the steps from `first` on.
+    def absolute(self, chunk: ActionChunk, reference: Reference | None) -> ActionChunk:
+        """The chunk as absolute rows: (T,B), or (T+1,B) where its steps accumulate.
 
         Args:
+            reference: The robot at the chunk's stamp; None where `spaces.reference` is ''.
+        """
+        rows = self.spaces.absolute(chunk.actions.astype(np.float64), reference)
+        return replace(chunk, actions=rows.astype(np.float32), action_names=self.spaces.algebra.names)
+
+    def by_contract(self, chunk: ActionChunk, reference: Reference | None) -> ActionChunk:
+        """The inverse of `absolute`."""
+        actions = self.spaces.by_contract(chunk.actions.astype(np.float64), reference)
+        return replace(chunk, actions=actions.astype(np.float32), action_names=self._contract.action_names)
+
+    def led(self, chunk: ActionChunk, q: Float64) -> ActionChunk:
+        """Absolute rows with the arm where a plan has it, at joint positions (R,J) [rad], R >= T.
+
+        The rest stays as told, beyond the chunk's end as told last, with the base at rest.
+        """
+        arm = self.spaces.arm
+        chunk = replace(chunk, actions=self.spaces.held(chunk.actions.astype(np.float64), len(q)).astype(np.float32))
+        if arm is None:
+            return chunk
+        if arm.absolute_part.space == "tool_pose":
+            q = np.array([np.concatenate(self._robot.tool_pose(row)) for row in q])
+        rows = self.spaces.with_arm(chunk.actions.astype(np.float64), q)
+        return replace(chunk, actions=rows.astype(np.float32))
+
+    def joint_path(self, chunk: ActionChunk, first: int, start_q: Float64) -> JointPath:
+        """Joint positions of the rows from `first` on.
+
+        Args:
+            chunk: As absolute rows.
             start_q: [rad] (J,) where the arm will be then; inverse kinematics begins there.
 
         Raises:
-            ChunkError: a quaternion isn't of unit length, or a step is out of reach by more than the leash.
+            ChunkError: a row is out of reach, beyond limits or in collision by more than the leash.
         """
-        values = chunk.actions[first:, self._columns].astype(np.float64)
-        if chunk.action_space == "tool_pose":
-            length = np.linalg.norm(values[:, 3:], axis=1)
-            if np.any(np.abs(length - 1.0) > _UNIT_SLACK):
-                got = f"a quaternion of length {length[np.argmax(np.abs(length - 1.0))]:.2f}"
-                raise ChunkError(got, f"unit length within {_UNIT_SLACK}", "normalise it in the policy")
+        values = self.spaces.arm_values(chunk.actions[first:].astype(np.float64))
+        if self.spaces.arm is None:
+            still = np.zeros(len(values))
+            return JointPath(np.tile(start_q, (len(values), 1)), still, still)
+        if self.spaces.arm.absolute_part.space == "tool_pose":
             return self._ik.solve(values[:, :3], values[:, 3:], start_q, chunk.dt_s)
-        inside = np.clip(values, self._config.position_min_rad, self._config.position_max_rad)
-        beyond = np.abs(values - inside).max(axis=1)
-        if np.any(beyond > self._params.leash_rad):
-            got = f"step {first + int(np.argmax(beyond))} beyond the joint limits by {beyond.max():.2f} rad"
-            expected = f"at most {self._params.leash_rad} rad (the leash)"
-            raise ChunkError(got, expected, "check the action's units and order")
-        return JointPath(inside, np.zeros_like(beyond), beyond)
+        return self._ik.guard(values, start_q)
 
-    def openings(self, chunk: ActionChunk, first: int, is_open: bool) -> Float64:
-        """Gripper openings, 0 closed .. 1 open, of the steps from `first` on (values beyond are clipped).
+    def check_path(self, q_rad: Float64) -> None:
+        """Raise ChunkError when a finished motion (N,J) [rad] brings shapes too near to each other."""
+        self._ik.check(q_rad)
 
-        Args:
-            is_open: Whether the gripper is open now: in binary mode hesitant values keep it so.
-        """
-        opening = np.clip(chunk.actions[first:, self._gripper].astype(np.float64), 0.0, 1.0)
-        if self._params.gripper_mode == "binary":
-            for i, value in enumerate(opening):
-                is_open = bool(value > _OPEN_ABOVE or (is_open and value >= _CLOSED_BELOW))
-                opening[i] = float(is_open)
-        return opening
+    def tool_positions(self, chunk: ActionChunk) -> Float64:
+        """Tool positions [m] (R,3), base frame, of absolute rows; (0,3) where the chunk doesn't move the arm."""
+        values, arm = self.spaces.arm_values(chunk.actions.astype(np.float64)), self.spaces.arm
+        if arm is None:
+            return np.zeros((0, 3))
+        if arm.absolute_part.space == "tool_pose":
+            return values[:, :3]
+        return np.array([self._robot.tool_pose(q)[0] for q in values]).reshape(-1, 3)
+
+    def grippers(self, chunk: ActionChunk, first: int, opening: Float64, force: Float64) -> GripperSteps:
+        """Openings and forces (R,G) of the rows from `first` on; `opening`, `force` (G,): what was last told."""
+        return self.spaces.gripper_steps(chunk.actions[first:].astype(np.float64), opening, force)
+
+    def twists(self, chunk: ActionChunk, first: int) -> Float64:
+        """Velocity of the base (R,3) of the rows from `first` on: vx, vy [m/s], wz [rad/s]."""
+        return self.spaces.twists(chunk.actions[first:].astype(np.float64))
+
+    def end(self, chunk: ActionChunk) -> int | None:
+        """Row at which the policy ends the task, None if it doesn't."""
+        return self.spaces.end(chunk.actions.astype(np.float64))

@@ -45,7 +45,7 @@ class Covers:
         path = str(robot.config.model_path)
         full: Any = pin.buildModelFromMJCF(path)
         shapes: Any = pin.buildGeomFromMJCF(full, path, pin.GeometryType.COLLISION)
-        fingers = {full.getJointId(name) for name in robot.config.gripper.joints}
+        fingers = {full.getJointId(name) for gripper in robot.config.grippers for name in gripper.joints}
         rows = []
         for shape in shapes.geometryObjects:
             if shape.parentJoint in fingers:

@@ -1,4 +1,4 @@
-"""The places that the arm must not get to: out of its workspace, into itself, into what stands around it.
+"""The places that the arms must not get to: out of the workspace, into themselves, into what stands around them.
 
 Looked at is not where the target is but where it would come to rest if it were braked now. As soon as that is too
 close, the target must brake, and then rests there, as far from the obstacle as the clearance asks for. A target that
@@ -29,7 +29,7 @@ class Guard:
     """Judges a motion once per tick; allocates nothing.
 
     Args:
-        robot: Its configuration holds workspace, clearances and boxes; its model file the shapes.
+        robot: Its configuration holds workspace, clearances and obstacles; its model file the shapes.
     """
 
     def __init__(self, robot: RobotModel) -> None:
@@ -37,14 +37,15 @@ class Guard:
         chain, covers = Chain.of(robot), Covers.of(robot)
         self._chain = (chain.parent, chain.rotation, chain.position, chain.axis, chain.slides)
         self._covers = (covers.joint, covers.ends, covers.radius, covers.pairs)
-        self._boxes = config.boxes_m
+        boxes = [(box.min_m, box.max_m) for box in config.obstacles]
+        self._boxes: Float64 = np.array(boxes, np.float64).reshape(-1, 2, 3)
         self._frames = np.zeros((2, count + 1, 3, 3)), np.zeros((2, count + 1, 3))
         self._fixed = (
             config.acceleration_rad_s2 * ACCELERATION_SHARE, config.jerk_rad_s3 * JERK_SHARE, np.zeros(count),
             *self._chain, chain.tool_joint, chain.tool, *self._covers,
             np.array([config.workspace_min_m, config.workspace_max_m]), self._boxes,
             np.array([config.self_clearance_m, config.scene_clearance_m]),
-            *self._frames, np.zeros((2, len(covers.radius), 2, 3)),
+            *self._frames, np.zeros((2, len(covers.radius), 2, 3)), np.zeros((2, *chain.tool.shape)),
         )  # fmt: skip
 
     def check(self, q: Float64, qd: Float64, qdd: Float64) -> int:
@@ -52,7 +53,7 @@ class Guard:
         return int(too_close(q, qd, qdd, *self._fixed))
 
     def distances(self, q: Float64) -> tuple[float, float]:
-        """Smallest distances [m] at q (J,) to itself and to the boxes; negative: they overlap."""
+        """Smallest distances [m] at q (J,) to itself and to the obstacles; negative: they overlap."""
         turn, place = self._frames[0][0], self._frames[1][0]
         forward(*self._chain, np.ascontiguousarray(q, np.float64), turn, place)
         joint, ends, radius, pairs = self._covers
@@ -68,26 +69,26 @@ class Guard:
 def too_close(
     q: Float64, qd: Float64, qdd: Float64, acceleration: Float64, jerk: Float64, rest: Float64,
     parent: np.ndarray, rotation: Float64, position: Float64, axis: Float64, slides: np.ndarray,
-    tool_joint: int, tool: Float64,
+    tool_joint: np.ndarray, tool: Float64,
     joint: np.ndarray, ends: Float64, radius: Float64, pairs: np.ndarray,
     room: Float64, boxes: Float64, clearance: Float64,
-    turn: Float64, place: Float64, world: Float64,
+    turn: Float64, place: Float64, world: Float64, at: Float64,
 ) -> int:  # fmt: skip
     """Bits of what the resting place `rest` (J,) is too close to, and closer than q is; fills `rest`.
 
     Args:
         q, qd, qdd: Motion (J,). acceleration, jerk: What a brake may use (J,).
         parent .. slides: Of `Chain`. tool_joint, tool: Of `Chain`. joint .. pairs: Of `Covers`.
-        room: (2,3) workspace of the tool [m]. boxes: (B,2,3) [m]. clearance: (2,) to itself and to boxes [m].
-        turn, place, world: Room to work in.
+        room: (2,3) workspace of the tools [m]. boxes: (B,2,3) [m]. clearance: (2,) to itself and to boxes [m].
+        turn, place, world, at: Room to work in.
     """
     stop_point(q, qd, qdd, acceleration, jerk, rest)
     bits, looked = 0, 1  # of the two places, only where it rests is looked at as long as that is far from everything
-    at = np.empty((2, 3))
     k = 0
     while k < looked:
         forward(parent, rotation, position, axis, slides, rest if k == 0 else q, turn[k], place[k])
-        point(turn[k], place[k], tool_joint, tool, at[k])
+        for tip in range(tool_joint.shape[0]):
+            point(turn[k], place[k], tool_joint[tip], tool[tip], at[k, tip])
         for c in range(joint.shape[0]):
             point(turn[k], place[k], joint[c], ends[c, 0], world[k, c, 0])
             point(turn[k], place[k], joint[c], ends[c, 1], world[k, c, 1])
@@ -96,10 +97,11 @@ def too_close(
         k += 1
     if looked == 1:
         return 0
-    for r in range(3):
-        below, above = room[0, r] - at[0, r], at[0, r] - room[1, r]
-        if (below > 0.0 and at[0, r] < at[1, r] - _CLOSER_M) or (above > 0.0 and at[0, r] > at[1, r] + _CLOSER_M):
-            bits |= _WORKSPACE
+    for tip in range(tool_joint.shape[0]):
+        for r in range(3):
+            then, now = at[0, tip, r], at[1, tip, r]
+            if (then < room[0, r] and then < now - _CLOSER_M) or (then > room[1, r] and then > now + _CLOSER_M):
+                bits |= _WORKSPACE
     for p in range(pairs.shape[0]):
         then = _own(world[0], radius, pairs[p])
         if then < clearance[0] and then < _own(world[1], radius, pairs[p]) - _CLOSER_M:
@@ -129,9 +131,10 @@ def _is_near(
     clearance: Float64,
 ) -> bool:  # fmt: skip
     """Whether one place is out of the workspace or closer than a clearance."""
-    for r in range(3):
-        if at[r] < room[0, r] or at[r] > room[1, r]:
-            return True
+    for tip in range(at.shape[0]):
+        for r in range(3):
+            if at[tip, r] < room[0, r] or at[tip, r] > room[1, r]:
+                return True
     for p in range(pairs.shape[0]):
         if _own(world, radius, pairs[p]) < clearance[0]:
             return True

@@ -1,4 +1,4 @@
-"""Forward kinematics of a chain, compiled, for what must be known many times per tick.
+"""Forward kinematics of one arm or several, compiled, for what must be known many times per tick.
 
 Pinocchio computes the same; its calls cost more in Python than the arithmetic does.
 """
@@ -27,8 +27,9 @@ class Chain:
         rotation, position: (J,3,3), (J,3) [m] placement in the parent at zero.
         axis: (J,3) unit vector about or along which the joint moves, its own frame.
         slides: bool (J,) prismatic instead of revolute.
-        tool_joint: Joint that carries the tool. tool: (3,) [m] of the tool in that joint's frame.
-        reach: (J,) [m] no smaller than the distance of the tool from each joint's origin, wherever the arm is.
+        tool_joint: int64 (A,) joint that carries each arm's tool. tool: (A,3) [m] of the tools in these joints' frames.
+        reach: (A,J) [m] no smaller than the distance of each tool from each joint's origin, wherever the arm is; 0 for
+            joints that don't move the tool.
     """
 
     parent: np.ndarray
@@ -36,17 +37,16 @@ class Chain:
     position: Float64
     axis: Float64
     slides: np.ndarray
-    tool_joint: int
+    tool_joint: np.ndarray
     tool: Float64
     reach: Float64
 
     @classmethod
     def of(cls, robot: RobotModel) -> Chain:
-        """Chain of a robot whose joints have one degree of freedom each."""
+        """Chain of a robot, with all its arms, whose joints have one degree of freedom each."""
         model: Any = robot.model
         data, count = model.createData(), robot.joint_count
         pin.forwardKinematics(model, data, np.full(count, _PROBE))
-        frame = model.frames[robot.tool_id]
         rotation, position = np.zeros((count, 3, 3)), np.zeros((count, 3))
         axis, slides = np.zeros((count, 3)), np.zeros(count, np.bool_)
         for i in range(count):
@@ -57,15 +57,19 @@ class Chain:
             rotation[i], position[i] = place.rotation, place.translation
             axis[i] = (moved.translation if slides[i] else turn) / _PROBE
         parent = np.array(list(model.parents)[1:], dtype=np.int64)
-        tool, tool_joint = np.array(frame.placement.translation), int(frame.parentJoint)
-        reach, length, joint = np.zeros(count), float(np.linalg.norm(tool)), tool_joint
+        frames = [model.frames[tool] for tool in robot.tool_ids]
+        tool = np.array([frame.placement.translation for frame in frames])
+        tool_joint = np.array([frame.parentJoint for frame in frames], dtype=np.int64)
+        reach = np.zeros((len(frames), count))
         stroke = np.maximum(np.abs(robot.config.position_min_rad), np.abs(robot.config.position_max_rad))
-        while joint > 0:
-            i = joint - 1
-            length += float(stroke[i]) if slides[i] else 0.0
-            reach[i] = length
-            length += float(np.linalg.norm(position[i]))
-            joint = int(parent[i])
+        for row, place, carrier in zip(reach, tool, tool_joint, strict=True):
+            length, joint = float(np.linalg.norm(place)), int(carrier)
+            while joint > 0:
+                i = joint - 1
+                length += float(stroke[i]) if slides[i] else 0.0
+                row[i] = length
+                length += float(np.linalg.norm(position[i]))
+                joint = int(parent[i])
         return cls(parent, rotation, position, axis, slides, tool_joint, tool, reach)
 
 

@@ -108,6 +108,7 @@ class Knots:
         self.qd: Float64 = row["qd"]
         self.qdd: Float64 = row["qdd"]
         self.gripper_width: Float64 = row["gripper_width"]
+        self.gripper_force: Float64 = row["gripper_force"]
         self.sequence = self.record["sequence"]
         self.answers_ns = self.record["answers_ns"]
         self.start_ns = self.record["start_ns"]
@@ -124,7 +125,7 @@ class Knots:
         """Take over the knots in use and the identity of another trajectory."""
         n = int(other.count[0])
         self.q[:n], self.qd[:n], self.qdd[:n] = other.q[:n], other.qd[:n], other.qdd[:n]
-        self.gripper_width[:n] = other.gripper_width[:n]
+        self.gripper_width[:n], self.gripper_force[:n] = other.gripper_width[:n], other.gripper_force[:n]
         self.sequence[0], self.answers_ns[0] = other.sequence[0], other.answers_ns[0]
         self.start_ns[0], self.fresh_until_ns[0] = other.start_ns[0], other.fresh_until_ns[0]
         self.knot_dt_s[0], self.count[0] = other.knot_dt_s[0], n
@@ -151,19 +152,31 @@ class Knots:
         )
         return left_s
 
-    def width_at(self, stamp_ns: int) -> float:
-        """Gripper width [m] at `stamp_ns`, zero-order hold."""
-        k = int((stamp_ns - int(self.start_ns[0])) * 1e-9 / float(self.knot_dt_s[0]) + 1e-9)
-        return float(self.gripper_width[min(max(k, 0), int(self.count[0]) - 1)])
+    def width_at(self, stamp_ns: int) -> Float64:
+        """Gripper widths [m] (MAX_GRIPPERS,) at `stamp_ns`, zero-order hold; a view of the record."""
+        row: Float64 = self.gripper_width[self._step(stamp_ns)]
+        return row
 
-    def store(self, q: Float64, qd: Float64, qdd: Float64, width_m: Float64, start_ns: int, knot_dt_s: float) -> None:
+    def force_at(self, stamp_ns: int) -> Float64:
+        """What the grippers may use [N] (MAX_GRIPPERS,) at `stamp_ns`, zero-order hold; a view of the record."""
+        row: Float64 = self.gripper_force[self._step(stamp_ns)]
+        return row
+
+    def _step(self, stamp_ns: int) -> int:
+        k = int((stamp_ns - int(self.start_ns[0])) * 1e-9 / float(self.knot_dt_s[0]) + 1e-9)
+        return min(max(k, 0), int(self.count[0]) - 1)
+
+    def store(
+        self, q: Float64, qd: Float64, qdd: Float64, width_m: Float64, force_n: Float64, start_ns: int, knot_dt_s: float
+    ) -> None:
         """Write a trajectory of N <= MAX_KNOTS knots.
 
         Args:
-            q, qd, qdd: float64 (N,J). width_m: float64 (N,).
+            q, qd, qdd: float64 (N,J). width_m, force_n: float64 (N,G).
         """
         n, joints = q.shape
         assert 1 <= n <= MAX_KNOTS
         self.q[:n, :joints], self.qd[:n, :joints], self.qdd[:n, :joints] = q, qd, qdd
-        self.gripper_width[:n] = width_m
+        self.gripper_width[:n, : width_m.shape[1]] = width_m
+        self.gripper_force[:n, : force_n.shape[1]] = force_n
         self.start_ns[0], self.knot_dt_s[0], self.count[0] = start_ns, knot_dt_s, n

@@ -5,6 +5,9 @@ Ages are on the ROS clock, so a simulation that stands still ages nobody. A find
 
 Without a clock no age can be told: while the ROS clock is 0 (simulated time, and nobody publishes /clock) the robot is
 stopped, and free again with the first reading. Stamps ahead of the clock would never age either, so they stop it too.
+
+Two things are watched on the monotonic clock, because they must go on while the ROS clock stands still: the servo's
+heartbeat, and the diagnostics of hardware (`HardwareWatch`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vla_control.core.hardware_watch import HardwareWatch
 from vla_core.errors import ConfigError
 
 #: What is watched by age: topics, and the servo itself by its STATUS record.
@@ -30,20 +34,29 @@ class MonitorParameters:
         stop_on_stale: Sources whose staleness stops the robot; the others are warned about.
         confirm_s: How long a finding must last before it acts [s, monotonic clock].
         tracking_error_m: Largest distance of the tool from its target [m].
-        tracking_time_s: ... that may last this long [s, ROS clock].
+        tracking_error_rad: Largest rotation of the tool from its target [rad].
+        tracking_time_s: ... that either may last [s, ROS clock].
         contact_force_n: Largest external force at the tool [N].
         contact_time_s: ... that may last this long [s, ROS clock].
         max_ahead_s: A stamp may lie so far ahead of the ROS clock [s].
+        servo_timeout_s: Without a heartbeat of the servo for longer the robot is stopped [s, monotonic clock]; 0: it
+            may wait for others (lockstep).
+        hardware: Diagnostics whose errors stop the robot, see HardwareWatch.
+        hardware_timeout_s: They are missed after so long [s, monotonic clock].
     """
 
     max_age_s: Mapping[str, float]
     stop_on_stale: tuple[str, ...]
     confirm_s: float
     tracking_error_m: float
+    tracking_error_rad: float
     tracking_time_s: float
     contact_force_n: float
     contact_time_s: float
     max_ahead_s: float
+    servo_timeout_s: float
+    hardware: tuple[str, ...]
+    hardware_timeout_s: float
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.stop_on_stale) - set(SOURCES))
@@ -53,12 +66,17 @@ class MonitorParameters:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Fields of SafetyState; ages in the order of SOURCES, -1: never seen."""
+    """Fields of SafetyState; ages in the order of SOURCES, -1: never seen.
+
+    Attributes:
+        events: Those of the warnings that tell of a change; what was never seen isn't there yet.
+    """
 
     stopped: bool
     cause: str
     warnings: tuple[str, ...]
     age_s: tuple[float, ...]
+    events: tuple[str, ...]
 
 
 class Monitor:
@@ -78,6 +96,9 @@ class Monitor:
         self._over_ns: dict[str, int] = {}  # since when a limit has been exceeded, on the ROS clock
         self._lasting: dict[str, str] = {}  # limits exceeded for too long
         self._since_wall_ns: dict[str, int] = {}  # since when a finding has stood, on the monotonic clock
+        self._beat_wall_ns: int | None = None
+        self._silent: dict[str, str] = {}  # the servo's heartbeat is missed
+        self._hardware = HardwareWatch(params.hardware, params.hardware_timeout_s)
 
     @property
     def latched(self) -> bool:
@@ -94,11 +115,21 @@ class Monitor:
         if not finite:
             self.stop(f"{source} holds numbers that aren't finite")
 
-    def tracking(self, stamp_ns: int, error_m: float) -> None:
-        """Distance of the tool from its target [m]."""
+    def heartbeat(self, wall_ns: int) -> None:
+        """The servo has ticked at `wall_ns`."""
+        self._beat_wall_ns = wall_ns
+
+    def diagnostic(self, name: str, level: int, message: str, wall_ns: int) -> None:
+        """A status of somebody's diagnostics; those that don't concern the hardware are passed over."""
+        self._hardware.take(name, level, message, wall_ns)
+
+    def tracking(self, stamp_ns: int, error_m: float, error_rad: float) -> None:
+        """Distance [m] and rotation [rad] of the tool from its target."""
         p = self._params
-        text = f"tracking error above {p.tracking_error_m:g} m for {p.tracking_time_s:g} s"
-        self._limit("tracking", text, stamp_ns, error_m > p.tracking_error_m, p.tracking_time_s)
+        largest = f"{p.tracking_error_m:g} m or {p.tracking_error_rad:g} rad"
+        text = f"tracking error above {largest} for {p.tracking_time_s:g} s"
+        over = error_m > p.tracking_error_m or error_rad > p.tracking_error_rad
+        self._limit("tracking", text, stamp_ns, over, p.tracking_time_s)
 
     def contact(self, stamp_ns: int, force_n: float) -> None:
         """External force at the tool [N]."""
@@ -120,7 +151,8 @@ class Monitor:
         Returns:
             Empty when released, else the reason why it stays: what stopped the robot still stands.
         """
-        found = {**self._lasting, **self._stale(self._params.stop_on_stale), **self._ahead()}
+        found = {**self._lasting, **self._stale(self._params.stop_on_stale), **self._ahead(), **self._silent}
+        found |= self._hardware.errors
         standing = "; ".join([_NO_CLOCK] * (self._now_ns == 0) + list(found.values()))
         if not standing:
             self._cause = ""
@@ -135,7 +167,8 @@ class Monitor:
             self._task_since_ns = None if self._task_since_ns is None else now_ns
         self._now_ns = now_ns
         stale = self._stale(SOURCES)
-        findings = {**stale, **self._lasting, **self._ahead()}
+        self._silent = self._missed_beat(wall_ns)
+        findings = {**stale, **self._lasting, **self._ahead(), **self._silent}
         self._since_wall_ns = {name: self._since_wall_ns.get(name, wall_ns) for name in findings}
         warnings = []
         for name, text in findings.items():
@@ -145,10 +178,13 @@ class Monitor:
                 warnings.append(text)
             else:
                 self.stop(text)
-        warnings += [f"{name} was never seen" for name in SOURCES if self._missing(name)]
+        for text in self._hardware.errors.values():
+            self.stop(text)
+        warnings += self._hardware.warnings(wall_ns)
+        unseen = [f"{name} was never seen" for name in SOURCES if self._missing(name)]
         ages = tuple(self._age_s(name) if name in self._stamps else -1.0 for name in SOURCES)
         cause = self._cause or (_NO_CLOCK if now_ns == 0 else "")
-        return Verdict(bool(cause), cause, tuple(warnings), ages)
+        return Verdict(bool(cause), cause, (*warnings, *unseen), ages, tuple(warnings))
 
     def _limit(self, name: str, text: str, stamp_ns: int, over: bool, time_s: float) -> None:
         if not over:
@@ -156,6 +192,12 @@ class Monitor:
             self._lasting.pop(name, None)
         elif (stamp_ns - self._over_ns.setdefault(name, stamp_ns)) * 1e-9 >= time_s:
             self._lasting[name] = text
+
+    def _missed_beat(self, wall_ns: int) -> dict[str, str]:
+        limit_s = self._params.servo_timeout_s
+        if self._beat_wall_ns is None or limit_s == 0.0 or (wall_ns - self._beat_wall_ns) * 1e-9 <= limit_s:
+            return {}
+        return {"servo heartbeat": f"the servo has not ticked for {limit_s:g} s"}
 
     def _missing(self, name: str) -> bool:
         return name not in self._stamps and (name != _ONLY_WITH_A_TASK or self._task_since_ns is not None)

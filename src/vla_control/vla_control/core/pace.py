@@ -4,9 +4,9 @@ The target runs through the knots by a time of its own, s, with ds/dt = p in 0..
 
     q(s),   p q'(s),   p^2 q''(s) + p' q'(s)
 
-The pace p follows the smallest pace that any limit allows within the next moments,
+The pace p follows the smallest pace that any limit allows within the next moments, of every tool a and joint i,
 
-    p_k = min(1, v_tool / |J q'|, v_i / |q'_i|, sqrt(a_i / |q''_i|))   at s + k h, k = 0..N
+    p_k = min(1, v_tool / |J_a q'|, v_i / |q'_i|, sqrt(a_i / |q''_i|))   at s + k h, k = 0..N
 
 through a critically damped filter, p'' = w^2 (p_wanted - p) - 2 w p', which has settled when a fast stretch, seen N h
 ahead, is reached. So the path stays the plan's, and velocity and acceleration stay continuous.
@@ -118,7 +118,8 @@ def look_ahead(
     next_ns: int, next_dt_s: float, next_count: int, next_q: Float64, next_qd: Float64, next_qdd: Float64,
     stamp_ns: int, speed_m_s: float, velocity: Float64, acceleration: Float64,
     parent: np.ndarray, rotation: Float64, position: Float64, axis: Float64, slides: np.ndarray,
-    tool_joint: int, tool: Float64, reach: Float64, turn: Float64, place: Float64, motion: Float64, found: Float64,
+    tool_joint: np.ndarray, tool: Float64, reach: Float64, turn: Float64, place: Float64, motion: Float64,
+    found: Float64,
 ) -> None:  # fmt: skip
     """Fill found (2,) with the smallest pace that the motion from `stamp_ns` on needs, and the bits of why."""
     n = velocity.shape[0]
@@ -132,9 +133,7 @@ def look_ahead(
             sample_knots(start_ns, dt_s, count, knots_q, knots_qd, knots_qdd, t_ns, n, q, qd, qdd)
         else:
             sample_knots(next_ns, next_dt_s, next_count, next_q, next_qd, next_qdd, t_ns, n, q, qd, qdd)
-        bound = 0.0  # on the tool's speed, for less than the speed itself costs
         for i in range(n):
-            bound += abs(qd[i]) * (1.0 if slides[i] else reach[i])
             fast, hard = abs(qd[i]), abs(qdd[i])
             if fast > _SLACK * velocity[i]:
                 bits |= _VELOCITY
@@ -142,12 +141,19 @@ def look_ahead(
             if hard > _SLACK * acceleration[i]:
                 bits |= _ACCELERATION
                 pace = min(pace, np.sqrt(_SHARE * acceleration[i] / hard))
-        if bound <= _SHARE * speed_m_s:
-            continue
-        forward(parent, rotation, position, axis, slides, q, turn, place)
-        point(turn, place, tool_joint, tool, at)
-        speed = speed_of(parent, axis, slides, turn, place, tool_joint, at, qd)
-        if speed > _SHARE * speed_m_s:
-            bits |= _SPEED
-            pace = min(pace, _SHARE * speed_m_s / speed)
+        placed = False
+        for tip in range(tool_joint.shape[0]):
+            bound = 0.0  # on the tool's speed, for less than the speed itself costs
+            for i in range(n):
+                bound += abs(qd[i]) * (1.0 if slides[i] else reach[tip, i])
+            if bound <= _SHARE * speed_m_s:
+                continue
+            if not placed:
+                forward(parent, rotation, position, axis, slides, q, turn, place)
+                placed = True
+            point(turn, place, tool_joint[tip], tool[tip], at)
+            speed = speed_of(parent, axis, slides, turn, place, tool_joint[tip], at, qd)
+            if speed > _SHARE * speed_m_s:
+                bits |= _SPEED
+                pace = min(pace, _SHARE * speed_m_s / speed)
     found[0], found[1] = pace, bits

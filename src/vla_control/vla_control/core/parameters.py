@@ -174,6 +174,7 @@ class ExecutorParameters(_FromConfig):
     ensemble_decay: float
     ensemble_similarity: float
     ensemble_chunks: int
+    delay_margin: float
 
     @property
     def strategies(self) -> StrategyParameters:

@@ -13,15 +13,20 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 
+from vla_control.core.base.config import BaseConfig, parse_base
+from vla_control.core.collision import Box, CollisionConfig, CollisionModel, parse_collision, parse_obstacles
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import asset_path, config_path, load_yaml
+from vla_core.records import MAX_GRIPPERS, MAX_JOINTS
 from vla_core.types import Float64
 
 
 @dataclass(frozen=True, slots=True)
 class GripperConfig:
-    """Parallel gripper: joint names, largest tip distance [m], largest force [N]."""
+    """Parallel gripper: name of its action, actuator and joints of the model file, largest tip distance, force [N]."""
 
+    name: str
+    actuator: str
     joints: tuple[str, ...]
     max_width_m: float
     max_force_n: float
@@ -32,26 +37,37 @@ INTERFACES = ("effort", "position")
 
 
 @dataclass(frozen=True, slots=True)
+class ArmConfig:
+    """One arm: its share of the robot's joints, the frame between its finger tips, its gripper."""
+
+    name: str
+    joints: tuple[str, ...]
+    tool_frame: str
+    gripper: GripperConfig
+
+
+@dataclass(frozen=True, slots=True)
 class RobotConfig:
-    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`.
+    """Parsed `config/robots/<name>.yaml`; every array is float64 (J,) in the order of `joints`: arm after arm.
 
     Attributes that need a word:
         interface: One of INTERFACES.
         joint_stiffness_nm_rad: Of joint impedance.
-        tool_speed_m_s, contact_force_n: Limits on the tool's speed and on the external force at the tool.
-        workspace_min_m, workspace_max_m: (3,) where the tool may be, base frame.
-        self_clearance_m, scene_clearance_m: Smallest distances to itself, and to the boxes.
-        boxes_m: (B,2,3) lowest and highest corner of what stands around the robot, base frame.
+        tool_speed_m_s: Limit on the speed of every tool.
+        contact_force_n: Limit on the external force at the first arm's tool.
+        workspace_min_m, workspace_max_m: (3,) where the tools may be, base frame.
+        obstacles: What stands around the robot, fixed to its base.
+        self_clearance_m, scene_clearance_m: Smallest distances to itself, and to the obstacles, kept by every tick.
+        base: The mobile base that carries the arms, None where they stand still.
+        collision: What inverse kinematics keeps apart, None where it watches nothing.
     """
 
     name: str
     interface: str
     model_path: Path
     base_frame: str
-    tool_frame: str
-    joints: tuple[str, ...]
+    arms: tuple[ArmConfig, ...]
     home_rad: Float64
-    gripper: GripperConfig
     position_min_rad: Float64
     position_max_rad: Float64
     velocity_rad_s: Float64
@@ -65,9 +81,34 @@ class RobotConfig:
     contact_force_n: float
     workspace_min_m: Float64
     workspace_max_m: Float64
+    obstacles: tuple[Box, ...]
     self_clearance_m: float
     scene_clearance_m: float
-    boxes_m: Float64
+    base: BaseConfig | None
+    collision: CollisionConfig | None
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        return tuple(name for arm in self.arms for name in arm.joints)
+
+    @property
+    def grippers(self) -> tuple[GripperConfig, ...]:
+        return tuple(arm.gripper for arm in self.arms)
+
+    @property
+    def tool_frame(self) -> str:
+        """The first arm's."""
+        return self.arms[0].tool_frame
+
+    @property
+    def gripper_width_max_m(self) -> Float64:
+        """Opening of each gripper at most [m], float64 (G,)."""
+        return np.array([gripper.max_width_m for gripper in self.grippers])
+
+    @property
+    def gripper_force_n(self) -> Float64:
+        """Force of each gripper at most [N], float64 (G,)."""
+        return np.array([gripper.max_force_n for gripper in self.grippers])
 
 
 _LIMITS = (
@@ -91,34 +132,30 @@ def load_robot_config(name: str) -> RobotConfig:
     path = config_path("robots", name)
     data = load_yaml(path)
     try:
-        joints = tuple(str(j) for j in data["joints"])
-        arrays = {key: _array(data["limits"][key], len(joints), key, path) for key in _LIMITS}
-        count = len(joints)
+        arms = tuple(_arm(arm) for arm in data["arms"])
+        joints = tuple(name for arm in arms for name in arm.joints)
+        limits, room, clearance, count = data["limits"], data["workspace"], data["clearance"], len(joints)
+        arrays = {key: _array(limits[key], count, key, path) for key in _LIMITS}
         stiffness = _array(data["joint_impedance"]["stiffness_nm_rad"], count, "stiffness_nm_rad", path)
         coulomb = _array(data["friction"]["coulomb_nm"], count, "coulomb_nm", path)
-        room, clearance = data["workspace"], data["clearance"]
-        corners = [_array(box[key], 3, key, path) for box in clearance["boxes"] for key in ("min_m", "max_m")]
-        gripper = data["gripper"]
         config = RobotConfig(
             name=str(data["name"]),
             interface=str(data["interface"]),
             model_path=asset_path(str(data["model"])),
             base_frame=str(data["base_frame"]),
-            tool_frame=str(data["tool_frame"]),
-            joints=joints,
-            home_rad=_array(data["home_rad"], len(joints), "home_rad", path),
-            gripper=GripperConfig(
-                tuple(str(j) for j in gripper["joints"]), float(gripper["max_width_m"]), float(gripper["max_force_n"])
-            ),
+            arms=arms,
+            home_rad=_array(data["home_rad"], count, "home_rad", path),
             joint_stiffness_nm_rad=stiffness,
             coulomb_friction_nm=coulomb,
-            tool_speed_m_s=_positive(data["limits"]["tool_speed_m_s"], "tool_speed_m_s", path),
-            contact_force_n=_positive(data["limits"]["contact_force_n"], "contact_force_n", path),
+            tool_speed_m_s=_positive(limits["tool_speed_m_s"], "tool_speed_m_s", path),
+            contact_force_n=_positive(limits["contact_force_n"], "contact_force_n", path),
             workspace_min_m=_array(room["min_m"], 3, "min_m", path),
             workspace_max_m=_array(room["max_m"], 3, "max_m", path),
+            obstacles=parse_obstacles(data["obstacles"], path),
             self_clearance_m=float(clearance["self_m"]),
             scene_clearance_m=float(clearance["scene_m"]),
-            boxes_m=np.array(corners, np.float64).reshape(-1, 2, 3),
+            base=parse_base(data["base"], path) if "base" in data else None,
+            collision=parse_collision(data["collision"], path) if "collision" in data else None,
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -126,28 +163,45 @@ def load_robot_config(name: str) -> RobotConfig:
         raise ConfigError(f"{path.name}: {reason}", "the keys of panda.yaml", f"mend {path}") from error
     if np.any(stiffness <= 0) or np.any(coulomb < 0):
         raise ConfigError(f"{path.name}: stiffness or friction", "stiffness > 0, friction >= 0", f"mend {path}")
-    lows = [config.workspace_min_m, *config.boxes_m[:, 0]]
-    highs = [config.workspace_max_m, *config.boxes_m[:, 1]]
-    if not all(np.all(low < high) for low, high in zip(lows, highs, strict=True)):
-        raise ConfigError(f"{path.name}: a workspace or box with min_m >= max_m", "min_m < max_m", f"mend {path}")
+    if not np.all(config.workspace_min_m < config.workspace_max_m):
+        raise ConfigError(f"{path.name}: a workspace without volume", "min_m < max_m", f"mend {path}")
     if config.interface not in INTERFACES:
         raise UnknownNameError("interface", config.interface, INTERFACES)
     positive = [key for key in _LIMITS[2:] if not np.all(arrays[key] > 0)]
     if positive or not np.all(config.position_min_rad < config.position_max_rad):
         got = f"{path.name}: limits {positive or ['position_min_rad >= position_max_rad']}"
         raise ConfigError(got, "limits > 0 and min < max", f"mend {path}")
+    if not 0 < len(arms) <= MAX_GRIPPERS or not 0 < len(joints) <= MAX_JOINTS:
+        got = f"{path.name}: {len(arms)} arms with {len(joints)} joints"
+        raise ConfigError(got, f"1 to {MAX_GRIPPERS} arms, 1 to {MAX_JOINTS} joints", f"mend {path}")
     return config
 
 
+def _arm(data: dict[str, Any]) -> ArmConfig:
+    gripper = data["gripper"]
+    return ArmConfig(
+        name=str(data["name"]),
+        joints=tuple(str(joint) for joint in data["joints"]),
+        tool_frame=str(data["tool_frame"]),
+        gripper=GripperConfig(
+            name=str(gripper["name"]),
+            actuator=str(gripper["actuator"]),
+            joints=tuple(str(joint) for joint in gripper["joints"]),
+            max_width_m=float(gripper["max_width_m"]),
+            max_force_n=float(gripper["max_force_n"]),
+        ),
+    )
+
+
 class RobotModel:
-    """Kinematics and dynamics of the arm.
+    """Kinematics and dynamics of the arm, or of all arms together.
 
     One instance belongs to one thread: Pinocchio's data is reused between calls.
 
     Attributes:
         config: The robot's configuration.
-        model: pinocchio.Model of the arm's J joints, gripper locked.
-        tool_id: Frame index of the tool in `model`.
+        model: pinocchio.Model of the arms' J joints, grippers locked.
+        tool_ids: Frame index of each arm's tool in `model`.
         damping_nm_s: float64 (J,) passive joint damping of the model file [N*m*s/rad].
     """
 
@@ -165,23 +219,40 @@ class RobotModel:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"{path.name}: {reason}", "an MJCF robot", f"mend {path}") from error
         names = [str(n) for n in full.names][1:]
-        missing = [j for j in (*config.joints, *config.gripper.joints) if j not in names]
+        fingers = [name for gripper in config.grippers for name in gripper.joints]
+        missing = [j for j in (*config.joints, *fingers) if j not in names]
         if missing:
             raise ConfigError(f"{path.name} without joints {missing}", f"joints {names}", "mend the robot file")
         locked = [full.getJointId(n) for n in names if n not in config.joints]
         reference = pin.neutral(full)
-        for name in config.gripper.joints:
-            reference[full.joints[full.getJointId(name)].idx_q] = 0.25 * config.gripper.max_width_m
+        for gripper in config.grippers:
+            for name in gripper.joints:
+                reference[full.joints[full.getJointId(name)].idx_q] = 0.25 * gripper.max_width_m
         model = pin.buildReducedModel(full, locked, reference)
         order = tuple(str(n) for n in model.names)[1:]
         if order != config.joints:
             raise ConfigError(f"joint order {list(config.joints)}", f"{list(order)}", "use the model file's order")
-        if not model.existFrame(config.tool_frame):
-            raise ConfigError(f"{path.name} without site '{config.tool_frame}'", "a tool site", "add the site")
+        for arm in config.arms:
+            if not model.existFrame(arm.tool_frame):
+                raise ConfigError(f"{path.name} without site '{arm.tool_frame}'", "a tool site", "add the site")
         self.model: Any = model
-        self.tool_id = int(model.getFrameId(config.tool_frame))
+        self.tool_ids = tuple(int(model.getFrameId(arm.tool_frame)) for arm in config.arms)
         self.damping_nm_s: Float64 = np.array(model.damping, dtype=np.float64)
         self._data = model.createData()
+        self._reduction = full, locked, reference
+
+    def collision_model(self) -> CollisionModel | None:
+        """Model of what must keep apart; None where the robot file names nothing.
+
+        Raises:
+            ConfigError: a pair names a shape that the model file lacks.
+        """
+        if self.config.collision is None:
+            return None
+        full, locked, reference = self._reduction
+        shapes = pin.buildGeomFromMJCF(full, str(self.config.model_path), pin.GeometryType.COLLISION)
+        _, (reduced,) = pin.buildReducedModel(full, [shapes], locked, reference)
+        return CollisionModel(self.config.collision, self.config.obstacles, self.model, reduced)
 
     @classmethod
     def load(cls, name: str) -> RobotModel:
@@ -196,7 +267,8 @@ class RobotModel:
     def copy(self) -> RobotModel:
         """The same robot with a rigid-body model of its own, whose inertias may be changed."""
         twin = object.__new__(RobotModel)
-        twin.config, twin.tool_id, twin.damping_nm_s = self.config, self.tool_id, self.damping_nm_s
+        twin.config, twin.tool_ids, twin.damping_nm_s = self.config, self.tool_ids, self.damping_nm_s
+        twin._reduction = self._reduction
         twin.model = pin.Model(self.model)
         twin._data = twin.model.createData()
         return twin
@@ -205,35 +277,47 @@ class RobotModel:
     def joint_count(self) -> int:
         return len(self.config.joints)
 
-    def tool_se3(self, q: Float64) -> Any:
-        """T_base_tool as pinocchio.SE3 at q [rad] (J,); valid until the next call on this object."""
-        pin.forwardKinematics(self.model, self._data, q)
-        return pin.updateFramePlacement(self.model, self._data, self.tool_id)
+    @property
+    def tool_id(self) -> int:
+        """Frame index of the first arm's tool."""
+        return self.tool_ids[0]
 
-    def tool_pose(self, q: Float64) -> tuple[Float64, Float64]:
-        """Tool in the base frame at joint positions q.
+    @property
+    def gripper_count(self) -> int:
+        return len(self.config.arms)
+
+    def tool_se3(self, q: Float64, arm: int = 0) -> Any:
+        """T_base_tool of an arm as pinocchio.SE3 at q [rad] (J,); valid until the next call on this object."""
+        pin.forwardKinematics(self.model, self._data, q)
+        return pin.updateFramePlacement(self.model, self._data, self.tool_ids[arm])
+
+    def tool_pose(self, q: Float64, arm: int = 0) -> tuple[Float64, Float64]:
+        """Tool of an arm in the base frame at joint positions q.
 
         Args:
             q: [rad] float64 (J,).
+            arm: Which, in the robot file's order.
 
         Returns:
             Position [m] (3,) and unit quaternion xyzw (4,) with w >= 0.
         """
-        pose = self.tool_se3(np.ascontiguousarray(q, dtype=np.float64))
+        pose = self.tool_se3(np.ascontiguousarray(q, dtype=np.float64), arm)
         quaternion = np.array(pin.Quaternion(pose.rotation).coeffs())
         return np.array(pose.translation), quaternion if quaternion[3] >= 0 else -quaternion
 
-    def jacobian(self, q: Float64) -> Float64:
-        """Geometric Jacobian of the tool, axes of the base frame (LOCAL_WORLD_ALIGNED).
+    def jacobian(self, q: Float64, arm: int = 0) -> Float64:
+        """Geometric Jacobian of an arm's tool, axes of the base frame (LOCAL_WORLD_ALIGNED).
 
         Args:
             q: [rad] float64 (J,).
+            arm: Which, in the robot file's order.
 
         Returns:
             (6,J): linear [m/rad] over angular [rad/rad].
         """
         frame = pin.LOCAL_WORLD_ALIGNED
-        return np.array(pin.computeFrameJacobian(self.model, self._data, np.asarray(q, float), self.tool_id, frame))
+        tool = self.tool_ids[arm]
+        return np.array(pin.computeFrameJacobian(self.model, self._data, np.asarray(q, float), tool, frame))
 
 
 def _array(values: Any, count: int, key: str, path: Path) -> Float64:

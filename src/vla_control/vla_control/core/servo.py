@@ -8,13 +8,15 @@ When there is no state to work with, not finite or missing, the controller goes 
 it follows the plan for up to `stale_state_s`, then brakes. With states back, the target rests where it came to and
 waits for a new plan.
 
+A robot of several arms has impedance and clearances in all its joints; pose, wrench and payload are those of the first
+arm's tool. So `Compliance` keeps to joint impedance then, and positions don't give way.
+
 Engagement from any state: the target begins with the arm's own motion, and brakes from it; the torque begins with the
 one at work, or with gravity compensation where none is (nobody has driven the arm yet, or brakes held it).
 """
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -50,22 +52,25 @@ class ServoCore:
         self._model: Any = loaded.model
         self._data, self._data_t = loaded.model.createData(), loaded.model.createData()
         self._tool = robot.tool_id
-        self._compliance, self._payload = Compliance(params), Payload(loaded.model, robot.tool_id)
+        self._one_arm, self._grippers = robot.gripper_count == 1, robot.gripper_count
+        self._compliance = Compliance(params, only_joint=not self._one_arm)
+        self._payload = Payload(loaded.model, robot.tool_id)
         self._table = joint_table(robot.config)
         self._admittance = Admittance(robot.config, params)
         self._rate_step = robot.config.torque_rate_nm_s * params.period_s
-        self._force_n = robot.config.gripper.max_force_n
         self._contact_n2 = robot.config.contact_force_n**2
         self._stale_ns = round(params.stale_state_s * 1e9)
         self._joints = j = robot.joint_count
         self._by_position = robot.config.interface == "position"
-        self._status = own = ServoStatus(j)
+        self._status = own = ServoStatus(j, self._grippers)
         self._q, self._qd, self._tau, self._pose, self._wrench = own.q, own.qd, own.tau, own.tool_pose, own.wrench
         self._q_t, self._qd_t, self._qdd_t = motion = own.q_target, own.qd_target, own.qdd_target
-        self._target = Target(robot, params.period_s, params.stale_state_s, *motion)
+        self._width, self._width_t = own.gripper_width, own.gripper_target
+        self._target = Target(robot, params.period_s, params.stale_state_s, *motion, self._width_t)
         self._arm = DeadReckoning(loaded)
         self._qd_previous, self._tau_previous, self._residual = np.zeros((3, j))
-        self._error, self._error_now, self._wrench_now = np.zeros(2), np.zeros(2), np.zeros(6)
+        self._error, self._error_now = np.zeros((2, 2))
+        self._wrench_now, self._nothing = np.zeros((2, 6))
         self._bound_to: tuple[Any, ...] = (None, None, None)
         self._warm_up()
         self.reset()
@@ -80,7 +85,7 @@ class ServoCore:
         self._status.reset()
         self._target.reset()
         self._residual[:] = self._tau_previous[:] = self._tau[:] = self._error[:] = 0.0
-        self._tick, self._stamp_ns, self._good_ns, self._now_ns, self._width_m = 0, 0, 0, 0, 0.0
+        self._tick, self._stamp_ns, self._good_ns, self._now_ns = 0, 0, 0, 0
 
     def use(self, settings: np.ndarray) -> None:
         """Head for another compliance, phase or payload: a SETTINGS record (1,)."""
@@ -99,15 +104,15 @@ class ServoCore:
         bound = self._bound_to
         if state is not bound[0] or plan is not bound[1] or command is not bound[2]:
             self._bind(state, plan, command)
-        stamp_ns, width_m = int(self._s_stamp[0]), float(self._s_width[0])
-        seen = math.isfinite(width_m) and take_if_finite(self._s_q, self._s_qd, self._q, self._qd)
+        stamp_ns = int(self._s_stamp[0])
+        seen = take_if_finite(self._s_q, self._s_qd, self._s_width, self._q, self._qd, self._width)
         acting = 0 if seen else _NON_FINITE
         if self._status.ticks and not 0 < stamp_ns - self._stamp_ns <= self._stale_ns:
             acting |= _STALE
         self._tick, self._stamp_ns = int(self._s_tick[0]), stamp_ns
         lost = self._lost or not 0 <= stamp_ns - self._good_ns <= self._stale_ns
         if seen:
-            self._width_m, self._good_ns, self._lost = width_m, stamp_ns, False
+            self._good_ns, self._lost = stamp_ns, False
             if self._by_position and np.isfinite(self._s_tau).all():
                 self._tau_previous[:] = self._s_tau
                 self._measures_torque = bool(self._s_tau.any())
@@ -196,6 +201,7 @@ class ServoCore:
             self._residual[:] = self._wrench_now[:] = 0.0
         if self._by_position and acting != NOT_FINITE:
             felt = self._wrench_now if seen else self._wrench
+            felt = felt if self._one_arm else self._nothing
             acting = self._admittance.advance(self._q_t, jacobian, felt, self._compliance.gain)
         self._qd_previous[:] = qd
         if seen and acting != NOT_FINITE:
@@ -207,7 +213,7 @@ class ServoCore:
     def _start(self, now_ns: int) -> None:
         """First good state: take the motion over and bring it to rest."""
         self._started, self._now_ns = True, now_ns
-        self._target.start(self._q, self._width_m, now_ns, self._qd)
+        self._target.start(self._q, self._width, now_ns, self._qd)
         if np.isfinite(self._s_tau).all() and self._s_tau.any():
             np.clip(self._s_tau, -self._table[3], self._table[3], out=self._tau_previous)
         else:
@@ -224,7 +230,7 @@ class ServoCore:
         self._lost, self._residual[:] = True, 0.0
         self._qd_previous[:] = self._arm.qd
         if not all(np.isfinite(value).all() for value in (self._q_t, self._qd_t, self._qdd_t)):
-            self._target.start(self._arm.q, self._width_m, now_ns)
+            self._target.start(self._arm.q, self._width, now_ns)
         gravity = pin.computeGeneralizedGravity(self._model, self._data, self._arm.q)
         np.subtract(gravity, self._tau_previous, out=self._tau)
         np.clip(self._tau, -self._rate_step, self._rate_step, out=self._tau)
@@ -242,8 +248,8 @@ class ServoCore:
             self._tau_previous[:] = self._c_tau[:] = self._tau
             self._c_q[:] = self._q_t
         self._c_tick[0], self._c_stamp[0] = self._tick, self._stamp_ns
-        self._c_width[0], self._c_force[0] = target.width_m, self._force_n
-        own.set_motion(target.mode, self._error, target.jerk_rad_s3, self._width_m, target.width_m)
+        self._c_width[:], self._c_force[:] = self._width_t, target.force_n
+        own.set_motion(target.mode, self._error, target.jerk_rad_s3)
         own.set_compliance(self._compliance.gain[JOINT_SHARE], self._compliance.gain[STIFFNESS])
         own.publish(status, self._tick, self._stamp_ns, acting)
         own.measure((time.perf_counter_ns() - begin_ns) * 1e-3)
@@ -252,12 +258,14 @@ class ServoCore:
         """Make the views into the caller's records once, so that a tick looks up no field."""
         self._bound_to = (state, plan, command)
         self._plan = Knots(plan)
-        self._s_tick, self._s_stamp, self._s_width = state["tick"], state["stamp_ns"], state["gripper_width"]
+        self._s_tick, self._s_stamp = state["tick"], state["stamp_ns"]
         self._s_q, self._s_qd, self._s_tau = (state[name][0, : self._joints] for name in ("q", "qd", "tau"))
+        self._s_width: Float64 = state["gripper_width"][0, : self._grippers]
         self._c_tick, self._c_stamp = command["tick"], command["stamp_ns"]
         self._c_tau: Float64 = command["tau"][0, : self._joints]
         self._c_q: Float64 = command["q"][0, : self._joints]
-        self._c_width, self._c_force = command["gripper_width"], command["gripper_force"]
+        self._c_width: Float64 = command["gripper_width"][0, : self._grippers]
+        self._c_force: Float64 = command["gripper_force"][0, : self._grippers]
 
     def _warm_up(self) -> None:
         """Compile (or load) the kernels before the first real tick."""

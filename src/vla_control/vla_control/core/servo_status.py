@@ -14,11 +14,16 @@ _RING = 1000
 
 
 @numba.njit(cache=True)
-def take_if_finite(q_in: Float64, qd_in: Float64, q: Float64, qd: Float64) -> bool:
-    """Copy q_in, qd_in to q, qd (J,) when all numbers are finite; returns whether they are."""
+def take_if_finite(q_in: Float64, qd_in: Float64, width_in: Float64, q: Float64, qd: Float64, width: Float64) -> bool:
+    """Copy q_in, qd_in to q, qd (J,) and width_in to width (G,) when all numbers are finite; returns whether."""
     for i in range(q.shape[0]):
         if not (np.isfinite(q_in[i]) and np.isfinite(qd_in[i])):
             return False
+    for g in range(width.shape[0]):
+        if not np.isfinite(width_in[g]):
+            return False
+    for g in range(width.shape[0]):
+        width[g] = width_in[g]
     for i in range(q.shape[0]):
         q[i] = q_in[i]
         qd[i] = qd_in[i]
@@ -30,10 +35,11 @@ class ServoStatus:
 
     Attributes:
         q, qd, q_target, qd_target, qdd_target, tau: Views (J,) that the tick reads and writes.
+        gripper_width, gripper_target: Views (G,).
         tool_pose: View (7,). wrench: View (6,).
     """
 
-    def __init__(self, joints: int) -> None:
+    def __init__(self, joints: int, grippers: int) -> None:
         self._record = np.zeros(1, STATUS)
         row = self._record[0]
         self.q: Float64 = row["q"][:joints]
@@ -42,6 +48,8 @@ class ServoStatus:
         self.qd_target: Float64 = row["qd_target"][:joints]
         self.qdd_target: Float64 = row["qdd_target"][:joints]
         self.tau: Float64 = row["tau"][:joints]
+        self.gripper_width: Float64 = row["gripper_width"][:grippers]
+        self.gripper_target: Float64 = row["gripper_target"][:grippers]
         self.tool_pose: Float64 = row["tool_pose"]
         self.wrench: Float64 = row["wrench"]
         self._counts = row["limit_counts"][: len(LIMITS)]
@@ -60,14 +68,11 @@ class ServoStatus:
         """Ticks measured since the last reset."""
         return self._ticks
 
-    def set_motion(
-        self, mode: int, errors: Float64, jerk_rad_s3: float, gripper_m: float, gripper_target_m: float
-    ) -> None:
-        """Mode, tool error (2,) [m, rad], jerk of the target and gripper of this tick."""
+    def set_motion(self, mode: int, errors: Float64, jerk_rad_s3: float) -> None:
+        """Mode, tool error (2,) [m, rad] and jerk of the target of this tick."""
         field = self._field
         field["mode"][0] = mode
         field["error_m"][0], field["error_rad"][0] = errors
-        field["gripper_width"][0], field["gripper_target"][0] = gripper_m, gripper_target_m
         if jerk_rad_s3 > field["max_jerk"][0]:
             field["max_jerk"][0] = jerk_rad_s3
 

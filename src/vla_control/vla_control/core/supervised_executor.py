@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_control.core.chunk_executor import ChunkExecutor, ExecutorStatus
+from vla_control.core.chunk_executor import ChunkExecutor
+from vla_control.core.executor_status import ExecutorStatus
 from vla_core.errors import ChunkError
 from vla_core.records import MODES, PLAN
 from vla_core.types import ActionChunk, Float64, JointTarget
@@ -32,7 +33,7 @@ class SupervisedExecutor:
 
     def __init__(self, executor: ChunkExecutor) -> None:
         self._executor = executor
-        self._joints = executor.robot.joint_count
+        self._joints, self._grippers = executor.robot.joint_count, executor.robot.gripper_count
         self._record = np.zeros(1, PLAN)
         self._phase = _READY
         self._instruction: str | None = None  # None: nobody gives instructions here, chunks are taken as they come
@@ -76,6 +77,8 @@ class SupervisedExecutor:
             else:
                 return True
         self.now_ns = stamp_ns
+        if np.isfinite(state["q"][0, : self._joints]).all():
+            self._executor.observe(stamp_ns, state["q"][0, : self._joints])
         if not servo_seen:  # hold where the arm is
             return self._idle and self._moved(state["q"]) and self._begin(state["q"], state["gripper_width"])
         mode = int(status["mode"][0])
@@ -93,11 +96,13 @@ class SupervisedExecutor:
     def instruct(self, text: str) -> bool:
         """Take the newest instruction. Motion for any other one ends, brake, then hold. True if the plan has changed.
 
-        An empty text ends every motion. A goal that replaces another is seen here as such even when the empty text
-        between the two got lost: the topic keeps one message.
+        An empty text ends every motion. A task that the policy has ended begins anew when it is given again. A goal
+        that replaces another is seen here as such even when the empty text between the two got lost: the topic keeps
+        one message.
         """
         self._instruction = text
-        if self._phase != _READY or self._idle or (text and text == self._followed):
+        same = text == self._followed and not self._executor.ended(self.now_ns)
+        if self._phase != _READY or self._idle or (text and same):
             return False
         self._executor.stop(self.now_ns)
         self._phase = _FINISHING
@@ -148,6 +153,10 @@ class SupervisedExecutor:
         """Where the plan wants the joints now."""
         return self._executor.sample(self.now_ns)
 
+    def base_twist(self) -> Float64:
+        """Velocity (3,) that the plan wants of the base now: vx, vy [m/s], wz [rad/s]; 0 unless there is a task."""
+        return self._executor.base_twist(self.now_ns) if self._phase == _READY else np.zeros(3)
+
     def state(self) -> ExecutorStatus:
         """What is committed and what is left."""
         status = self._executor.state(self.now_ns)
@@ -172,12 +181,13 @@ class SupervisedExecutor:
         return bool(np.abs(self.sample().q_rad - q[0, : self._joints]).max() > _MOVED_RAD)
 
     def _is_finite(self, q: Float64, gripper_width_m: Float64) -> bool:
-        return bool(np.isfinite(q[0, : self._joints]).all() and np.isfinite(gripper_width_m[0]))
+        widths = gripper_width_m[0, : self._grippers]
+        return bool(np.isfinite(q[0, : self._joints]).all() and np.isfinite(widths).all())
 
     def _begin(self, q: Float64, gripper_width_m: Float64) -> bool:
         """Hold at q, ready for chunks; False, and nothing has changed, while q or the width isn't finite."""
         if not self._is_finite(q, gripper_width_m):
             return False
-        self._executor.reset(q[0, : self._joints], float(gripper_width_m[0]), self.now_ns)
+        self._executor.reset(q[0, : self._joints], gripper_width_m[0, : self._grippers], self.now_ns)
         self._phase, self._begun = _READY, True
         return True

@@ -61,14 +61,15 @@ def implied_jerk(
 
 @numba.njit(cache=True)
 def knots_are_finite(
-    count: int, joints: int, knot_dt_s: float, q: Float64, qd: Float64, qdd: Float64, width_m: Float64
+    count: int, joints: int, grippers: int, knot_dt_s: float, q: Float64, qd: Float64, qdd: Float64, width_m: Float64
 ) -> bool:
-    """Whether every number in use of a plan (arrays (K, >=J), (K,)) is finite."""
+    """Whether every number in use of a plan (arrays (K, >=J), (K, >=G)) is finite."""
     if not (np.isfinite(knot_dt_s) and knot_dt_s > 0.0):
         return False
     for k in range(count):
-        if not np.isfinite(width_m[k]):
-            return False
+        for g in range(grippers):
+            if not np.isfinite(width_m[k, g]):
+                return False
         for i in range(joints):
             if not (np.isfinite(q[k, i]) and np.isfinite(qd[k, i]) and np.isfinite(qdd[k, i])):
                 return False
@@ -83,23 +84,32 @@ class Target:
         period_s: Time between ticks [s].
         stale_s: A longer step of the time stamps is a gap [s].
         q, qd, qdd: Filled in place by `follow` (J,) [rad, rad/s, rad/s^2].
+        width_m: And the gripper widths (G,) [m].
 
     Attributes:
         current: The plan in execution.
         mode: Index into MODES.
         acting: Bits of the limits that changed this step: a slower pace, or a brake before a place.
-        width_m: Gripper width [m].
+        force_n: What the grippers may use (G,) [N].
         jerk_rad_s3: Jerk of the last step.
     """
 
     def __init__(
-        self, robot: RobotModel, period_s: float, stale_s: float, q: Float64, qd: Float64, qdd: Float64
+        self,
+        robot: RobotModel,
+        period_s: float,
+        stale_s: float,
+        q: Float64,
+        qd: Float64,
+        qdd: Float64,
+        width_m: Float64,
     ) -> None:
-        self._joints, config = robot.joint_count, robot.config
+        self._joints, self._grippers, config = robot.joint_count, robot.gripper_count, robot.config
         self._period_s, self._period_ns, self._stale_ns = period_s, round(period_s * 1e9), round(stale_s * 1e9)
         self._config, self._blender = config, Blender(config)
         self._pace, self._guard = Pace(robot), Guard(robot)
-        self._now = (q, qd, qdd)
+        self._now, self._width_m = (q, qd, qdd), width_m
+        self._most_n, self.force_n = config.gripper_force_n, np.zeros(self._grippers)
         self._last, self._new = tuple(np.zeros((3, self._joints))), tuple(np.zeros((3, self._joints)))
         self.current, self._own = Knots(), Knots()
         self.reset()
@@ -113,21 +123,21 @@ class Target:
         self._now_ns = self._lost_until_ns = 0
         self._pace.reset()
         self.acting = self._braked_by = 0
-        self.width_m = self.jerk_rad_s3 = 0.0
+        self._width_m[:] = self.force_n[:] = self.jerk_rad_s3 = 0.0
 
-    def start(self, q: Float64, width_m: float, now_ns: int, qd: Float64 | None = None) -> None:
-        """Come to rest from q, qd (J,) [rad, rad/s] with the gripper at `width_m`; no plan is forgotten.
+    def start(self, q: Float64, width_m: Float64, now_ns: int, qd: Float64 | None = None) -> None:
+        """Come to rest from q, qd (J,) [rad, rad/s] with the grippers at `width_m` (G,); no plan is forgotten.
 
         Args:
             q: Where the arm is.
-            width_m: How wide the gripper is.
+            width_m: How wide the grippers are.
             now_ns: Present time.
             qd: How fast the arm is, limited to what it may do; None: hold at q at once.
         """
         hold = np.array(q)[None, :]
         rest = np.zeros_like(hold)
-        self.width_m = width_m
-        self.current.store(hold, rest, rest, np.full(1, width_m), now_ns, self._period_s)
+        self._width_m[:], self.force_n[:] = width_m, self._most_n
+        self.current.store(hold, rest, rest, self._width_m[None, :], self.force_n[None, :], now_ns, self._period_s)
         self._use, self._now_ns = _OWN_NONE, now_ns
         self._sample(now_ns)
         if qd is None or not np.abs(qd).max() > _STILL_RAD_S:
@@ -136,7 +146,7 @@ class Target:
         motion = (hold[0], np.clip(qd, -limit, limit), rest[0])
         segment = self._blender.brake(motion)
         end = segment.sample(np.array([segment.duration_s]))[0]
-        self.current.store(end, rest, rest, np.full(1, width_m), now_ns, self._period_s)
+        self.current.store(end, rest, rest, self._width_m[None, :], self.force_n[None, :], now_ns, self._period_s)
         self._store(now_ns, segment, _OWN_BRIDGE)
         self._sample(now_ns)
 
@@ -218,7 +228,8 @@ class Target:
         """Fill the motion at `stamp_ns`; returns the time left [s]."""
         source = self.current if self._use == _OWN_NONE else self._own
         if self._use != _OWN_STOP:
-            self.width_m = self.current.width_at(stamp_ns)
+            self._width_m[:] = self.current.width_at(stamp_ns)[: self._grippers]
+            self.force_n[:] = self.current.force_at(stamp_ns)[: self._grippers]
         left_s = source.sample(stamp_ns, *self._now)
         if not self._pace.whole:
             self._pace.apply(*self._now[1:])
@@ -233,8 +244,10 @@ class Target:
                 self._pace.reset()
             old = unscaled or old
         self._identity = identity
-        count, joints = int(plan.count[0]), self._joints
-        if not knots_are_finite(count, joints, plan.knot_dt_s[0], plan.q, plan.qd, plan.qdd, plan.gripper_width):
+        count, knot_dt_s, size = int(plan.count[0]), plan.knot_dt_s[0], (self._joints, self._grippers)
+        if not knots_are_finite(count, *size, knot_dt_s, plan.q, plan.qd, plan.qdd, plan.gripper_width):
+            return False
+        if not np.isfinite(plan.gripper_force[:count, : self._grippers]).all():
             return False
         plan.sample(now_ns, *new)
         same = all(np.max(np.abs(n - o)) <= s for n, o, s in zip(new, old, _SAME, strict=True))
@@ -268,5 +281,6 @@ class Target:
         count = min(MAX_KNOTS, max(2, math.ceil(segment.duration_s / _OWN_DT_S) + 1))
         dt_s = segment.duration_s / (count - 1)
         q, qd, qdd = segment.sample(dt_s * np.arange(count, dtype=np.float64))
-        self._own.store(q, qd, qdd, np.full(count, self.width_m), now_ns, dt_s)
+        widths_m, forces_n = (np.tile(row, (count, 1)) for row in (self._width_m, self.force_n))
+        self._own.store(q, qd, qdd, widths_m, forces_n, now_ns, dt_s)
         self._use = use

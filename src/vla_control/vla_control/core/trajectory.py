@@ -32,6 +32,7 @@ class Trajectory:
         fresh_until_ns: Where the brake begins.
         late_s: How much later than asked the blend meets the curve [s].
         stretch: Factor >= 1 by which the curve was slowed down to keep the limits.
+        seam_rad: (J,) how far the curve lies from the running plan where it takes over, which the blend makes good.
     """
 
     start_ns: int
@@ -42,6 +43,7 @@ class Trajectory:
     fresh_until_ns: int
     late_s: float
     stretch: float
+    seam_rad: Float64
 
 
 class TrajectoryBuilder:
@@ -108,7 +110,8 @@ class TrajectoryBuilder:
         self._check(q, qd, qdd)
         place = np.concatenate([np.full(len(before[0]), np.nan), first_s + (times - late_s) / stretch])
         start_ns = branch_ns - round((len(before[0]) - 1) * knot_s * 1e9)
-        return Trajectory(start_ns, q, qd, qdd, place, branch_ns + round(end_s * 1e9), late_s, stretch)
+        seam_rad = curve(0.0)[0].reshape(-1) - start[0]
+        return Trajectory(start_ns, q, qd, qdd, place, branch_ns + round(end_s * 1e9), late_s, stretch, seam_rad)
 
     def stop(self, running: Knots, now_ns: int) -> Trajectory:
         """Leave the running plan for a stop as fast as the limits allow.
@@ -124,7 +127,7 @@ class TrajectoryBuilder:
         parts = [before, tail.sample(np.minimum(times, tail.duration_s))] if len(times) else [before]
         q, qd, qdd = (np.concatenate(column) for column in zip(*parts, strict=True))
         start_ns = branch_ns - round((len(before[0]) - 1) * knot_s * 1e9)
-        return Trajectory(start_ns, q, qd, qdd, np.full(len(q), np.nan), branch_ns, 0.0, 1.0)
+        return Trajectory(start_ns, q, qd, qdd, np.full(len(q), np.nan), branch_ns, 0.0, 1.0, 0.0 * q[0])
 
     def _at(self, running: Knots, stamp_ns: int) -> Motion:
         q, qd, qdd = (np.empty(self._joints) for _ in range(3))

@@ -16,11 +16,11 @@ class HardwareLimits:
 
     Attributes:
         torque_nm: float64 (J,), > 0.
-        gripper_force_n: [N].
+        gripper_force_n: float64 (G,) [N].
     """
 
     torque_nm: Float64
-    gripper_force_n: float
+    gripper_force_n: Float64
 
 
 class Hardware(Protocol):

@@ -16,7 +16,7 @@ class SharedMemoryHardware:
 
     Args:
         link: Name of the link.
-        config: The robot; its number of joints.
+        config: The robot; its numbers of joints and grippers.
         timeout_s: How long to wait for the first state [s].
 
     Raises:
@@ -28,8 +28,10 @@ class SharedMemoryHardware:
         self._state.wait_first(timeout_s)
         self.state: np.ndarray = self._state.record
         self.mode = "lockstep" if int(self.state["lockstep"][0]) else "real_time"
-        first, joints = self.state[0], len(config.joints)
-        self.limits = HardwareLimits(first["torque_limit"][:joints].copy(), float(first["gripper_force_limit"]))
+        first, joints, grippers = self.state[0], len(config.joints), len(config.grippers)
+        self.limits = HardwareLimits(
+            first["torque_limit"][:joints].copy(), first["gripper_force_limit"][:grippers].copy()
+        )
         self._pending = True  # the state that `wait_first` took has not been handed out yet
         self._command = Mailbox(link_path(link, "command"), COMMAND, create=True)
 

@@ -116,6 +116,16 @@ class Mission:
             self._first_motion_ns = now_ns
             self.stage = "acting"
 
+    def on_ended(self, answers_ns: int, now_ns: int) -> Outcome | None:
+        """The policy has ended the task by an action of its own (modes, `terminate`): it takes it for carried out.
+
+        Args:
+            answers_ns: Observation that the motion answers which it ended; one from before the goal is ignored.
+        """
+        if self.outcome is not None or answers_ns < self._start_ns:
+            return self.outcome
+        return self._end(max(now_ns, answers_ns), True, "", f"ended by the policy: {self.instruction}")
+
     def on_safety(self, stopped: bool, cause: str, now_ns: int) -> Outcome | None:
         """Take the safety monitor's state; a stop ends the mission."""
         if not stopped or self.outcome is not None:

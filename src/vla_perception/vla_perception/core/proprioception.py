@@ -36,19 +36,20 @@ class JointReading:
     Attributes:
         q_rad: float64 (J,).
         qd_rad_s: float64 (J,), or None when the driver doesn't measure velocity and the contract doesn't ask for it.
-        gripper_width_m: Sum of the finger joints: distance between the finger tips [m].
+        gripper_width_m: float64 (G,) sum of each gripper's joints: distance between its finger tips [m].
     """
 
     q_rad: Float64
     qd_rad_s: Float64 | None
-    gripper_width_m: float
+    gripper_width_m: Float64
 
 
 class Proprioception:
     """Reads the robot of a contract.
 
     State blocks that a contract may name: joint_position [rad] and joint_velocity [rad/s] (any joints of the arm, in
-    any order), gripper_width [m], tool_pose (x y z [m], quaternion xyzw, base frame, by forward kinematics).
+    any order), gripper_width [m] (one per gripper, the robot file's order), tool_pose (of the first arm: x y z [m],
+    quaternion xyzw, base frame, by forward kinematics).
 
     Args:
         contract: Names the blocks of the state vector.
@@ -60,8 +61,10 @@ class Proprioception:
 
     def __init__(self, contract: Contract, robot: RobotModel) -> None:
         self._robot = robot
-        self._needed = (*robot.config.joints, *robot.config.gripper.joints)
+        fingers = [gripper.joints for gripper in robot.config.grippers]
+        self._needed = (*robot.config.joints, *(name for names in fingers for name in names))
         self._arm = len(robot.config.joints)
+        self._first_finger = np.cumsum([0, *map(len, fingers[:-1])])
         self._needs_velocity = any(block.key == "joint_velocity" for block in contract.state)
         self._blocks = [self._block(block, contract) for block in contract.state]
         self._order: tuple[tuple[str, ...], NDArray[np.intp]] = ((), np.zeros(0, dtype=np.intp))
@@ -81,7 +84,7 @@ class Proprioception:
         if self._needs_velocity or sample.velocity.size == len(sample.names):
             velocity = self._pick(sample.velocity, indices[: self._arm], sample, "velocity", self._needs_velocity)
             qd = velocity if np.all(np.isfinite(velocity)) else None
-        return JointReading(q[: self._arm], qd, float(q[self._arm :].sum()))
+        return JointReading(q[: self._arm], qd, np.add.reduceat(q[self._arm :], self._first_finger))
 
     def vector(self, reading: JointReading) -> Float32:
         """State vector of a reading: float32 (S,), the contract's order and units."""
@@ -115,12 +118,12 @@ class Proprioception:
 
     def _block(self, block: StateSpec, contract: Contract) -> Callable[[JointReading], Float64]:
         fix = f"mend observation.state of contract '{contract.name}'"
-        counts = {"gripper_width": 1, "tool_pose": 7}
+        counts = {"gripper_width": len(self._robot.config.grippers), "tool_pose": 7}
         if block.key in counts and len(block.names) != counts[block.key]:
             got = f"{len(block.names)} names for state '{block.key}'"
             raise ContractError(got, f"{counts[block.key]} names", fix)
         if block.key == "gripper_width":
-            return lambda reading: np.array([reading.gripper_width_m])
+            return lambda reading: reading.gripper_width_m
         if block.key == "tool_pose":
             return lambda reading: np.concatenate(self._robot.tool_pose(reading.q_rad))
         joints = self._robot.config.joints

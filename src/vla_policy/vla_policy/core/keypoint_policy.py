@@ -26,12 +26,18 @@ class KeypointPolicy:
     """See `core/models/keypoint_flow.py` for the model."""
 
     def __init__(
-        self, name: str, contract: Contract, backend: Backend, vocabulary: Vocabulary, max_tokens: int
+        self,
+        name: str,
+        contract: Contract,
+        backend: Backend,
+        vocabulary: Vocabulary,
+        max_tokens: int,
+        prefix_steps: int,
     ) -> None:
         self.name, self.contract_hash = name, contract.hash
         self.contract, self.backend, self.vocabulary = contract, backend, vocabulary
         self.transform, self.features = action_transform(contract), state_features(contract)
-        self._encoder = minilm(max_tokens)
+        self._encoder, self._prefix_steps = minilm(max_tokens), prefix_steps
         self._instruction = ""
         self._reading: Reading | None = None
 
@@ -50,14 +56,15 @@ class KeypointPolicy:
         decoding = parse(Decoding, preset.decoding, f"{preset.name}.yaml: decoding").check()
         vocabulary = Vocabulary.from_metadata(metadata.vocabulary)
         made = make_backend(backend, model, decoding)
-        return cls(preset.name, contract, made, vocabulary, model.config.language.max_tokens)
+        prefix_steps = int(preset.training["expert"]["prefix_steps"])
+        return cls(preset.name, contract, made, vocabulary, model.config.language.max_tokens, prefix_steps)
 
     def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
         """See Policy."""
         check_observation(observation, self.contract)
         reading = self._read(observation.instruction)
         state = self.features.forward(observation.state)
-        followed = continuation(running, observation, self.contract, self.transform)
+        followed = continuation(running, observation, self.contract, self.transform, self._prefix_steps)
         shape = (samples_needed(followed), self.contract.horizon, self.transform.width)
         noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
         out = self.backend.infer(observation.rgb, reading, state, noise, followed)
@@ -84,8 +91,7 @@ def check_observation(observation: Observation, contract: Contract) -> None:
     Raises:
         ObservationError: says what is wrong.
     """
-    camera = contract.cameras[0]
-    shape = (len(contract.cameras), camera.height, camera.width, 3)
+    shape = contract.rgb_shape
     fix = "check observation_node and the cameras"
     if observation.contract_hash != contract.hash:
         got = f"an observation of contract {observation.contract_hash}"

@@ -82,6 +82,13 @@ def _keypoint_flow(preset: Preset, contract: Contract, backend: str, weights: Pa
     return KeypointPolicy.load(preset, contract, backend, weights)
 
 
+@POLICIES.register("target_flow")
+def _target_flow(preset: Preset, contract: Contract, backend: str, weights: Path | None) -> Policy:
+    from vla_policy.core.target_policy import TargetPolicy
+
+    return TargetPolicy.load(preset, contract, weights)
+
+
 def load_policy(preset: str, contract: Contract, backend: str = "auto", weights: str | None = None) -> Policy:
     """Load the policy of a preset.
 

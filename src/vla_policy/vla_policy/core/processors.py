@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_core import rotations
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError
 from vla_core.types import Float32
-from vla_policy.core import rotations
 
 POSITION_SCALE_M = 0.1
 

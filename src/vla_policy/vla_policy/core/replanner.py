@@ -15,7 +15,9 @@ import numpy as np
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError, VlaError
 from vla_core.types import ActionChunk, Observation, Running
-from vla_policy.core.policy import Policy
+from vla_policy.core.drawing.correction import STRATEGY as A2C2
+from vla_policy.core.drawing.correction import ChunkCorrection, Corrector
+from vla_policy.core.policy import Policy, PolicyOutput
 from vla_policy.core.schedule import ReplanSchedule
 
 _REMEMBERED = 200  # inference times for the percentiles
@@ -69,7 +71,8 @@ class Replanner:
             publish: Called with every chunk, in the inference thread.
             refuse: Called once per kind of refusal until a chunk succeeds again, in the inference thread.
         """
-        self.policy, self.contract, self._seed = policy, contract, seed
+        self.contract, self._seed = contract, seed
+        self._adopt(policy)
         self._publish, self._refuse = publish, refuse
         self._schedule = ReplanSchedule(period_s)
         self._newest: Observation | None = None
@@ -106,17 +109,20 @@ class Replanner:
             self._running = running
 
     def offer(self, observation: Observation) -> None:
-        """Take an observation if it is due; it replaces one that still waits."""
+        """Take an observation if it is due; it replaces one that still waits. Under A2C2 all correct the last chunk."""
         with self._changed:
             if self._schedule.due(observation):
                 self._newest = observation
                 self._changed.notify()
+            correction = self._correction if self._corrects else None
+        if correction is not None and (actions := correction.correct(observation)) is not None:
+            self._publish(self._chunk(observation, PolicyOutput(actions, 0.0, 0.0), 0.0, self.policy.name))
 
     def replace(self, policy: Policy) -> None:
         """Answer with another policy from now on; an inference in progress still ends with the old one."""
         warm_up(policy, self.contract)
         with self._changed:
-            self.policy = policy
+            self._adopt(policy)
 
     def reject(self, error: VlaError) -> None:
         """Count an observation that can't be answered; say so once per kind."""
@@ -154,12 +160,36 @@ class Replanner:
                     continue
                 policy, running = self.policy, self._running
             try:
-                self._publish(self._answer(policy, observation, running))
+                self._hand_on(self._answer(policy, observation, running))
             except VlaError as error:
                 self.reject(error)
             except Exception as error:
                 traceback.print_exc()  # a fault of ours: the thread stays alive, and everybody hears of it
                 self.reject(PolicyError(f"{type(error).__name__}: {error}", "an inference without faults", "report it"))
+
+    def _adopt(self, policy: Policy) -> None:
+        self.policy = policy
+        self._correction = ChunkCorrection(policy, self.contract) if isinstance(policy, Corrector) else None
+
+    @property
+    def _corrects(self) -> bool:
+        return self._running is not None and self._running.strategy == A2C2
+
+    def _hand_on(self, chunk: ActionChunk) -> None:
+        """Publish a chunk, or keep it as what the next observations correct.
+
+        Raises:
+            PolicyError: the executor asks for corrections, and this policy has none.
+        """
+        with self._changed:
+            corrects, correction = self._corrects, self._correction
+        if not corrects:
+            self._publish(chunk)
+        elif correction is None:
+            fix = "choose another strategy in config/control.yaml, or another policy"
+            raise PolicyError(f"strategy '{A2C2}' with policy '{chunk.policy}'", "a policy with a corrector", fix)
+        else:
+            correction.take(chunk.actions, chunk.stamp_ns, chunk.instruction)
 
     def _answer(self, policy: Policy, observation: Observation, running: Running | None) -> ActionChunk:
         began = time.monotonic()
@@ -167,22 +197,26 @@ class Replanner:
         ended = time.monotonic()
         with self._changed:
             self._schedule.answered(observation)
-            self._sequence += 1
             self._inference_s.append(ended - began)
             self._made_at.append(ended)
             self._last_error = ""
             self._said.clear()
+        return self._chunk(observation, output, ended - began, policy.name)
+
+    def _chunk(self, observation: Observation, output: PolicyOutput, inference_s: float, name: str) -> ActionChunk:
+        with self._changed:
+            self._sequence += 1
             sequence = self._sequence
         return ActionChunk(
             stamp_ns=observation.stamp_ns,
             sequence=sequence,
-            policy=policy.name,
+            policy=name,
             contract_hash=self.contract.hash,
             action_space=self.contract.action_space,
             action_names=self.contract.action_names,
             dt_s=self.contract.dt_s,
             actions=output.actions,
-            inference_s=ended - began,
+            inference_s=inference_s,
             progress=output.progress,
             success_estimate=output.success_estimate,
             subtask=output.subtask,
@@ -196,7 +230,7 @@ def warm_up(policy: Policy, contract: Contract) -> None:
     Raises:
         VlaError: the policy can't run.
     """
-    camera, names = contract.cameras[0], contract.state_names
+    names = contract.state_names
     state = np.zeros(len(names), np.float32)
     if contract.action_space == "tool_pose":
         state[contract.state_slice("tool_pose").stop - 1] = 1.0  # identity quaternion
@@ -206,7 +240,7 @@ def warm_up(policy: Policy, contract: Contract) -> None:
         contract_hash=contract.hash,
         view_names=contract.view_names,
         view_valid=np.ones(len(contract.cameras), np.bool_),
-        rgb=np.zeros((len(contract.cameras), camera.height, camera.width, 3), np.uint8),
+        rgb=np.zeros(contract.rgb_shape, np.uint8),
         state_names=names,
         state=state,
     )

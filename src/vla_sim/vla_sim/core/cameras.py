@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vla_core.errors import UnknownNameError
 from vla_core.types import Float32, Float64, UInt8
-from vla_sim.core.world import World
+from vla_sim.core.robot_world import RobotWorld
 
 
 class Cameras:
@@ -19,7 +19,7 @@ class Cameras:
         sizes: Camera name → (width, height) [pixel]; None takes the scene file's sizes.
     """
 
-    def __init__(self, world: World, sizes: dict[str, tuple[int, int]] | None = None) -> None:
+    def __init__(self, world: RobotWorld, sizes: dict[str, tuple[int, int]] | None = None) -> None:
         self._world = world
         self.sizes = sizes or {c["name"]: (int(c["width"]), int(c["height"])) for c in world.scene["cameras"]}
         shapes = set(self.sizes.values())

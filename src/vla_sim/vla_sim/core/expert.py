@@ -66,7 +66,7 @@ def observe(world: World) -> Scene:
     if world.task.family == "press_button":
         things["button"] = world.button()
     tool, _ = world.tool_pose()
-    scene = Scene(tool, world.robot_state().gripper_width_m, things, world.drawer_m(), world.button_pressed)
+    scene = Scene(tool, float(world.robot_state().gripper_width_m[0]), things, world.drawer_m(), world.button_pressed)
     for key in graspable(world.task):
         if grips(scene, key):
             scene.held = key
@@ -290,14 +290,14 @@ def clean_chunk(world: World, horizon: int, dt_s: float) -> Float32:
         command = decide(scene, task)
         out[i, :3], out[i, 3:7], out[i, 7] = scene.tool, DOWN, float(command.open)
         advance(scene, command, task, dt_s)
-    out[:horizon, :3] = _rounded(out[:, :3])
+    out[:horizon, :3] = rounded(out[:, :3])
     return out[:horizon]
 
 
-def _rounded(path: Float32) -> Float32:
-    """Round the corners of a path (T,3) by a moving average; the start goes on as it began, so it lags nowhere."""
+def rounded(path: Float32) -> Float32:
+    """Round the corners of a path (T,...) by a moving average; the start goes on as it began, so it lags nowhere."""
     half = _SMOOTH // 2
-    before = path[0] - np.arange(half, 0, -1)[:, None] * (path[1] - path[0])
+    before = path[0] - np.multiply.outer(np.arange(half, 0, -1), path[1] - path[0])
     padded = np.concatenate([before, path])
-    rounded: Float32 = np.mean([padded[k : len(padded) - 2 * half + k] for k in range(_SMOOTH)], axis=0)
-    return rounded
+    out: Float32 = np.mean([padded[k : len(padded) - 2 * half + k] for k in range(_SMOOTH)], axis=0)
+    return out

@@ -8,6 +8,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from vla_control.core.robot import RobotConfig
 from vla_core.types import Float64
 
 #: MuJoCo cameras look along -z with y up, optical frames along +z with y down.
@@ -29,14 +30,14 @@ class RobotFrames:
 
     Args:
         model: Compiled scene.
-        robot: Parsed robot file; its bodies are all descendants of `base_frame`.
+        robot: The robot; its bodies are all descendants of `base_frame`.
         cameras: The scene's camera entries.
     """
 
-    def __init__(self, model: mujoco.MjModel, robot: dict[str, Any], cameras: list[dict[str, Any]]) -> None:
+    def __init__(self, model: mujoco.MjModel, robot: RobotConfig, cameras: list[dict[str, Any]]) -> None:
         self._model = model
-        self._base = str(robot["base_frame"])
-        self._tool = str(robot["tool_frame"])
+        self._base = robot.base_frame
+        self._tools = [arm.tool_frame for arm in robot.arms]
         self._cameras = [str(camera["name"]) for camera in cameras]
         base = model.body(self._base).id
         self._links = [i for i in range(base + 1, model.nbody) if self._descends(i, base)]
@@ -51,10 +52,11 @@ class RobotFrames:
         return frames
 
     def mounts(self) -> list[Frame]:
-        """The tool and the cameras' optical frames in the links that carry them; they never move."""
-        model = self._model
-        site = model.site(self._tool)
-        frames = [self._mount(int(site.bodyid[0]), self._tool, site.pos, site.quat)]
+        """The tools and the cameras' optical frames in the links that carry them; they never move."""
+        model, frames = self._model, []
+        for tool in self._tools:
+            site = model.site(tool)
+            frames.append(self._mount(int(site.bodyid[0]), tool, site.pos, site.quat))
         for name in self._cameras:
             camera, quaternion = model.camera(name), np.zeros(4)
             mujoco.mju_mulQuat(quaternion, camera.quat, _OPTICAL_WXYZ)

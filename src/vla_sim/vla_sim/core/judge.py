@@ -18,8 +18,8 @@ def succeeded(world: World) -> bool:
     """True when the world satisfies its task now."""
     task = world.task
     match task.family:
-        case "pick":
-            return bool(world.position(task.objects[0])[2] > LIFT_M) and gripper_near(world, task.objects[0])
+        case "pick" | "catch":  # 'catch' is content with any
+            return any(world.position(item)[2] > LIFT_M and gripper_near(world, item) for item in task.objects)
         case "place_in" | "sort":
             return all(in_bowl(world, a, b) for a, b in zip(task.objects, task.places, strict=True))
         case "stack":

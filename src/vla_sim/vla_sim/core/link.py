@@ -47,15 +47,15 @@ class HardwareLink:
         link: Name of the link.
         lockstep: Whether the world waits for the command of each tick.
         torque_limit_nm: What the motors give at most [N*m], float64 (J,).
-        gripper_force_limit_n: And the gripper [N].
+        gripper_force_limit_n: And the grippers [N], float64 (G,).
     """
 
-    def __init__(self, link: str, lockstep: bool, torque_limit_nm: Float64, gripper_force_limit_n: float) -> None:
+    def __init__(self, link: str, lockstep: bool, torque_limit_nm: Float64, gripper_force_limit_n: Float64) -> None:
         self._state_box = Mailbox(link_path(link, "state"), STATE, create=True)
         self._state = np.zeros(1, STATE)
         self._state["lockstep"] = int(lockstep)
         self._state["torque_limit"][0, : len(torque_limit_nm)] = torque_limit_nm
-        self._state["gripper_force_limit"] = gripper_force_limit_n
+        self._state["gripper_force_limit"][0, : len(gripper_force_limit_n)] = gripper_force_limit_n
         self._command = WatchfulPeer(link, "command", COMMAND)
         self._plan = WatchfulPeer(link, "plan", PLAN)
 
@@ -70,11 +70,12 @@ class HardwareLink:
         return self._command.version > 0
 
     def publish(self, tick: int, stamp_ns: int, epoch_ns: int, state: RobotState) -> None:
-        """Write the state of `tick`; joints beyond the robot's own stay zero."""
+        """Write the state of `tick`; joints and grippers beyond the robot's own stay zero."""
         record, joints = self._state, len(state.q_rad)
         record["tick"], record["stamp_ns"], record["epoch_ns"] = tick, stamp_ns, epoch_ns
         record["q"][0, :joints], record["qd"][0, :joints] = state.q_rad, state.qd_rad_s
-        record["tau"][0, :joints], record["gripper_width"] = state.tau_nm, state.gripper_width_m
+        record["tau"][0, :joints] = state.tau_nm
+        record["gripper_width"][0, : len(state.gripper_width_m)] = state.gripper_width_m
         self._state_box.write(record)
 
     def await_command(self, tick: int, timeout_s: float) -> bool:

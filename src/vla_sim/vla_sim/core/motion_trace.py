@@ -16,8 +16,8 @@ class MotionFigures:
 
     Attributes:
         max_jerk_rad_s3, rms_jerk_rad_s3: Of the target, any joint.
-        seam_jumps_mrad, seam_jumps_mm: Per new chunk that took over a running one: how far it moved the target of one
-            control step after the take-over, joint with the most, and tool.
+        seam_jumps_mrad, seam_jumps_mm: Per new chunk that took over a running one: how far it lay from the motion
+            before it where it took over, joint with the most, and tool. What a hard switch would make the robot jump.
         starved_s: Time without a fresh chunk.
     """
 
@@ -46,7 +46,7 @@ class MotionTrace:
         self._qd.append(qd_target.copy())
 
     def seam(self, before_q: Float64, after_q: Float64) -> None:
-        """A chunk took over: the target of one moment (J,) [rad] without it and with it."""
+        """A chunk took over: where the motion before it was then (J,) [rad], and where the chunk wanted to be."""
         apart_m = np.linalg.norm(self._robot.tool_pose(after_q)[0] - self._robot.tool_pose(before_q)[0])
         self._jumps.append((1e3 * float(np.abs(after_q - before_q).max()), 1e3 * float(apart_m)))
 

@@ -18,21 +18,19 @@ from vla_control.core.parameters import ExecutorParameters, ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
 from vla_core.contract import Contract
-from vla_core.errors import ChunkError
+from vla_core.errors import ChunkError, ConfigError, PolicyError
 from vla_core.records import COMMAND, STATE, STATUS
 from vla_core.types import NS, ActionChunk, Float32, Observation, Running, UInt8
+from vla_policy.core.drawing.correction import STRATEGY as CORRECTED
+from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_sim.core.cameras import Cameras
 from vla_sim.core.delays import DelayModel, Delays
-from vla_sim.core.judge import succeeded
 from vla_sim.core.motion_trace import MotionFigures, MotionTrace
+from vla_sim.core.suites import suite_of
 from vla_sim.core.tasks import Task
 from vla_sim.core.world import World
 
 _TICK_NS = 1_000_000
-
-#: Simulated seconds that each family may take.
-TIME_LIMIT_S = {"sort": 26.0, "place_in": 16.0, "stack": 16.0}
-DEFAULT_TIME_LIMIT_S = 12.0
 
 
 class Rig:
@@ -44,12 +42,14 @@ class Rig:
         render: False saves the renderer where nobody looks (views are then black).
 
     Attributes:
+        suite: What can be played here.
         trace: Of the motion since the last reset.
     """
 
     def __init__(self, contract: Contract, scene: str = "tabletop", render: bool = True) -> None:
         self.contract = contract
-        self.world = World(scene)
+        self.suite = suite_of(scene)
+        self.world = self.suite.make_world(scene)
         self.world.time_offset_ns = NS  # a stamp of zero means 'never' on the ROS clock
         self.robot = RobotModel.load(contract.robot)
         self.executor = ChunkExecutor(self.robot, contract, ExecutorParameters.from_config())
@@ -59,6 +59,17 @@ class Rig:
         self._sequence = 0
         self._state, self._command, self._status = (np.zeros(1, d) for d in (STATE, COMMAND, STATUS))
         self.reset(0)
+
+    @property
+    def table(self) -> World:
+        """The world, for what only knows the tabletop.
+
+        Raises:
+            ConfigError: it is another one.
+        """
+        if not isinstance(self.world, World):
+            raise ConfigError(f"scene '{self.world.scene['name']}'", "a scene of world 'tabletop'", "choose another")
+        return self.world
 
     def reset(self, seed: int, instruction: str | None = None, split: str = "train", family: str | None = None) -> Task:
         """Refill the world and hold the robot where it is."""
@@ -74,8 +85,14 @@ class Rig:
     def observation(self) -> Observation:
         """What the policy sees now."""
         state = self.world.robot_state()
-        position, quaternion = self.robot.tool_pose(state.q_rad)
-        vector = np.concatenate([state.q_rad, [state.gripper_width_m], position, quaternion]).astype(np.float32)
+        self.executor.observe(state.stamp_ns, state.q_rad)
+        known = {
+            "joint_position": state.q_rad,
+            "gripper_width": state.gripper_width_m,
+            "tool_pose": np.concatenate(self.robot.tool_pose(state.q_rad)),
+            **self.world.sensors(),
+        }
+        vector = np.concatenate([known[block.key] for block in self.contract.state]).astype(np.float32)
         return Observation(
             stamp_ns=state.stamp_ns,
             instruction=self.instruction,
@@ -88,10 +105,9 @@ class Rig:
         )
 
     def _views(self) -> UInt8:
-        spec = self.contract.cameras[0]
-        if self.cameras is None:
-            return np.zeros((len(self.contract.cameras), spec.height, spec.width, 3), np.uint8)
-        size, area = (spec.width, spec.height), cv2.INTER_AREA
+        if self.cameras is None or not self.contract.cameras:
+            return np.zeros(self.contract.rgb_shape, np.uint8)
+        size, area = self.contract.rgb_shape[2:0:-1], cv2.INTER_AREA
         views = [cv2.resize(self.cameras.rgb(name), size, interpolation=area) for name in self.contract.view_names]
         return np.stack(views).astype(np.uint8)
 
@@ -114,15 +130,15 @@ class Rig:
             actions=np.asarray(actions, np.float32),
         )
         now_ns, begun = self.world.time_ns, self.executor.state(self.world.time_ns).sequence > 0
-        look_ns = now_ns + round((self.executor.params.commit_s + contract.dt_s) * NS)
-        before_q = self.executor.sample(look_ns).q_rad
         try:
             self.executor.accept(chunk, now_ns)
         except ChunkError as error:
             self.rejections.append(str(error))
             return False
         if begun:
-            self.trace.seam(before_q, self.executor.sample(look_ns).q_rad)
+            after = self.executor.state(now_ns)
+            branch = self.executor.sample(now_ns + round(after.committed_s * NS)).q_rad
+            self.trace.seam(branch, branch + after.seam_rad)
         return True
 
     def advance(self, duration_s: float) -> None:
@@ -130,16 +146,17 @@ class Rig:
         state, command = self._state, self._command
         for _ in range(round(duration_s / self.world.model.opt.timestep)):
             now = self.world.robot_state()
-            joints = len(now.q_rad)
+            joints, grippers = len(now.q_rad), len(now.gripper_width_m)
             state["tick"] += 1
             state["stamp_ns"] = now.stamp_ns
             state["q"][0, :joints], state["qd"][0, :joints] = now.q_rad, now.qd_rad_s
-            state["tau"][0, :joints], state["gripper_width"] = now.tau_nm, now.gripper_width_m
+            state["tau"][0, :joints], state["gripper_width"][0, :grippers] = now.tau_nm, now.gripper_width_m
             self.servo.tick(state, self.executor.plan, False, command, self._status)
             self.trace.tick(self._status["qd_target"][0, :joints])
             self.world.step(
-                command["tau"][0, :joints], float(command["gripper_width"][0]), float(command["gripper_force"][0])
-            )
+                command[self.world.command][0, :joints], command["gripper_width"][0, :grippers],
+                command["gripper_force"][0, :grippers],
+            )  # fmt: skip
 
     @property
     def status(self) -> np.ndarray:
@@ -167,9 +184,22 @@ class Episode:
 Act = Callable[[Observation, Running], tuple[Float32, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Player:
+    """A policy as episodes need it.
+
+    Attributes:
+        act: Answers observations.
+        correction: Of its chunks by newer observations, for policies that can (A2C2).
+    """
+
+    act: Act
+    correction: ChunkCorrection | None = None
+
+
 def run_episode(
     rig: Rig,
-    act: Act,
+    player: Player,
     seed: int,
     split: str,
     family: str | None = None,
@@ -183,21 +213,27 @@ def run_episode(
 
     Args:
         rig: Where.
-        act: The policy.
+        player: The policy.
         seed: Of the scene and of the delays.
         split, family: Of the task, see World.reset.
         replan_s: Shortest time between two observations that are answered [s]; with longer delays the next one is
-            answered when the answer before has come. Under a strategy that waits, when the arm rests.
+            answered when the answer before has come. Under a strategy that waits, when the arm rests. A correction
+            takes every picture and no time: it runs beside the robot, however far away the policy is.
         settle_s: How long a success must last [s].
         delay: How long answers take in simulated time; None: none.
+
+    Raises:
+        PolicyError: the executor's strategy needs a correction, and the policy has none.
     """
+    if rig.executor.strategy == CORRECTED and player.correction is None:
+        raise PolicyError(f"strategy '{CORRECTED}'", "a policy with a corrector", "choose another strategy or policy")
     task = rig.reset(seed, None, split, family)
-    limit = TIME_LIMIT_S.get(task.family, DEFAULT_TIME_LIMIT_S)
-    line = _Line(rig, act, Delays(delay or DelayModel(), seed), replan_s)
+    limit = rig.suite.limit_s(task.family)
+    line = _Line(rig, player, Delays(delay or DelayModel(), seed), replan_s)
     start, satisfied_s = rig.world.time_ns, 0.0
     while (rig.world.time_ns - start) / NS < limit and satisfied_s < settle_s:
         line.run(replan_s)
-        satisfied_s = satisfied_s + replan_s if succeeded(rig.world) else 0.0
+        satisfied_s = satisfied_s + replan_s if rig.suite.succeeded(rig.world) else 0.0
     return Episode(
         seed,
         task.family,
@@ -215,8 +251,13 @@ def run_episode(
 class _Line:
     """A policy that takes its time: what it is asked and when its answer comes, on the simulated clock."""
 
-    def __init__(self, rig: Rig, act: Act, delays: Delays, replan_s: float) -> None:
-        self._rig, self._act, self._delays, self._replan_s = rig, act, delays, replan_s
+    def __init__(self, rig: Rig, player: Player, delays: Delays, replan_s: float) -> None:
+        self._rig, self._act, self._delays, self._replan_s = rig, player.act, delays, replan_s
+        self._correction = player.correction if rig.executor.strategy == CORRECTED else None
+        if self._correction is not None:
+            self._correction.drop()
+        self._period_ns = round(NS / rig.contract.rate_hz)
+        self._correct_ns = rig.world.time_ns
         self._under_way: tuple[int, int, Float32, bool] | None = None  # arrival, stamp, chunk, whether it arrives
         self._ask_ns = rig.world.time_ns
         self.times_ms: list[float] = []
@@ -232,13 +273,15 @@ class _Line:
                 return
             self._ask()
             self._arrive()  # without a delay at once
+            self._correct()
             events = [end_ns] + ([self._under_way[0]] if self._under_way else [self._next_ask_ns()])
+            if self._correction is not None:
+                events.append(self._correct_ns)
             self._rig.advance((max(min(events), world.time_ns + _TICK_NS) - world.time_ns) / NS)
 
     def _next_ask_ns(self) -> int:
-        period_ns = round(NS / self._rig.contract.rate_hz)
         behind = max(0, self._ask_ns - self._rig.world.time_ns)
-        return self._rig.world.time_ns + (-(-behind // period_ns) or 1) * period_ns
+        return self._rig.world.time_ns + (-(-behind // self._period_ns) or 1) * self._period_ns
 
     def _ask(self) -> None:
         rig, now_ns = self._rig, self._rig.world.time_ns
@@ -257,5 +300,17 @@ class _Line:
             return
         _, stamp_ns, actions, arrives = self._under_way
         self._under_way = None
-        if arrives:
+        if arrives and self._correction is None:
             self._rig.execute(actions, stamp_ns)
+        elif arrives and self._correction is not None:
+            self._correction.take(actions, stamp_ns, self._rig.instruction)
+
+    def _correct(self) -> None:
+        """Execute what is left of the newest chunk, corrected by what is seen now."""
+        now_ns = self._rig.world.time_ns
+        if self._correction is None or now_ns < self._correct_ns:
+            return
+        self._correct_ns = now_ns + self._period_ns
+        actions = self._correction.correct(self._rig.observation())
+        if actions is not None:
+            self._rig.execute(actions, now_ns)

@@ -6,12 +6,13 @@ every seed. Sizes in metres.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
 
-from vla_core.files import asset_path, config_path, load_yaml
+from vla_sim.core.scene_parts import SOFT, add_cameras, add_room, new_spec
 
 CUBE_HALF = 0.02
 CYLINDER = (0.02, 0.024)  # radius, half height
@@ -22,69 +23,44 @@ BUTTON_TRAVEL = 0.010
 HALF_HEIGHT = {"cube": CUBE_HALF, "cylinder": CYLINDER[1], "ball": BALL_RADIUS}
 
 _GEOM = mujoco.mjtGeom
-_SOFT = {"solref": [0.01, 1.0], "solimp": [0.95, 0.99, 0.001, 0.5, 2.0]}
 
 
-def load_scene(name: str) -> dict[str, Any]:
-    """Read `config/scenes/<name>.yaml`."""
-    return load_yaml(config_path("scenes", name))
-
-
-def build_model(scene: dict[str, Any], robot_file: str) -> mujoco.MjModel:
+def build_model(scene: dict[str, Any], robot_file: Path) -> mujoco.MjModel:
     """Compile the scene with the robot attached at the origin.
 
     Args:
         scene: Parsed `config/scenes/*.yaml`.
-        robot_file: MJCF of the robot as `package/path`.
+        robot_file: MJCF of the robot.
     """
-    spec = mujoco.MjSpec.from_file(str(asset_path(robot_file)))
-    spec.option.timestep = float(scene["timestep_s"])
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    spec.option.impratio = 5
-    spec.visual.quality.shadowsize = 0
-    spec.visual.quality.offsamples = 0
-    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
-    spec.visual.map.znear = 0.01
-    spec.visual.headlight.ambient = [0.4] * 3
-    spec.visual.headlight.diffuse = [0.4] * 3
-    spec.visual.headlight.specular = [0.1] * 3
-    _room(spec)
+    spec = new_spec(scene, robot_file)
+    add_room(spec)
+    add_table(spec)
     for shape, count in scene["slots"].items():
         for i in range(count):
-            (_bowl if shape == "bowl" else _thing)(spec, shape, f"{shape}{i}")
+            (_bowl if shape == "bowl" else add_thing)(spec, shape, f"{shape}{i}")
     _drawer(spec)
     _button(spec)
     # MuJoCo lets a child collide with a static parent
     spec.add_exclude(bodyname1="cabinet", bodyname2="drawer")
     spec.add_exclude(bodyname1="button_base", bodyname2="button")
-    for camera in scene["cameras"]:
-        _camera(spec, camera)
+    add_cameras(spec, scene["cameras"])
     return spec.compile()
 
 
-def _room(spec: mujoco.MjSpec) -> None:
+def add_table(spec: mujoco.MjSpec) -> None:
+    """The table top, and the pedestal that the robot stands on."""
     world = spec.worldbody
-    texture = mujoco.mjtTexture
-    sky = {"name": "sky", "type": texture.mjTEXTURE_SKYBOX, "builtin": mujoco.mjtBuiltin.mjBUILTIN_GRADIENT}
-    spec.add_texture(**sky, width=32, height=32, rgb1=[0.75, 0.8, 0.85], rgb2=[0.35, 0.4, 0.45])
-    wood = {"name": "wood", "type": texture.mjTEXTURE_2D, "builtin": mujoco.mjtBuiltin.mjBUILTIN_FLAT}
-    spec.add_texture(**wood, mark=mujoco.mjtMark.mjMARK_RANDOM, random=0.25, width=128, height=128,
-                     rgb1=[0.8, 0.8, 0.8], markrgb=[0.7, 0.7, 0.7])  # fmt: skip
-    material = spec.add_material(name="table", texrepeat=[4, 4], specular=0.1, shininess=0.1)
-    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "wood"
-    world.add_light(name="lamp", pos=[0.5, 0.0, 1.6], dir=[0, 0, -1], castshadow=False, diffuse=[0.5] * 3)
     world.add_geom(name="table", type=_GEOM.mjGEOM_BOX, size=[0.42, 0.6, 0.03], pos=[0.46, 0, -0.03], material="table",
-                   friction=[0.9, 0.01, 0.001], **_SOFT)  # fmt: skip
+                   friction=[0.9, 0.01, 0.001], **SOFT)  # fmt: skip
     world.add_geom(name="pedestal", type=_GEOM.mjGEOM_BOX, size=[0.16, 0.2, 0.4], pos=[-0.13, 0, -0.4],
                    rgba=[0.3, 0.3, 0.32, 1], contype=0, conaffinity=0)  # fmt: skip
-    world.add_geom(name="floor", type=_GEOM.mjGEOM_PLANE, size=[4, 4, 0.1], pos=[0, 0, -0.8], rgba=[0.5, 0.5, 0.5, 1])
 
 
-def _thing(spec: mujoco.MjSpec, shape: str, name: str) -> None:
+def add_thing(spec: mujoco.MjSpec, shape: str, name: str) -> None:
+    """A cube, cylinder or ball that moves freely."""
     body = spec.worldbody.add_body(name=name, gravcomp=1)
     body.add_freejoint(name=name)
-    geom: dict[str, Any] = {"name": name, "condim": 4, "friction": [1.0, 0.02, 0.0005], **_SOFT}
+    geom: dict[str, Any] = {"name": name, "condim": 4, "friction": [1.0, 0.02, 0.0005], **SOFT}
     if shape == "cube":
         body.add_geom(type=_GEOM.mjGEOM_BOX, size=[CUBE_HALF] * 3, mass=0.05, **geom)
     elif shape == "cylinder":
@@ -96,7 +72,7 @@ def _thing(spec: mujoco.MjSpec, shape: str, name: str) -> None:
 
 def _bowl(spec: mujoco.MjSpec, _shape: str, name: str) -> None:
     body = spec.worldbody.add_body(name=name)
-    body.add_geom(name=name, type=_GEOM.mjGEOM_CYLINDER, size=[BOWL_RADIUS, 0.003, 0], pos=[0, 0, 0.003], **_SOFT)
+    body.add_geom(name=name, type=_GEOM.mjGEOM_CYLINDER, size=[BOWL_RADIUS, 0.003, 0], pos=[0, 0, 0.003], **SOFT)
     walls = 12
     half_width = (BOWL_RADIUS + BOWL_WALL) * np.tan(np.pi / walls)
     for i in range(walls):
@@ -104,7 +80,7 @@ def _bowl(spec: mujoco.MjSpec, _shape: str, name: str) -> None:
         body.add_geom(name=f"{name}_wall{i}", type=_GEOM.mjGEOM_BOX,
                       size=[BOWL_WALL, half_width, BOWL_HEIGHT / 2],
                       pos=[BOWL_RADIUS * np.cos(angle), BOWL_RADIUS * np.sin(angle), BOWL_HEIGHT / 2],
-                      quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)], **_SOFT)  # fmt: skip
+                      quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)], **SOFT)  # fmt: skip
 
 
 def _drawer(spec: mujoco.MjSpec) -> None:
@@ -126,7 +102,7 @@ def _drawer(spec: mujoco.MjSpec) -> None:
     drawer.add_geom(name="drawer_arm", type=box, size=[0.025, 0.006, 0.005], pos=[-0.025, 0, 0.022],
                     rgba=[0.2, 0.2, 0.2, 1], mass=0.02)  # fmt: skip
     drawer.add_geom(name="drawer_handle", type=box, size=[0.010, 0.014, 0.022], pos=[-0.05, 0, 0.036],
-                    rgba=[0.15, 0.15, 0.17, 1], mass=0.03, condim=4, friction=[1.2, 0.02, 0.001], **_SOFT)  # fmt: skip
+                    rgba=[0.15, 0.15, 0.17, 1], mass=0.03, condim=4, friction=[1.2, 0.02, 0.001], **SOFT)  # fmt: skip
 
 
 def _button(spec: mujoco.MjSpec) -> None:
@@ -138,18 +114,3 @@ def _button(spec: mujoco.MjSpec) -> None:
     cap.add_joint(name="button", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0, 0, -1], range=[0, BUTTON_TRAVEL],
                   limited=True, stiffness=250.0, damping=3.0, armature=0.02, springref=-0.004)  # fmt: skip
     cap.add_geom(name="button", type=cylinder, size=[0.024, 0.008, 0], rgba=[0.9, 0.9, 0.9, 1], mass=0.02)
-
-
-def _camera(spec: mujoco.MjSpec, camera: dict[str, Any]) -> None:
-    parent = spec.worldbody if camera["parent"] == "world" else spec.body(camera["parent"])
-    position, target = np.array(camera["position_m"]), np.array(camera["target_m"])
-    forward = (target - position) / np.linalg.norm(target - position)
-    # up in the image: world z for a fixed camera, away from the palm for one on the hand
-    up = np.array([0.0, 0.0, 1.0]) if camera["parent"] == "world" else np.array([1.0, 0.0, 0.0])
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    axes = np.concatenate([right, np.cross(right, forward)])
-    matrix = np.stack([axes[:3], axes[3:], -forward], axis=1)
-    quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, matrix.flatten())
-    parent.add_camera(name=camera["name"], pos=position, quat=quat, fovy=float(camera["fovy_deg"]))

@@ -6,7 +6,7 @@ from vla_core.errors import ConfigError
 from vla_core.types import NS, RobotState
 from vla_sim.core.link import CameraLink, HardwareLink
 from vla_sim.core.records import Start
-from vla_sim.core.world import World
+from vla_sim.core.robot_world import RobotWorld
 
 TICK_NS = 1_000_000
 START_NS = NS  # the clock starts at 1 s: on the ROS clock 0 means "no time yet"
@@ -34,7 +34,7 @@ class Simulation:
         UnknownObjectError: the start's instruction is no task of the scene.
     """
 
-    def __init__(self, world: World, link: str, lockstep: bool, start: Start) -> None:
+    def __init__(self, world: RobotWorld, link: str, lockstep: bool, start: Start) -> None:
         _check_timestep(float(world.scene["timestep_s"]))
         self.world = world
         self.camera_period_ns = camera_period_ns(world.scene["cameras"])
@@ -87,10 +87,10 @@ class Simulation:
 
     def step(self) -> None:
         """Advance by one tick under the newest command."""
-        command, joints = self.hardware.command, len(self.robot_state.q_rad)
-        self.world.step(
-            command["tau"][0, :joints], float(command["gripper_width"][0]), float(command["gripper_force"][0])
-        )
+        command, state = self.hardware.command[0], self.robot_state
+        motion = command[self.world.command][: len(state.q_rad)]
+        width_m, force_n = (command[f"gripper_{name}"][: len(state.gripper_width_m)] for name in ("width", "force"))
+        self.world.step(motion, width_m, force_n)
         self.tick += 1
         self.robot_state = self.world.robot_state()
 

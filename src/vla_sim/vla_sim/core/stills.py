@@ -22,7 +22,7 @@ _CLEARANCE_M = 0.075  # below carrying height the fingers keep this far from wha
 
 def pose_still(rig: Rig, rng: np.random.Generator) -> bool:
     """Put the robot of a freshly reset rig somewhere plausible; False when no pose was found."""
-    world = rig.world
+    world = rig.table
     keys = graspable(world.task)
     if "drawer" in world.task.family and rng.random() < 0.6:
         world.data.qpos[world.model.joint("drawer").qposadr[0]] = rng.uniform(0, DRAWER_TRAVEL)
@@ -57,7 +57,7 @@ def _width(rng: np.random.Generator, held: Item | str | None, family: str) -> fl
 
 
 def _draw(rig: Rig, rng: np.random.Generator, held: Item | str | None) -> Float64:
-    world = rig.world
+    world = rig.table
     if held == "handle":
         return world.handle() + grasp_offset("handle") + rng.normal(0, [0.002, 0.002, 0.004])
     focus = [world.position(i) for i in (*world.task.objects, *world.task.places)]
@@ -76,7 +76,7 @@ def _draw(rig: Rig, rng: np.random.Generator, held: Item | str | None) -> Float6
 
 def _free(rig: Rig, tool: Float64, held: Item | str | None) -> bool:
     """The fingers stand clear of everything, or above it, or astride what the task grasps."""
-    world = rig.world
+    world = rig.table
     for item in world.slots:
         gap = tool - world.position(item)
         top = 0.055 if held is None else 0.09
@@ -89,7 +89,7 @@ def _free(rig: Rig, tool: Float64, held: Item | str | None) -> bool:
 
 
 def _put_in_hand(rig: Rig, item: Item, spot: Float64) -> None:
-    world = rig.world
+    world = rig.table
     address = world.model.joint(world.slots[item]).qposadr[0]
     world.data.qpos[address : address + 3] = spot
     world.data.qpos[address + 3 : address + 7] = [1, 0, 0, 0]
@@ -98,7 +98,7 @@ def _put_in_hand(rig: Rig, item: Item, spot: Float64) -> None:
 def _inverse(rig: Rig, tool: Float64, rng: np.random.Generator) -> Float64 | None:
     """Damped least squares from the present posture to a tool that points down; None when out of reach."""
     robot, config = rig.robot, rig.robot.config
-    q = rig.world.robot_state().q_rad
+    q = rig.table.robot_state().q_rad
     tilt = rng.normal(0, 0.02, 3)
     for _ in range(60):
         position, quaternion = robot.tool_pose(q)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from vla_core.types import NS
-from vla_sim.core.judge import succeeded
-from vla_sim.core.world import World
+from vla_sim.core.robot_world import RobotWorld
+from vla_sim.core.suites import Suite
 
 
-def truth(world: World, stamp_ns: int) -> dict[str, Any]:
-    """What is where.
+def truth(world: RobotWorld, suite: Suite, stamp_ns: int) -> dict[str, Any]:
+    """What is where in a world of a suite.
 
     Returns:
         JSON-ready: `stamp_s`, `instruction`, `family`, `success`, `objects` (name → {shape, colour, position_m [3],
-        quaternion_xyzw [4]}, base frame), `drawer_m` and `button_pressed` (None where there is none), and
-        `max_contact_force_n` since the reset.
+        quaternion_xyzw [4]}, base frame), `max_contact_force_n` since the reset, and the world's own facts, e.g.
+        `drawer_m` and `button_pressed` of the tabletop (None where there is none).
     """
     objects = {}
     for item, slot in world.slots.items():
@@ -31,9 +31,8 @@ def truth(world: World, stamp_ns: int) -> dict[str, Any]:
         "stamp_s": stamp_ns / NS,
         "instruction": world.task.instruction,
         "family": world.task.family,
-        "success": succeeded(world),
+        "success": suite.succeeded(world),
         "objects": objects,
-        "drawer_m": world.drawer_m() if world.has_drawer else None,
-        "button_pressed": world.button_pressed if world.has_button else None,
+        **world.facts(),
         "max_contact_force_n": world.contact_force_n(),
     }

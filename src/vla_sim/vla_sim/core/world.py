@@ -1,8 +1,4 @@
-"""The tabletop world: one compiled model, refilled from a seed; stage 0 of the line.
-
-A reset is a pure function of (seed, task, split): any process that makes the same reset and restores a snapshot draws
-the same picture.
-"""
+"""The tabletop world: one compiled model, refilled from a seed; stage 0 of the line."""
 
 from __future__ import annotations
 
@@ -13,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core.errors import ConfigError
-from vla_core.files import config_path, load_yaml
-from vla_core.types import NS, Float64, RobotState
-from vla_sim.core.scene import BUTTON_TRAVEL, DRAWER_TRAVEL, HALF_HEIGHT, build_model, load_scene
+from vla_core.types import Float64
+from vla_sim.core.robot_world import RobotWorld
+from vla_sim.core.scene import BUTTON_TRAVEL, DRAWER_TRAVEL, HALF_HEIGHT, build_model
 from vla_sim.core.tasks import COLOURS, HELD_OUT_PAIRS, SHAPES, Item, Task, parse_instruction, sample_task
 
 RGB = {
@@ -27,45 +23,21 @@ RGB = {
 }
 LIT, DARK = (0.25, 1.0, 0.35), (0.92, 0.92, 0.92)  # the button's cap once it has been pressed, and before
 PRESSED_M = 0.6 * BUTTON_TRAVEL
-_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
-class World:
-    """Torque in, physics out, 1 kHz.
-
-    Args:
-        scene: Name of `config/scenes/<scene>.yaml`.
-
-    Attributes:
-        task: What the last reset asks for.
-        slots: Item → body name of every thing and bowl on the table.
-        arm_q, arm_v, finger_q: Where the arm and the fingers lie in MuJoCo's qpos and qvel.
-    """
+class World(RobotWorld):
+    """See RobotWorld."""
 
     def __init__(self, scene: str = "tabletop") -> None:
-        self.scene = load_scene(scene)
-        self.robot: dict[str, Any] = load_yaml(config_path("robots", self.scene["robot"]))
-        self.model = build_model(self.scene, self.robot["model"])
-        self.data = mujoco.MjData(self.model)
-        joints = [self.model.joint(n) for n in self.robot["joints"]]
-        fingers = [self.model.joint(n) for n in self.robot["gripper"]["joints"]]
-        self.arm_q = np.array([j.qposadr[0] for j in joints])
-        self.arm_v = np.array([j.dofadr[0] for j in joints])
-        self.finger_q = np.array([j.qposadr[0] for j in fingers])
-        self._motors = np.array([self.model.actuator(n).id for n in self.robot["joints"]])
-        self._gripper = self.model.actuator("panda_gripper").id
-        self.torque_limit_nm: Float64 = self.model.actuator_ctrlrange[self._motors, 1].copy()
-        self.gripper_force_limit_n = float(self.model.actuator_forcerange[self._gripper, 1])
-        self._tool = self.model.site("tool").id
-        owners = [self.model.body(i).name for i in self.model.geom_bodyid]
-        self._is_robot = np.array([name.startswith("panda_") for name in owners])
+        super().__init__(scene)
         self.task = Task("pick", "")
-        self.slots: dict[Item, str] = {}
+        self.slots = {}
         self.has_drawer = self.has_button = False
         self.button_pressed = False
-        self.time_offset_ns = 0
-        self._max_contact_n = 0.0
         self.reset(0)
+
+    def build(self) -> mujoco.MjModel:
+        return build_model(self.scene, self.robot.model_path)
 
     # -- reset ---------------------------------------------------------------------------------------------------
 
@@ -86,16 +58,10 @@ class World:
         """
         rng = np.random.default_rng([seed, 17])
         self.task = parse_instruction(instruction) if instruction else sample_task(rng, split, family)
-        mujoco.mj_resetData(self.model, self.data)
-        self.button_pressed = False
-        self._max_contact_n = 0.0
+        self.clear()
         self._paint(rng)
         self._place(rng, split)
-        home = np.array(self.robot["home_rad"])
-        self.data.qpos[self.arm_q] = home + rng.uniform(-0.08, 0.08, home.shape)
-        self.data.qpos[self.finger_q] = 0.04
-        self.data.ctrl[self._gripper] = 0.04
-        mujoco.mj_forward(self.model, self.data)
+        self.start_robot(rng, 0.08)
         self._paint_button()
         return self.task.instruction
 
@@ -259,55 +225,35 @@ class World:
     def _paint_button(self) -> None:
         self.model.geom("button").rgba[:3] = LIT if self.button_pressed else DARK
 
+    def clear(self) -> None:
+        super().clear()
+        self.button_pressed = False
+
     # -- run -----------------------------------------------------------------------------------------------------
 
-    @property
-    def time_ns(self) -> int:
-        """Simulated time [ns]; never jumps back, also not over a reset when the owner moves `time_offset_ns`."""
-        return self.time_offset_ns + round(float(self.data.time) * NS)
-
-    def step(self, tau_nm: Float64, gripper_width_m: float, gripper_force_n: float) -> None:
-        """Advance by one step of the scene's timestep."""
-        self.data.ctrl[self._motors] = tau_nm
-        # below its own opening the target presses on: a servo with a force limit
-        self.data.ctrl[self._gripper] = gripper_width_m / 2 - (0.01 if gripper_width_m < 0.01 else 0.0)
-        self.model.actuator_forcerange[self._gripper] = (-gripper_force_n, gripper_force_n)
-        mujoco.mj_step(self.model, self.data)
+    def step(self, command: Float64, gripper_width_m: Float64, gripper_force_n: Float64) -> None:
+        super().step(command, gripper_width_m, gripper_force_n)
         if self.has_button and not self.button_pressed and self.button_m() > PRESSED_M:
             self.button_pressed = True
             self._paint_button()
-        if self.data.ncon:
-            self._max_contact_n = max(self._max_contact_n, self._robot_contact_n())
 
-    def robot_state(self) -> RobotState:
-        """Proprioception now."""
-        return RobotState(
-            self.time_ns,
-            self.data.qpos[self.arm_q].copy(),
-            self.data.qvel[self.arm_v].copy(),
-            self.data.ctrl[self._motors].copy(),
-            float(self.data.qpos[self.finger_q].sum()),
-        )
+    def facts(self) -> dict[str, Any]:
+        """`drawer_m` and `button_pressed`, None where there is none."""
+        return {
+            "drawer_m": self.drawer_m() if self.has_drawer else None,
+            "button_pressed": self.button_pressed if self.has_button else None,
+        }
 
     def snapshot(self) -> Float64:
         """Everything that a picture depends on after the same reset: physics state and the button's lamp."""
-        state = np.empty(mujoco.mj_stateSize(self.model, _STATE) + 1)
-        mujoco.mj_getState(self.model, self.data, state[:-1], _STATE)
-        state[-1] = float(self.button_pressed)
-        return state
+        return np.append(super().snapshot(), float(self.button_pressed))
 
     def restore(self, snapshot: Float64) -> None:
-        """Take over a snapshot of a world with the same last reset."""
-        mujoco.mj_setState(self.model, self.data, snapshot[:-1], _STATE)
         self.button_pressed = bool(snapshot[-1])
         self._paint_button()
-        mujoco.mj_forward(self.model, self.data)
+        super().restore(snapshot[:-1])
 
     # -- ground truth, for judges, experts and training labels only ------------------------------------------------
-
-    def tool_pose(self) -> tuple[Float64, Float64]:
-        """Tool position (3,) [m] and rotation matrix (3,3), base frame."""
-        return self.data.site_xpos[self._tool].copy(), self.data.site_xmat[self._tool].reshape(3, 3).copy()
 
     def position(self, item: Item) -> Float64:
         """Centre of a thing, or the bottom centre of a bowl, (3,) [m]."""
@@ -329,15 +275,3 @@ class World:
     def button_m(self) -> float:
         """How far the button is pressed in [m]."""
         return float(self.data.qpos[self.model.joint("button").qposadr[0]])
-
-    def contact_force_n(self) -> float:
-        """Largest normal force of one contact between robot and surroundings since the reset [N]; grasping counts."""
-        return self._max_contact_n
-
-    def _robot_contact_n(self) -> float:
-        pairs = self._is_robot[self.data.contact.geom]
-        force, largest = np.zeros(6), 0.0
-        for i in np.flatnonzero(pairs[:, 0] != pairs[:, 1]):
-            mujoco.mj_contactForce(self.model, self.data, int(i), force)
-            largest = max(largest, float(force[0]))
-        return largest

@@ -26,6 +26,8 @@ STRATEGIES: Mapping[str, Callable[[StrategyParameters], Strategy]] = MappingProx
         "rtc_guided": lambda p: Newest(),
         "rtc_prefix": lambda p: Newest(),
         "bid": lambda p: Newest(),
+        "a2c2": lambda p: Newest(),
+        "vlash": lambda p: Newest(),
     }
 )
 

@@ -4,6 +4,8 @@ Sampling", 2024, BID; sections 4.2 and 4.3): of N drawn chunks take the one with
     backward:  sum_i rho^i |a_i - running_i|,   over the steps that the running motion has
     forward:   mean distance to what a strong policy draws - mean distance to what a weak one draws
 
+As in the authors' code only the more coherent half of either policy's samples is compared by the forward term; with all
+of them the likelier mode would outvote the running one.
 The paper's weak policy is an earlier checkpoint. Ours is the same field with a single Euler step, which averages modes
 as an early checkpoint does, so no second weight file is needed.
 """
@@ -32,8 +34,14 @@ def draw(field: Field, noise: Tensor, steps: int, target: Tensor) -> Tensor:
     """
     strong = torch.cat([flow.integrate(field.fast, n[None], steps) for n in noise[:SAMPLES]])
     weak = torch.cat([flow.integrate(field.fast, n[None], 1) for n in noise[SAMPLES:]])
+    strong, weak = (coherent_half(samples, target) for samples in (strong, weak))
     loss = backward_loss(strong, target) + forward_loss(strong, weak)
     return strong[int(loss.argmin())][None]
+
+
+def coherent_half(samples: Tensor, target: Tensor) -> Tensor:
+    """Those of samples (N,T,D) that lie nearest to the running motion (1,P,D): (ceil(N/2),T,D)."""
+    return samples[backward_loss(samples, target).argsort()[: (len(samples) + 1) // 2]]
 
 
 def backward_loss(samples: Tensor, target: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ class Continuation:
     Attributes:
         strategy: One of CONTINUED.
         actions: float32 (P,D), P <= T: where the running motion leads at the new chunk's steps 0..P-1, relative
-            actions in physical units as the model has them. Never padded: steps beyond the running ones aren't here.
+            actions in physical units as the model has them. Never padded: beyond the steps of the running chunk come
+            only as many of its brake as will have been executed.
         delay_steps: How many of them will have been executed when the new chunk takes effect, 0..P.
     """
 
@@ -32,18 +33,29 @@ class Continuation:
 
 
 def continuation(
-    running: Running | None, observation: Observation, contract: Contract, transform: ToolPoseRelative
+    running: Running | None, observation: Observation, contract: Contract, transform: ToolPoseRelative, longest: int
 ) -> Continuation | None:
-    """The running motion on the clock of a chunk that answers `observation`; None if there is nothing to continue."""
+    """The running motion on the clock of a chunk that answers `observation`; None if there is nothing to continue.
+
+    Args:
+        running: What the executor says.
+        observation: That is being answered.
+        contract: Of both.
+        transform: To the model's actions.
+        longest: Most steps that the policy can be given, for which it was trained.
+    """
     if running is None or running.strategy not in CONTINUED or len(running.actions) < 2:
         return None
     times_ns = observation.stamp_ns + np.round(np.arange(contract.horizon) * contract.dt_s * NS)
     place = (times_ns - running.origin_ns) / (running.dt_s * NS)
     if place[0] < -1e-6:  # the running chunk begins later than this observation: nothing is known about its start
         return None
-    place = place[place <= len(running.actions) - 1 + 1e-6]
+    delay = min(running.delay_steps, longest)
+    known = min(running.fresh, len(running.actions))
+    wanted = (place <= known - 1 + 1e-6) | ((np.arange(len(place)) < delay) & (place <= len(running.actions) - 1))
+    place = place[wanted]
     if not len(place):
         return None
-    actions = ActionAlgebra(contract.action_names).at(running.actions.astype(np.float64), place)
+    actions = ActionAlgebra(contract.action_names, contract.action_parts).at(running.actions.astype(np.float64), place)
     relative = transform.forward(actions.astype(np.float32), observation.state)
-    return Continuation(running.strategy, relative, min(running.delay_steps, len(relative)))
+    return Continuation(running.strategy, relative, min(delay, len(relative)))

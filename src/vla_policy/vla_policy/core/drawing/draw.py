@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vla_policy.core import flow
-from vla_policy.core.drawing import bidirectional, rtc_guided
+from vla_policy.core.drawing import bidirectional, rtc_guided, rtc_prefix
 from vla_policy.core.drawing.continuation import Continuation
 from vla_policy.core.drawing.field import Field
 
@@ -38,6 +38,6 @@ def draw(
             drawn = rtc_guided.draw(field, noise, steps, target, continuation.delay_steps)
         case "bid":
             drawn = bidirectional.draw(field, noise, steps, target)
-        case _:  # rtc_prefix: the field itself was trained to continue
-            drawn = flow.integrate(field.fast, noise, steps, target[:, : continuation.delay_steps])
+        case _:
+            drawn = rtc_prefix.draw(field, noise, steps, target, continuation.delay_steps)
     return drawn * std + mean

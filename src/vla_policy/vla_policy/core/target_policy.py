@@ -1,0 +1,122 @@
+"""The TargetFlow model as a policy: tracked targets in, chunk out; continues, looks ahead or corrects as asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vla_core import rotations
+from vla_core.contract import Contract
+from vla_core.errors import PolicyError
+from vla_core.types import Float32, Observation, Running
+from vla_policy.core.backends import Decoding
+from vla_policy.core.drawing.continuation import continuation
+from vla_policy.core.drawing.draw import draw, samples_needed
+from vla_policy.core.drawing.field import Field
+from vla_policy.core.drawing.future_state import roll_forward
+from vla_policy.core.keypoint_policy import check_observation
+from vla_policy.core.models.target_flow import Situation, TargetFlow, configure
+from vla_policy.core.policy import PolicyOutput
+from vla_policy.core.preset import Preset, parse
+from vla_policy.core.processors import action_transform
+from vla_policy.core.weights import fill, load_weights
+
+
+@dataclass(frozen=True, slots=True)
+class SituationReader:
+    """Finds what `Situation` needs in the contract's state vector."""
+
+    tool: slice
+    width: slice
+    position: slice
+    velocity: slice
+
+    @classmethod
+    def of(cls, contract: Contract) -> SituationReader:
+        """Columns by key.
+
+        Raises:
+            ContractError: the contract has no tracked targets.
+        """
+        keys = ("tool_pose", "gripper_width", "target_position", "target_velocity")
+        return cls(*(contract.state_slice(key) for key in keys))
+
+    def read(self, state: Float32, age_s: Float32) -> Situation:
+        """State vectors (B,S) and how old their targets are (B,)."""
+        pose = state[:, self.tool].astype(np.float64)
+        matrix = rotations.to_matrix(pose[:, 3:])
+        tool = np.concatenate([pose[:, :3], matrix[..., 0], matrix[..., 1]], 1).astype(np.float32)
+        places = (state[:, part].reshape(len(state), -1, 3) for part in (self.position, self.velocity))
+        parts = (tool, state[:, self.width][:, 0], *places, age_s)
+        return Situation(*(torch.from_numpy(np.ascontiguousarray(part, np.float32)) for part in parts))
+
+
+class TargetPolicy:
+    """See `core/models/target_flow.py` for the model."""
+
+    def __init__(
+        self, name: str, contract: Contract, model: TargetFlow, decoding: Decoding, prefix_steps: int, offset_steps: int
+    ) -> None:
+        self.name, self.contract, self.contract_hash = name, contract, contract.hash
+        self.model = model.eval().requires_grad_(False)
+        self.transform, self._reader = action_transform(contract), SituationReader.of(contract)
+        self._steps, self._prefix_steps, self._offset_steps = decoding.steps, prefix_steps, offset_steps
+
+    @classmethod
+    def load(cls, preset: Preset, contract: Contract, weights: Path | None) -> TargetPolicy:
+        """Load a preset's weights.
+
+        Raises:
+            WeightsError: the weight file is missing, corrupt, of another contract or of another size.
+            ConfigError: the preset is broken.
+        """
+        path = preset.weights_path() if weights is None else weights
+        tensors, _ = load_weights(path, contract.hash)
+        model = TargetFlow(configure(preset.model, contract))
+        fill(model, tensors, path.name)
+        decoding = parse(Decoding, preset.decoding, f"{preset.name}.yaml: decoding").check()
+        prefix, offset = (int(preset.training[key]) for key in ("prefix_steps", "longest_offset_steps"))
+        return cls(preset.name, contract, model, decoding, prefix, offset)
+
+    @torch.no_grad()
+    def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
+        """See Policy."""
+        check_observation(observation, self.contract)
+        ahead = roll_forward(running, observation, self.contract, self._offset_steps)
+        state, age_s = (observation.state, 0.0) if ahead is None else (ahead.state, ahead.offset_s)
+        keys_values = self.model.keys_values(self._situation(state, age_s))
+        followed = continuation(running, observation, self.contract, self.transform, self._prefix_steps)
+        shape = (samples_needed(followed), self.contract.horizon, self.transform.width)
+        noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, np.float32))
+
+        def velocity(actions: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+            return self.model.head.velocity(actions, time, keys_values)
+
+        scale = self.model.action_mean, self.model.action_std
+        chunk = draw(Field(velocity, velocity), noise, self._steps, followed, *scale)[0].numpy()
+        if not np.isfinite(chunk).all():
+            raise PolicyError("a chunk with NaN or infinity", "finite actions", "train the weights again")
+        actions = self.transform.inverse(chunk, state)
+        if ahead is not None:
+            actions = ahead.complete(actions)
+        return PolicyOutput(actions, progress=0.0, success_estimate=0.0)
+
+    @torch.no_grad()
+    def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
+        """What is left of an earlier chunk, corrected by what is seen now (A2C2).
+
+        Args:
+            actions: (N,A), due from the observation's stamp on.
+            first: Number of the first one in its chunk.
+            observation: The newest one.
+        """
+        check_observation(observation, self.contract)
+        relative = torch.from_numpy(self.transform.forward(actions, observation.state))[None]
+        corrected = self.model.correct(relative, first, self._situation(observation.state, 0.0))
+        return self.transform.inverse(corrected[0].numpy(), observation.state)
+
+    def _situation(self, state: Float32, age_s: float) -> Situation:
+        return self._reader.read(state[None], np.array([age_s], np.float32))
