@@ -65,7 +65,7 @@ class Wall:
         mujoco.mj_forward(self._model, self._data)
         self._plate = int(self._model.joint("plate").qposadr[0])
         self._executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
-        self._executor.reset(robot.config.home_rad, 0.0, _TICK_NS)
+        self._executor.reset(robot.config.home_rad, np.zeros(1), _TICK_NS)
         self._servo = ServoCore(robot, params)
         self._state, self._command, self.status = (np.zeros(1, d) for d in (STATE, COMMAND, STATUS))
         self._torque: Float64 = self._data.qfrc_bias[self._joints].copy()

@@ -136,7 +136,7 @@ def test_against_a_stiff_wall_it_settles_at_the_force_of_its_spring(
     for measures_torque in (True, False):
         arm = _Arm(position_robot, measures_torque, wall_x_m=float(home[0]) + 0.04)
         arm.run(10)
-        executor.reset(position_robot.config.home_rad, 0.04, 0)
+        executor.reset(position_robot.config.home_rad, np.full(1, 0.04), 0)
         executor.accept(make_chunk(way, 9 * MS), 10 * MS)
         arm.plan[:] = executor.plan
         arm.run(4000)
