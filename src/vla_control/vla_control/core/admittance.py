@@ -3,7 +3,7 @@
     M x'' + D x' + K x = dead(F),   D = 2 zeta sqrt(K M),   q_command = q_t + J' (J J' + k^2 I)^-1 x
 
 with x the tool's offset from its target (translation and rotation vector, base frame), F the estimated external wrench
-and `dead` what of it exceeds the dead band (Hogan, "Impedance control", 1985, part II; Seraji, 1994). The estimate lags
+and `dead` what of it exceeds the dead band (Hogan, "Impedance control", 1985). The estimate lags
 by 1/w of the observer, so against a stiff wall the offset needs more than critical damping: with wall stiffness K_e,
 Hurwitz asks for (w M + D) (w D + K) > w M (K + K_e).
 """

@@ -1,7 +1,7 @@
 """Find by touch in which direction a door, a drawer or a lid gives way.
 
 A policy says where to take hold and roughly in which direction to pull; the mechanism decides the rest. As in the
-active impedance adaptation of ManipLLM (Li et al., 2023, section 3.4): perturb the present direction, push with the
+active impedance adaptation of ManipLLM (Li et al., 2023): perturb the present direction, push with the
 same force in each of the directions for a moment, and keep the one that moved most. A hinged door turns the direction
 on its way, so every stretch begins with such a trial. What moves it back the way it came doesn't count, or a door
 would be closed again; where nothing counts, the next trial looks in a wider cone.
