@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,6 @@ def test_the_page_shows_who_dithers_and_who_does_not(name: str) -> None:
     """The toy of docs/strategies.md: those that know what runs arrive, the others change their mind."""
     path = play(name).path
     arrives = abs(abs(path[-1]) - goal(3.1)) < 0.15
-    turns = sum(a * b < 0 for a, b in zip(path, path[1:], strict=False))
+    turns = sum(a * b < 0 for a, b in itertools.pairwise(path))
     knows = name in ("synchronous", "rtc_guided", "rtc_prefix", "bid", "vlash")
     assert arrives == knows and (turns == 0) == knows
