@@ -23,7 +23,7 @@ from vla_sim.core.aloha.world import AlohaWorld
 from vla_sim.core.expert_policy import ExpertPolicy
 from vla_sim.core.link import CameraLink
 from vla_sim.core.records import Start
-from vla_sim.core.rig import Rig, run_episode
+from vla_sim.core.rig import Player, Rig, run_episode
 from vla_sim.core.tasks import SPLITS
 
 SEEDS = st.integers(0, 2**31)
@@ -190,7 +190,7 @@ def test_a_bar_held_by_one_hand_or_askew_is_no_success(rig: Rig) -> None:
 
 @pytest.mark.parametrize("family", tasks.FAMILIES)
 def test_the_expert_solves_every_family_and_no_chunk_is_refused(rig: Rig, family: str) -> None:
-    episode = run_episode(rig, lambda *_: (clean_chunk(rig.world, 100, 0.02), 0.0), 78, "train", family)
+    episode = run_episode(rig, Player(lambda *_: (clean_chunk(rig.world, 100, 0.02), 0.0)), 78, "train", family)
     assert episode.success
     assert not episode.rejections
     assert episode.motion.max_jerk_rad_s3 <= rig.robot.config.jerk_rad_s3.max()
