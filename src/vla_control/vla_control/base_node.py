@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from geometry_msgs.msg import Twist, TwistStamped
+from rclpy._rclpy_pybind11 import RCLError
 
 from vla_control import conversions
 from vla_control.core.base.controller import BaseCommand, BaseController, BaseTargetError
@@ -65,7 +66,11 @@ class BaseNode(LifecycleNode):
         while self.context.ok() and not self._core.at_rest and time.monotonic() < deadline:
             time.sleep(_PERIOD_S)
             now_ns += round(_PERIOD_S * 1e9)
-            self._send(self._core.tick(now_ns), now_ns)
+            try:
+                self._send(self._core.tick(now_ns), now_ns)
+            except RCLError:
+                if self.context.ok():  # else a signal ended it between the look and the message
+                    raise
 
     # -- in -----------------------------------------------------------------------------------------------------------
 

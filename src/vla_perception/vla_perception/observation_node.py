@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from vla_control.core.robot import RobotModel
 from vla_core.contract import load_contract
 from vla_core.errors import ObservationError
 from vla_core.events import Events
-from vla_core.types import Observation
+from vla_core.types import Float64, Observation
 from vla_msgs.msg import Observation as ObservationMsg
 from vla_perception import conversions
 from vla_perception.core.frozen import FrozenPicture
@@ -34,6 +35,7 @@ from vla_ros.diagnostics import Diagnostics, Level, Status
 from vla_ros.node import run
 
 _SCHEMA = Path(__file__).parent / "parameters" / "observation_node.yaml"
+_REMEMBERED = 200  # joint states: two seconds
 _QUIET_S = 5.0  # refusals of one kind that are less far apart are logged once; all are counted
 
 
@@ -51,7 +53,7 @@ class ObservationNode(Node):
         self.rejections = {source: Rejections() for source in self.observer.sources}
         views = self.contract.view_names
         self._frozen = {name: FrozenPicture(p.frozen_after_s, p.frozen_motion_rad) for name in views}
-        self._joints = np.zeros(0)
+        self._joints: deque[tuple[int, Float64]] = deque(maxlen=_REMEMBERED)
         self._events = Events(_QUIET_S)
         self._publisher = qos.publisher(self, "observation", ObservationMsg)
         for name in views:
@@ -64,7 +66,9 @@ class ObservationNode(Node):
         stamp_ns, image = stamps.to_ns(message.header.stamp), conversions.raw_image(message)
 
         def add() -> list[Observation]:
-            self._frozen[camera].check(stamp_ns, image.data, self._joints)
+            # where the arm was when the picture was taken: pictures come later than joint states
+            joints = next((q for at_ns, q in reversed(self._joints) if at_ns <= stamp_ns), np.zeros(0))
+            self._frozen[camera].check(stamp_ns, image.data, joints)
             return self.observer.add_image(camera, stamp_ns, image, stamps.now_ns(self))
 
         self._take(camera, add)
@@ -74,7 +78,8 @@ class ObservationNode(Node):
 
         def add() -> list[Observation]:
             made = self.observer.add_joints(stamp_ns, sample, stamps.now_ns(self))
-            self._joints = sample.position[np.argsort(sample.names)]  # drivers may change the order
+            # by name: drivers may change the order
+            self._joints.append((stamp_ns, sample.position[np.argsort(sample.names)]))
             return made
 
         self._take(JOINTS, add)

@@ -98,7 +98,7 @@ def test_a_model_that_breaks_is_refused(policy: Policy, contract: Contract) -> N
             return self._backend.infer(*arguments)._replace(chunk=np.full((9, 7), np.nan, np.float32))
 
     assert isinstance(policy, KeypointPolicy)
-    broken = KeypointPolicy("broken", contract, Broken(policy.backend), policy.vocabulary, 32)
+    broken = KeypointPolicy("broken", contract, Broken(policy.backend), policy.vocabulary, 32, 10)
     with pytest.raises(PolicyError, match="chunk with NaN"):
         broken.predict(observation(contract), 0)
 

@@ -190,8 +190,7 @@ def test_a_bar_held_by_one_hand_or_askew_is_no_success(rig: Rig) -> None:
 
 @pytest.mark.parametrize("family", tasks.FAMILIES)
 def test_the_expert_solves_every_family_and_no_chunk_is_refused(rig: Rig, family: str) -> None:
-    player = Player(lambda *_: (clean_chunk(rig.world, 100, 0.02), 0.0))
-    episode = run_episode(rig, player, 78, "train", family)
+    episode = run_episode(rig, Player(lambda *_: (clean_chunk(rig.world, 100, 0.02), 0.0)), 78, "train", family)
     assert episode.success
     assert not episode.rejections
     assert episode.motion.max_jerk_rad_s3 <= rig.robot.config.jerk_rad_s3.max()

@@ -157,6 +157,9 @@ class Rig:
         self.begin_ns = self.watch.stamp_ns
         self.watch.begin()
 
+    def keep_busy(self) -> None:
+        """Give it something again when it has finished."""
+
     # -- motion -------------------------------------------------------------------------------------------------------
 
     def ready(self) -> None:
@@ -166,6 +169,7 @@ class Rig:
 
         def steady() -> bool:
             nonlocal since_ns
+            self.keep_busy()
             if not self.watch.moves or self.safety.stopped or any("older" in w for w in self.safety.warnings):
                 since_ns = None
                 return False

@@ -120,6 +120,11 @@ class WholeRig(Rig):
     def prepare(self, node: Node) -> None:
         self._mission = ActionClient(node, ExecuteInstruction, "execute_instruction")
         self._seed = 0
+        self._result: Future | None = None
+
+    def keep_busy(self) -> None:
+        if self._result is not None and self._result.done():
+            self.begin()
 
     def begin(self) -> None:
         """Fill the world anew and send the goal."""
@@ -135,6 +140,7 @@ class WholeRig(Rig):
             except GraphError:
                 continue
             if future.result().accepted:
+                self._result = future.result().get_result_async()
                 return
         raise GraphError("no accepted goal", "a mission_node that takes it", f"see {self.runner.log('mission_node')}")
 

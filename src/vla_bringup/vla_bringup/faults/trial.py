@@ -185,7 +185,7 @@ def _by_restart(rig: Rig, rigs: Rigs, fault: Fault) -> bool:
 
 
 _RECOVERIES: Mapping[Recovery, Callable[[Rig, Rigs, Fault], bool]] = {
-    Recovery.NONE: _by_itself,
+    Recovery.NONE: lambda rig, rigs, fault: True,  # its answer was motion
     Recovery.AUTOMATIC: _by_itself,
     Recovery.RELEASE: _by_release,
     Recovery.GOAL: _by_goal,

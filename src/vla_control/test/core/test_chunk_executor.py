@@ -228,3 +228,35 @@ def test_joint_chunks(robot: RobotModel, contract: Contract) -> None:
     np.testing.assert_allclose(executor.sample(501 * MS).q_rad, actions[10, :7], atol=2e-3)
     with pytest.raises(ChunkError, match="beyond the joint limits, or in collision, by"):
         executor.accept(replace(chunk, stamp_ns=2 * MS, actions=chunk.actions + np.float32(3.0)), 30 * MS)
+
+
+@settings(max_examples=25, deadline=None)
+@given(after=st.integers(2, 12), delay_ms=st.integers(0, 450), jump_m=st.floats(0.0, 0.1))
+def test_a_chunk_that_continues_what_runs_takes_over_without_a_seam(
+    robot: RobotModel, contract: Contract, make_chunk: MakeChunk, after: int, delay_ms: int, jump_m: float
+) -> None:
+    """What RTC relies on: the steps that are told to the policy are those that the arm follows, also during a blend."""
+    executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
+    executor.reset(robot.config.home_rad, np.array([0.08]), 0)
+    executor.accept(make_chunk(_sweep(robot, 0.0) + [jump_m, 0.0, 0.0], MS), 120 * MS)
+    running = executor.running()
+    assert running.fresh == 20 and len(running.actions) == 40
+    stamp_ns = running.origin_ns + after * 50 * MS
+    continued = running.actions[after : after + 20]
+    chunk = make_chunk(continued[:, :3], stamp_ns, 2)
+    executor.accept(replace(chunk, actions=continued), max(stamp_ns, 130 * MS) + delay_ms * MS)
+    assert np.abs(executor.state(stamp_ns).seam_rad).max() < 8e-3
+
+
+def test_delays_are_counted_and_never_estimated(robot: RobotModel, contract: Contract, make_chunk: MakeChunk) -> None:
+    """A first chunk that took long (a warm-up) tells nothing; until one has been counted all steps are committed."""
+    executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
+    executor.reset(robot.config.home_rad, np.array([0.08]), 0)
+    assert executor.running().delay_steps == 0 and executor.running().fresh == 0
+    executor.accept(make_chunk(_sweep(robot, 0.0), MS), 900 * MS)
+    assert executor.running().delay_steps == 20
+    executor.accept(make_chunk(_sweep(robot, 0.5), 900 * MS, 2), 1000 * MS)  # 2 steps and the commit: 3
+    assert executor.running().delay_steps == 5  # with the margin of 1.5
+    executor.reset(robot.config.home_rad, np.array([0.08]), 2000 * MS)
+    executor.accept(make_chunk(_sweep(robot, 0.0), 2001 * MS, 3), 2002 * MS)
+    assert executor.running().delay_steps == 20, "after a reset it begins anew"

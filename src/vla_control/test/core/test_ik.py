@@ -73,3 +73,15 @@ def test_step_far_out_of_reach_is_named(robot: RobotModel) -> None:
     positions = np.stack([position, position + [1.0, 0.0, 0.0]])
     with pytest.raises(ChunkError, match=r"step 1 at .*out of reach by"):
         ChunkIk(robot, PARAMS).solve(positions, np.tile(quaternion, (2, 1)), robot.config.home_rad, 0.05)
+
+
+def test_what_lies_before_the_take_over_keeps_its_posture(robot: RobotModel) -> None:
+    """Regression: the search began at the earliest pose, far from the arm, and came back with another elbow."""
+    home, lead = robot.config.home_rad, 3
+    swing = np.array([0.0, 0.55, 0.0, -0.1, 0.0, 0.6, 0.0])
+    rows = np.array([home + (k / 7) * swing for k in range(8)])  # a fast motion of the arm
+    poses = [robot.tool_pose(q) for q in rows]
+    positions, quaternions = (np.array([pose[part] for pose in poses]) for part in (0, 1))
+    path = ChunkIk(robot, PARAMS).solve(positions, quaternions, rows[lead], 0.05, lead).q_rad
+    assert np.allclose(path[lead], rows[lead], atol=1e-4)
+    assert np.abs(path[: lead + 1] - rows[: lead + 1]).max() < 0.02

@@ -339,11 +339,11 @@ class ChunkExecutor:
         """
         lead = min(first, _LEAD)
         start_q = self.sample(self._builder.branch_ns(self._knots, now_ns)).q_rad
-        path = self._reader.joint_path(chunk, first - lead, start_q)
+        path = self._reader.joint_path(chunk, first - lead, start_q, lead)
         config = self.robot.config
         spline = ChunkSpline(
             path.q_rad, chunk.dt_s, config.position_min_rad, config.position_max_rad,
-            self.params.steps_per_spline_knot, self.params.spline_smoothing,
+            self.params.steps_per_spline_knot, self.params.spline_smoothing, firm=lead + 1,
         )  # fmt: skip
         origin_ns = chunk.stamp_ns + round((first - lead) * chunk.dt_s * 1e9)
         trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)

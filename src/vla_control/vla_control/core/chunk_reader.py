@@ -93,12 +93,14 @@ class ChunkReader:
         rows = self.spaces.with_arm(chunk.actions.astype(np.float64), q)
         return replace(chunk, actions=rows.astype(np.float32))
 
-    def joint_path(self, chunk: ActionChunk, first: int, start_q: Float64) -> JointPath:
+    def joint_path(self, chunk: ActionChunk, first: int, start_q: Float64, lead: int) -> JointPath:
         """Joint positions of the rows from `first` on.
 
         Args:
             chunk: As absolute rows.
-            start_q: [rad] (J,) where the arm will be then; inverse kinematics begins there.
+            first: First row that is wanted.
+            start_q: [rad] (J,) where the arm will be `lead` rows later; inverse kinematics begins there.
+            lead: So many rows come before the plan is taken over.
 
         Raises:
             ChunkError: a row is out of reach, beyond limits or in collision by more than the leash.
@@ -108,7 +110,7 @@ class ChunkReader:
             still = np.zeros(len(values))
             return JointPath(np.tile(start_q, (len(values), 1)), still, still)
         if self.spaces.arm.absolute_part.space == "tool_pose":
-            return self._ik.solve(values[:, :3], values[:, 3:], start_q, chunk.dt_s)
+            return self._ik.solve(values[:, :3], values[:, 3:], start_q, chunk.dt_s, lead)
         return self._ik.guard(values, start_q)
 
     def check_path(self, q_rad: Float64) -> None:

@@ -65,12 +65,16 @@ class ChunkIk:
         self._sense = np.concatenate([np.zeros(joints), np.full(pairs, _SOFT)]).astype(np.int32)
         self._scale = np.array([1.0, 1.0, 1.0, _ROTATION_M, _ROTATION_M, _ROTATION_M])[:, None]
 
-    def solve(self, positions_m: Float64, quaternions: Float64, q_start: Float64, dt_s: float) -> JointPath:
+    def solve(
+        self, positions_m: Float64, quaternions: Float64, q_start: Float64, dt_s: float, lead: int = -1
+    ) -> JointPath:
         """Joint path through tool poses.
 
         Args:
             positions_m: (T,3), base frame. quaternions: (T,4) xyzw, any length > 0.
             q_start: (J,) where the search begins [rad]. dt_s: Time between steps, for the posture pull [s].
+            lead: The search begins at this pose, goes back from it to the first one without a pull, for the arm has
+                been there, and from it on to the last one; -1: at the first one, with a pull.
 
         Raises:
             ChunkError: a pose is out of reach by more than the leash.
@@ -80,9 +84,10 @@ class ChunkIk:
         unit = quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)
         q = np.clip(q_start, self._low, self._high)
         pull = self._params.ik_posture_rate_1_s * dt_s
-        for i in range(count):
+        for i in (*range(lead, -1, -1), *range(lead + 1, count)):
             x, y, z, w = unit[i]
-            q, errors[i] = self._step(q, pin.SE3(pin.Quaternion(w, x, y, z), positions_m[i]), pull)
+            before = path[lead] if i == lead + 1 and i else q
+            q, errors[i] = self._step(before, pin.SE3(pin.Quaternion(w, x, y, z), positions_m[i]), pull * (i > lead))
             path[i] = q
         error_m, error_rad = np.linalg.norm(errors[:, :3], axis=1), np.linalg.norm(errors[:, 3:], axis=1)
         beyond = (error_m > self._params.leash_m) | (error_rad > self._params.leash_rad)

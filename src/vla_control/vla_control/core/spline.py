@@ -21,6 +21,7 @@ from vla_core.types import Float64
 #: Shares of the limits that the curve itself may use; blends need the rest to meet it from elsewhere.
 VELOCITY_SHARE, ACCELERATION_SHARE = 0.88, 0.6
 _PER_INTERVAL = 6
+_FIRM = 30.0  # weight of a firm step
 _END_S = 1e-6  # rounding at the end of the curve
 
 
@@ -33,6 +34,7 @@ class ChunkSpline:
         low_rad, high_rad: (J,) the curve stays within (its coefficients do).
         steps_per_interval: Chunk steps per B-spline interval.
         smoothing: Weight s of the penalty, >= 0.
+        firm: So many first steps are met more closely: the motion has been there, or will.
     """
 
     def __init__(
@@ -43,10 +45,11 @@ class ChunkSpline:
         high_rad: Float64,
         steps_per_interval: float,
         smoothing: float,
+        firm: int = 0,
     ) -> None:
         count = len(q_rad)
         self.duration_s, self._clock = (count - 1) * dt_s, dt_s
-        knots, solve, degree = _basis(count, steps_per_interval, smoothing)
+        knots, solve, degree = _basis(count, steps_per_interval, smoothing, firm)
         coefficients = np.clip(solve @ q_rad, low_rad, high_rad)
         self._curve = BSpline(knots, coefficients, degree)
 
@@ -76,7 +79,7 @@ class ChunkSpline:
 
 
 @lru_cache(maxsize=256)
-def _basis(count: int, steps_per_interval: float, smoothing: float) -> tuple[Float64, Float64, int]:
+def _basis(count: int, steps_per_interval: float, smoothing: float, firm: int) -> tuple[Float64, Float64, int]:
     """Knots and solving matrix (C,T) for `count` steps at 0, 1, 2 ...; at most quintic, fewer degrees for few steps."""
     degree = min(5, count - 1)
     intervals = max(1, min(round((count - 1) / steps_per_interval), count - degree))
@@ -90,5 +93,6 @@ def _basis(count: int, steps_per_interval: float, smoothing: float) -> tuple[Flo
         places = (0.5 * (inner[:-1] + inner[1:])[:, None] + half[:, None] * points).ravel()
         jerk = BSpline(knots, np.eye(len(energy)), degree).derivative(3)(places)
         energy = jerk.T @ ((half[:, None] * weights).ravel()[:, None] * jerk)
-    solve = np.linalg.solve(basis.T @ basis + smoothing * energy, basis.T)
+    weighted = basis.T * np.where(np.arange(count) < firm, _FIRM, 1.0)
+    solve = np.linalg.solve(weighted @ basis + smoothing * energy, weighted)
     return knots, solve, degree

@@ -32,7 +32,7 @@ class FrozenPicture:
         Args:
             stamp_ns: Capture time [ns, ROS clock].
             pixels: uint8, any shape; kept, so not to be changed afterwards.
-            joints: Newest joint positions (N,) [rad], (0,) while unknown.
+            joints: Joint positions (N,) [rad] when it was taken, (0,) while unknown.
 
         Raises:
             ObservationError: it is the picture of some time ago, and the arm has moved since.
