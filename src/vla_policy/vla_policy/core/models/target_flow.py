@@ -25,17 +25,7 @@ _WIDTH_SCALE_M = 0.1
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
-    """Sizes of the set encoder."""
-
-    block: str
-    width: int
-    layers: int
-    heads: int
-
-
-@dataclass(frozen=True, slots=True)
-class CorrectorConfig:
-    """Sizes of Corrector."""
+    """Sizes of the set encoder, or of the corrector."""
 
     block: str
     width: int
@@ -49,7 +39,7 @@ class TargetFlowConfig:
 
     encoder: EncoderConfig
     head: FlowExpertConfig
-    corrector: CorrectorConfig
+    corrector: EncoderConfig
     horizon: int
     action_width: int
 
@@ -63,7 +53,7 @@ def configure(model: dict[str, Any], contract: Contract) -> TargetFlowConfig:
     return TargetFlowConfig(
         encoder=parse(EncoderConfig, model.get("encoder"), "model: encoder"),
         head=parse(FlowExpertConfig, model.get("head"), "model: head"),
-        corrector=parse(CorrectorConfig, model.get("corrector"), "model: corrector"),
+        corrector=parse(EncoderConfig, model.get("corrector"), "model: corrector"),
         horizon=contract.horizon,
         action_width=action_transform(contract).width,
     )
@@ -121,7 +111,7 @@ class Corrector(nn.Module):
     One pass for all steps that are left, each with its number k in the chunk that is corrected.
     """
 
-    def __init__(self, config: CorrectorConfig, encoder: EncoderConfig, horizon: int, action_width: int) -> None:
+    def __init__(self, config: EncoderConfig, encoder: EncoderConfig, horizon: int, action_width: int) -> None:
         super().__init__()
         self.encoder = SetEncoder(EncoderConfig("set", config.width, encoder.layers, config.heads))
         self.action = nn.Linear(action_width, config.width)
