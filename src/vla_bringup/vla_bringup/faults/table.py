@@ -108,7 +108,7 @@ _LINE = (
 
 _CLOCKED = (
     Fault("robot hangs", "SIGSTOP of sim_node for 1.5 s: no states, no clock", pause("sim_node", 1.5), _STOPS,
-          (Told("diagnostics", "servo_node: .*stale_state"),), _AUTOMATIC, slow=True),  # not always within the limits yet
+          (Told("diagnostics", "servo_node: .*stale_state"),), _AUTOMATIC, slow=True),  # joint speed: not always yet
     Fault("servo overrun", "SIGSTOP of the servo loop for 1.2 s", pause("servo_loop", 1.2), _STOPS,
           (Told("diagnostics", "servo_node: .*missed their deadline"),), _AUTOMATIC),
     Fault("servo hangs", "SIGSTOP of the servo loop", hang("servo_loop"), _LATCHED,
