@@ -13,7 +13,7 @@ COLUMNS = {
     "rms_jerk": ("jerk rms [rad/s³]", False),
     "task_s": ("time to success [s]", False),
 }
-_STYLES = ("-", "--", ":")
+_STYLES = ("-", "--", "-.")
 
 
 def plot(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
@@ -29,15 +29,15 @@ def plot(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    colours, paths = matplotlib.colormaps["tab20"].colors[::2] + matplotlib.colormaps["tab20"].colors[1::2], []
     for task in dict.fromkeys(row["task"] for row in rows):
         figure, axes = pyplot.subplots(1, len(COLUMNS), figsize=(4.2 * len(COLUMNS), 4.0), layout="constrained")
         own = [row for row in rows if row["task"] == task]
         for axis, (column, (title, logarithmic)) in zip(axes, COLUMNS.items(), strict=True):
             for k, strategy in enumerate(dict.fromkeys(row["strategy"] for row in own)):
                 found = [(r["delay_ms"], r[column]) for r in own if r["strategy"] == strategy and r[column] is not None]
-                style = _STYLES[k // 10 % len(_STYLES)] if k >= 10 else _STYLES[k % 2]
-                axis.plot(*zip(*sorted(found), strict=True), style, marker="o", markersize=3, label=strategy)
+                look = {"color": colours[k % len(colours)], "marker": "o", "markersize": 3, "label": strategy}
+                axis.plot(*zip(*sorted(found), strict=True), _STYLES[k % len(_STYLES)], **look)
             axis.set(xlabel="delay [ms]", title=title, yscale="log" if logarithmic else "linear")
             axis.grid(alpha=0.3)
         axes[0].set_ylim(0.0, 1.02)
