@@ -52,7 +52,7 @@ def _row(fault: Fault) -> str:
 
 
 def _plain(pattern: str) -> str:
-    return "“" + pattern.replace(".*", "…").replace("|", " or ").strip("…") + "”"
+    return "“" + pattern.replace(".*", "…").replace(r"\d{4,}", "1000 or more").replace("|", " or ").strip("…") + "”"
 
 
 def _meanings() -> list[str]:

@@ -102,8 +102,7 @@ class Rig:
         self.link = options.link
         self.robot, self.contract = RobotModel.load(options.robot), load_contract(options.contract)
         self._said: list[str] = []
-        self._alarms: list[str] = []
-        self._alarm_events = Events(_DIAGNOSTIC_QUIET_S)
+        self._alarms: list[tuple[float, str]] = []  # when [s] and what /diagnostics said above OK
         self.runner = Runner(process_jobs(self.graph), self.link, out / "logs", 600.0, 30.0, self.note)
         self.begin_ns = 0
         self.executor, self.safety = ExecutorState(), SafetyState(stopped=True)
@@ -232,8 +231,11 @@ class Rig:
         """How often something was reported since `mark`."""
         if told.where == "runner":
             lines = self._said[mark["runner"] :]
-        elif told.where == "diagnostics":
-            lines = self._alarms[mark["diagnostics"] :]
+        elif told.where == "diagnostics":  # repeats while it lasts: what counts are its beginnings
+            events = Events(_DIAGNOSTIC_QUIET_S)
+            said = [re.search(told.pattern, text) is not None for _, text in self._alarms]
+            begins = [yes and events.begins("", at_s) for yes, (at_s, _) in zip(said, self._alarms, strict=True)]
+            return sum(begins[mark["diagnostics"] :])
         else:
             lines = self._log(told.where)[mark[told.where] :].splitlines()
         return sum(re.search(told.pattern, line) is not None for line in lines)
@@ -243,9 +245,10 @@ class Rig:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            text = f"{status.name}: {status.message}"
-            if status.level[0] > 0 and self._alarm_events.begins(re.sub(r"\d", "", text), time.monotonic()):
-                self._alarms.append(text)
+            if status.level[0] == 0:
+                continue
+            for part in status.message.split("; "):  # servo_node says its mode and what went wrong
+                self._alarms.append((time.monotonic(), f"{status.name}: {part}"))
 
 
 def _tampered(

@@ -108,10 +108,9 @@ _LINE = (
 
 _CLOCKED = (
     Fault("robot hangs", "SIGSTOP of sim_node for 1.5 s: no states, no clock", pause("sim_node", 1.5), _STOPS,
-          (Told("diagnostics", "servo_node: .*stale_state"),), _AUTOMATIC, slow=True),  # joint speed: not always yet
+          (Told("diagnostics", "servo_node: .*stale_state"),), _AUTOMATIC),
     Fault("servo overrun", "SIGSTOP of the servo loop for 1.2 s", pause("servo_loop", 1.2), _STOPS,
-          (Told("diagnostics", "servo_node: .*missed their deadline"),), _AUTOMATIC,
-          slow=True),  # on a shared machine a loop misses deadlines by itself, and that is told too
+          (Told("diagnostics", r"servo_node: \d{4,} ticks missed their deadline"),), _AUTOMATIC),
     Fault("servo hangs", "SIGSTOP of the servo loop", hang("servo_loop"), _LATCHED,
           (_monitor("stop: (the servo has not ticked|servo is older)"),), _RELEASE, stands=True),
     Fault("robot killed", "kill -9 of sim_node", kill("sim_node"), _ENDS, (_ended("sim_node", -9),), _RESTART,

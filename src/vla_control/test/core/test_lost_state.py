@@ -46,15 +46,21 @@ def start_on(rig: Any, executor: ChunkExecutor, make_chunk: MakeChunk, reach: An
     rig.follow(executor)
 
 
-def assert_smooth(rig: Any, start: int) -> None:
-    """Neither target nor torque has jumped since tick `start`, and max_jerk says so."""
-    config = rig.servo.robot.config
-    assert np.all(np.abs(np.diff(rig.column("q_target", start)[:, :7], axis=0)) <= 1e-3 * config.velocity_rad_s)
-    qdd_step = np.abs(np.diff(rig.column("qdd_target", start)[:, :7], axis=0))
+def assert_smooth(rig: Any, start: int, end: int | None = None) -> None:
+    """Neither target nor torque has jumped from tick `start` to before tick `end`, and max_jerk says so."""
+    config, count = rig.servo.robot.config, None if end is None else end - start
+    q_target, qdd_target = (rig.column(name, start)[:count, :7] for name in ("q_target", "qdd_target"))
+    assert np.all(np.abs(np.diff(q_target, axis=0)) <= 1e-3 * config.velocity_rad_s)
+    qdd_step = np.abs(np.diff(qdd_target, axis=0))
     assert qdd_step.max() < 1.01e-3 * config.jerk_rad_s3.max()
     assert rig.log[-1]["max_jerk"][0] < 1.01 * config.jerk_rad_s3.max()
+    assert_torque_smooth(rig, start)
+
+
+def assert_torque_smooth(rig: Any, start: int) -> None:
+    """The torque has kept to its rate since tick `start`."""
     tau_step = np.abs(np.diff(rig.column("tau", start)[:, :7], axis=0))
-    assert np.all(tau_step <= 1e-3 * config.torque_rate_nm_s + 1e-9)
+    assert np.all(tau_step <= 1e-3 * rig.servo.robot.config.torque_rate_nm_s + 1e-9)
 
 
 def assert_waits_and_goes_on(rig: Any, executor: ChunkExecutor, make_chunk: MakeChunk) -> None:
@@ -111,16 +117,39 @@ def test_regression_a_stop_acts_and_is_named_while_states_are_missing(moving: Ca
 def test_states_that_return_from_a_robot_that_stood_still_are_joined_without_a_jump(
     executor: ChunkExecutor, make_chunk: MakeChunk, moving: Callable
 ) -> None:
-    """A paused world: its clock has not moved, the servo's has."""
+    """A paused world: its clock has not moved, the servo's has. The target goes to the arm, which feels no jump."""
     rig = moving()
     pose = rig.data.qpos.copy(), rig.data.qvel.copy()
-    lost, stamp_ns = len(rig.log), rig.now_ns
+    lost, stamp_ns, speed = len(rig.log), rig.now_ns, rig.speed[-1]
     rig.blind = True
     rig.run(200)
     rig.data.qpos[:], rig.data.qvel[:] = pose
-    rig.blind, rig.skew_ns = False, stamp_ns - rig.now_ns
+    rig.blind, rig.skew_ns, back = False, stamp_ns - rig.now_ns, len(rig.log)
     assert_waits_and_goes_on(rig, executor, make_chunk)
-    assert_smooth(rig, lost)
+    assert_smooth(rig, lost, back)
+    assert_smooth(rig, back)
+    np.testing.assert_array_equal(rig.column("q_target")[back, :7], pose[0][:7])
+    np.testing.assert_allclose(rig.column("qd_target")[back, :7], pose[1][:7], rtol=1e-12)
+    assert max(rig.speed[back:]) < 1.05 * speed
+
+
+def test_regression_a_world_that_stood_still_finds_the_torque_near_what_it_needs(
+    executor: ChunkExecutor, make_chunk: MakeChunk, moving: Callable
+) -> None:
+    """A loop that noticed late predicted 0.8 s under one torque, ended anywhere, and pushed with 75 N*m too many."""
+    rig = moving()
+    pose, torque = (rig.data.qpos.copy(), rig.data.qvel.copy()), rig.command["tau"][0, :7].copy()
+    lost, speed, stamp_ns = len(rig.log), rig.speed[-1], rig.now_ns
+    rig.deaf = True
+    rig.run(800)
+    rig.deaf, rig.blind = False, True
+    rig.run(700)
+    assert np.abs(rig.command["tau"][0, :7] - torque).max() < 15.0
+    rig.data.qpos[:], rig.data.qvel[:] = pose
+    rig.blind, rig.skew_ns, back = False, stamp_ns - rig.now_ns, len(rig.log)
+    assert_waits_and_goes_on(rig, executor, make_chunk)
+    assert max(rig.speed[back:]) < 1.1 * speed
+    assert_torque_smooth(rig, lost)
 
 
 def test_regression_300_ms_without_numbers_do_not_make_the_target_jump(

@@ -5,7 +5,7 @@
 Holding gravity compensation of the last pose instead looks safer and isn't: an upright arm is an inverted pendulum, so
 a torque that stays while the arm coasts on drives it away. The reference arm, at 0.7 rad/s when its states end, reaches
 up to 1.7 rad/s within 0.3 s that way, and comes to rest on the prediction. The prediction knows no contact and is
-good for about a second; the arm is at rest well before.
+good for about a second under torques that answer it; the arm is at rest well before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vla_control.core.robot import RobotModel
 from vla_core.types import Float64
 
 _STEP_S = 0.005
-_LONGEST_S = 1.0
+_LONGEST_S = 0.1
 
 
 class DeadReckoning:
@@ -46,7 +46,8 @@ class DeadReckoning:
 
         Args:
             tau: Torque at work [N*m] (J,).
-            time_s: How far [s]; nothing is predicted further than one second at once.
+            time_s: How far [s], of which 0.1 s count: a robot that heard nothing for longer stands on its own brakes,
+                and a torque that nobody corrects would lead the prediction anywhere.
         """
         if time_s <= 0.0:
             return

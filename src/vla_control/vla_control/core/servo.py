@@ -6,7 +6,8 @@ as far as its own measured torque tells one; an arm that reports zeros measures 
 
 When there is no state to work with, not finite or missing, the controller goes on with a prediction (`DeadReckoning`):
 it follows the plan for up to `stale_state_s`, then brakes. With states back, the target rests where it came to and
-waits for a new plan.
+waits for a new plan; where the prediction went astray (the world stood still, something was in the way) it goes to the
+arm instead and comes to rest from there, for the way between the two is nobody's plan.
 
 A robot of several arms has impedance and clearances in all its joints; pose, wrench and payload are those of the first
 arm's tool. So `Compliance` keeps to joint impedance then, and positions don't give way.
@@ -41,6 +42,7 @@ _NON_FINITE = 1 << LIMITS.index("non_finite_input")
 _STALE = 1 << LIMITS.index("stale_state")
 _CONTACT = 1 << LIMITS.index("contact_force")
 _STOPPED = 1 << LIMITS.index("safety_stop")
+_ASTRAY_RAD = 0.01  # a prediction further from the first measurement after it was wrong
 
 
 class ServoCore:
@@ -156,6 +158,8 @@ class ServoCore:
         if seen:
             if self._predicted:  # the observer's difference of velocities begins anew
                 self._qd_previous[:] = qd
+                if lost and np.abs(self._arm.q - q).max() > _ASTRAY_RAD:
+                    self._target.start(q, self._width_t, now_ns, qd)
         else:
             self._arm.advance(self._tau_previous, (now_ns - self._now_ns) * 1e-9)
             q, qd = self._arm.q, self._arm.qd
