@@ -14,11 +14,12 @@ from vla_policy.core.drawing.continuation import Continuation, continuation
 from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_policy.core.drawing.draw import draw, samples_needed
 from vla_policy.core.drawing.field import Field
-from vla_policy.core.drawing.future_state import roll_forward
+from vla_policy.core.drawing.future_state import Gripper, roll_forward
 from vla_policy.core.processors import action_transform
 
 CONTRACT = load_contract("tabletop_panda")
 STEPS, WIDTH = 12, 3
+GRIPPER = Gripper(open_m=0.08, opening_m_s=0.20, closing_m_s=0.16)
 
 
 def two_modes(centre: float = 1.0, width: float = 0.05) -> Field:
@@ -168,19 +169,32 @@ def test_nothing_is_corrected_where_nothing_is_left(chunk_ns: int, seen_ns: int,
 def test_state_is_rolled_forward_to_where_the_chunk_takes_effect() -> None:
     """VLASH: the tool 4 steps after the observation is where the running motion leads, and those 4 steps come first."""
     stamp = NS + round(2 * CONTRACT.dt_s * NS)
-    ahead = roll_forward(running("vlash"), observation(stamp), CONTRACT, 12)
+    seen = observation(stamp)
+    seen.state[CONTRACT.state_slice("gripper_width")] = 0.05
+    ahead = roll_forward(running("vlash"), seen, CONTRACT, 12, GRIPPER)
     assert ahead is not None and ahead.offset_s == pytest.approx(4 * CONTRACT.dt_s)
     assert ahead.state[CONTRACT.state_slice("tool_pose")][0] == pytest.approx(0.4 + 0.01 * 6)
+    assert ahead.state[CONTRACT.state_slice("gripper_width")][0] == pytest.approx(0.05 - 4 * 0.16 * CONTRACT.dt_s)
     chunk = ahead.complete(np.full((20, 8), 9.0, np.float32))
     assert (
         chunk.shape == (20, 8) and np.allclose(chunk[:4, 0], 0.4 + 0.01 * (2 + np.arange(4))) and np.all(chunk[4:] == 9)
     )
 
 
+@pytest.mark.parametrize(
+    ("width_m", "openings", "expected_m"),
+    [(0.08, [1, 0, 0], 0.064), (0.04, [0] * 8, 0.0), (0.0, [1] * 3, 0.03), (0.0, [0.5] * 9, 0.04), (0.05, [], 0.05)],
+)
+def test_gripper_obeys_at_its_own_pace(width_m: float, openings: list[float], expected_m: float) -> None:
+    assert GRIPPER.after(width_m, np.array(openings, np.float32), 0.05) == pytest.approx(expected_m)
+
+
 def test_nothing_is_rolled_forward_where_nothing_runs_that_long() -> None:
-    assert roll_forward(running("naive_async"), observation(NS), CONTRACT, 12) is None
-    assert roll_forward(running("vlash", count=0), observation(NS), CONTRACT, 12) is None
-    assert roll_forward(running("vlash"), observation(NS + round(17 * CONTRACT.dt_s * NS)), CONTRACT, 12) is None
+    assert roll_forward(running("naive_async"), observation(NS), CONTRACT, 12, GRIPPER) is None
+    assert roll_forward(running("vlash", count=0), observation(NS), CONTRACT, 12, GRIPPER) is None
+    assert (
+        roll_forward(running("vlash"), observation(NS + round(17 * CONTRACT.dt_s * NS)), CONTRACT, 12, GRIPPER) is None
+    )
 
 
 def test_no_more_steps_are_given_than_the_policy_was_trained_for() -> None:

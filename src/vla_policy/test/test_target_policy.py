@@ -15,7 +15,7 @@ from vla_policy.core.backends import Decoding
 from vla_policy.core.drawing.correction import Corrector
 from vla_policy.core.models.target_flow import TargetFlow, configure
 from vla_policy.core.preset import load_preset
-from vla_policy.core.target_policy import SituationReader, TargetPolicy
+from vla_policy.core.target_policy import SituationReader, TargetPolicy, TargetTraining
 from vla_policy.training.dataset import Batch
 from vla_policy.training.target_stages import CorrectorStage, FlowStage, sample_chunks
 
@@ -31,7 +31,7 @@ def model() -> TargetFlow:
 
 @pytest.fixture
 def policy(model: TargetFlow) -> TargetPolicy:
-    return TargetPolicy("toy", CONTRACT, model, Decoding("flow", 4), 12, 12)
+    return TargetPolicy("toy", CONTRACT, model, Decoding("flow", 4), TargetTraining.of(PRESET))
 
 
 def states(count: int = 1, seed: int = 0) -> Float32:

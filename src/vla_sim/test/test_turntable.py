@@ -13,12 +13,16 @@ from vla_core.contract import load_contract
 from vla_core.errors import UnknownObjectError
 from vla_core.types import NS, Float32, Observation, Running
 from vla_policy.core.drawing.correction import ChunkCorrection
+from vla_policy.core.preset import load_preset
+from vla_policy.core.target_policy import TargetTraining
 from vla_sim.core import catch_expert as expert
 from vla_sim.core.delays import DelayModel
+from vla_sim.core.expert import CLOSE_M_S, OPEN_WIDTH, OPENING_M_S
 from vla_sim.core.rig import Player, Rig, run_episode
 from vla_sim.core.turntable import TurntableWorld
 
 CONTRACT = load_contract("turntable_panda")
+GRIPPER = TargetTraining.of(load_preset("turntable_flow")).gripper
 DT_S, HORIZON = CONTRACT.dt_s, CONTRACT.horizon
 
 
@@ -119,9 +123,9 @@ def some(seed: int, count: int = 64) -> expert.Catching:
     return expert.choose(expert.visited(rng, 8, 40, TABLE, DT_S)[rng.integers(320, size=count)], rng)
 
 
-TABLE = {"centre_m": [0.47, 0.0], "radius_m": 0.16, "orbit_m": 0.11, "speed_rad_s": [0.5, 0.9]}
+TABLE = {"centre_m": [0.47, 0.0], "radius_m": 0.16, "orbit_m": 0.11, "speed_rad_s": [0.8, 1.4]}
 CENTRE = np.array(TABLE["centre_m"])
-FASTEST_M = (expert.SPEED_M_S + 0.9 * 0.13) * DT_S
+FASTEST_M = (expert.SPEED_M_S + 1.4 * 0.13) * DT_S
 
 
 @given(seed=st.integers(0, 1000), longest=st.integers(0, 12))
@@ -138,7 +142,7 @@ def test_chunks_go_on_from_their_given_steps_without_a_jump(seed: int, longest: 
 @settings(max_examples=20, deadline=None)
 def test_without_given_steps_it_is_the_experts_own_chunk(seed: int) -> None:
     states = some(seed)
-    near = states.things[:, 0] + np.random.default_rng(seed).normal(0.0, 0.01, (len(states), 3)) + [0.0, 0.0, 0.05]
+    near = states.things[:, 0] + np.random.default_rng(seed).normal(0.0, 0.004, (len(states), 3)) + [0.0, 0.0, 0.02]
     states = replace(states, tool=near, width=np.full(len(states), 0.08))  # nothing is left to chance
     states = expert.choose(states, np.random.default_rng(seed))
     none = np.zeros(len(states), np.int64)
@@ -154,6 +158,22 @@ def test_earlier_places_turn_into_the_present_ones(seed: int, age_s: float) -> N
     before = expert.earlier(states, np.full(len(states), age_s), CENTRE)
     again = expert.earlier(replace(states, things=before), np.full(len(states), -age_s), CENTRE)
     assert np.allclose(again, states.things, atol=1e-9)
+
+
+def test_a_gripper_is_expected_to_close_on_nothing() -> None:
+    """VLASH rolls the gripper forward without knowing what is between its fingers; its states are trained so."""
+    rng, states = np.random.default_rng(0), some(0, 200)
+    age_s = rng.uniform(0.0, 0.6, 200)
+    held = replace(states, held=np.ones(200, bool), width=np.full(200, expert.WIDTH_M))
+    expected = expert.expected_width(held, age_s, rng)
+    nothing = [GRIPPER.after(expert.WIDTH_M, np.zeros(1, np.float32), age) for age in age_s]
+    assert np.all(expected >= np.array(nothing) - 1e-9) and np.mean(np.isclose(expected, nothing)) > 0.4
+    free = replace(states, held=np.zeros(200, bool))
+    assert np.array_equal(expert.expected_width(free, age_s, rng), free.width)
+
+
+def test_the_presets_gripper_is_the_experts() -> None:
+    assert (GRIPPER.open_m, GRIPPER.opening_m_s, GRIPPER.closing_m_s) == (OPEN_WIDTH, OPENING_M_S, CLOSE_M_S)
 
 
 def test_from_the_middle_either_cylinder_is_chosen_and_near_one_that_one() -> None:

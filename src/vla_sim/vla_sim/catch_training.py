@@ -44,7 +44,8 @@ class CatchData:
     def flow_rows(self, rng: np.random.Generator, count: int, longest_offset: int, longest_given: int) -> Batch:
         """States and chunks.
 
-        In half of the rows the targets are up to `longest_offset` steps older than the tool; in half of them up to
+        In half of the rows the targets are up to `longest_offset` steps older than the tool, and the gripper is where
+        it would be with nothing between its fingers (VLASH: nobody knows yet); in half of them up to
         `longest_given` steps are given. Those were planned in error, as the steps in execution may have been by the
         time they are continued; with perfect ones a policy learns to go on with them and to look no more.
         """
@@ -53,7 +54,10 @@ class CatchData:
         offset = rng.integers(0, longest_offset + 1, count) * (rng.random(count) < 0.5)
         age_s = offset * self.contract.dt_s
         actions = expert.continued(states, given, self.contract.horizon, self.contract.dt_s, self.centre, rng)
-        seen = self.observe(replace(states, things=expert.earlier(states, age_s, self.centre)), rng)
+        past = replace(
+            states, things=expert.earlier(states, age_s, self.centre), width=expert.expected_width(states, age_s, rng)
+        )
+        seen = self.observe(past, rng)
         return {"state": seen, "age_s": age_s.astype(np.float32), "given": given, "actions": actions}
 
     def observe(self, states: expert.Catching, rng: np.random.Generator) -> Float32:

@@ -16,7 +16,7 @@ from vla_policy.core.backends import Decoding
 from vla_policy.core.drawing.continuation import continuation
 from vla_policy.core.drawing.draw import draw, samples_needed
 from vla_policy.core.drawing.field import Field
-from vla_policy.core.drawing.future_state import roll_forward
+from vla_policy.core.drawing.future_state import Gripper, roll_forward
 from vla_policy.core.keypoint_policy import check_observation
 from vla_policy.core.models.target_flow import Situation, TargetFlow, configure
 from vla_policy.core.policy import PolicyOutput
@@ -54,16 +54,35 @@ class SituationReader:
         return Situation(*(torch.from_numpy(np.ascontiguousarray(part, np.float32)) for part in parts))
 
 
+@dataclass(frozen=True, slots=True)
+class TargetTraining:
+    """What a model was trained for: most given steps, and most steps that targets are older than the tool."""
+
+    prefix_steps: int
+    longest_offset_steps: int
+    gripper: Gripper
+
+    @classmethod
+    def of(cls, preset: Preset) -> TargetTraining:
+        """From a preset's `training`.
+
+        Raises:
+            ConfigError: a key is missing or of a wrong type.
+        """
+        gripper = parse(Gripper, preset.training.get("gripper"), f"{preset.name}.yaml: training: gripper")
+        return cls(int(preset.training["prefix_steps"]), int(preset.training["longest_offset_steps"]), gripper)
+
+
 class TargetPolicy:
     """See `core/models/target_flow.py` for the model."""
 
     def __init__(
-        self, name: str, contract: Contract, model: TargetFlow, decoding: Decoding, prefix_steps: int, offset_steps: int
+        self, name: str, contract: Contract, model: TargetFlow, decoding: Decoding, trained: TargetTraining
     ) -> None:
         self.name, self.contract, self.contract_hash = name, contract, contract.hash
         self.model = model.eval().requires_grad_(False)
         self.transform, self._reader = action_transform(contract), SituationReader.of(contract)
-        self._steps, self._prefix_steps, self._offset_steps = decoding.steps, prefix_steps, offset_steps
+        self._steps, self._trained = decoding.steps, trained
 
     @classmethod
     def load(cls, preset: Preset, contract: Contract, weights: Path | None) -> TargetPolicy:
@@ -78,17 +97,18 @@ class TargetPolicy:
         model = TargetFlow(configure(preset.model, contract))
         fill(model, tensors, path.name)
         decoding = parse(Decoding, preset.decoding, f"{preset.name}.yaml: decoding").check()
-        prefix, offset = (int(preset.training[key]) for key in ("prefix_steps", "longest_offset_steps"))
-        return cls(preset.name, contract, model, decoding, prefix, offset)
+        return cls(preset.name, contract, model, decoding, TargetTraining.of(preset))
 
     @torch.no_grad()
     def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
         """See Policy."""
         check_observation(observation, self.contract)
-        ahead = roll_forward(running, observation, self.contract, self._offset_steps)
+        ahead = roll_forward(
+            running, observation, self.contract, self._trained.longest_offset_steps, self._trained.gripper
+        )
         state, age_s = (observation.state, 0.0) if ahead is None else (ahead.state, ahead.offset_s)
         keys_values = self.model.keys_values(self._situation(state, age_s))
-        followed = continuation(running, observation, self.contract, self.transform, self._prefix_steps)
+        followed = continuation(running, observation, self.contract, self.transform, self._trained.prefix_steps)
         shape = (samples_needed(followed), self.contract.horizon, self.transform.width)
         noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, np.float32))
 

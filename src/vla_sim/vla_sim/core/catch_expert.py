@@ -19,7 +19,7 @@ from vla_sim.core.scene import CYLINDER
 from vla_sim.core.turntable import DISC_HEIGHT, TurntableWorld
 
 HOVER_M, LIFT_Z_M = 0.07, 0.18
-CHOICE_M = 0.02  # from this much nearer on one of two cylinders is clearly preferred
+CHOICE_M = 0.03  # from this much nearer on one of two cylinders is clearly preferred
 REST_Z_M = DISC_HEIGHT + CYLINDER[1]
 WIDTH_M = 2 * CYLINDER[0]
 _KICK_M = 0.0015
@@ -239,6 +239,12 @@ def heading(state: Catching, actions: Float32) -> Catching:
     """States with the cylinder chosen that chunks (N,T,8) lead to."""
     gap = np.linalg.norm(state.things[..., :2] - actions[:, -1:, :2], axis=-1)
     return replace(state, choice=np.where(state.held, state.choice, gap.argmin(1)))
+
+
+def expected_width(state: Catching, age_s: Float64, rng: np.random.Generator) -> Float64:
+    """(N,) width [m] that was to be expected age_s (N,) before: a cylinder gripped meanwhile isn't known of."""
+    since_s = age_s * np.minimum(1.0, rng.uniform(0.0, 2.0, len(state)))  # gripped before that moment, or after it
+    return np.where(state.held, np.maximum(0.0, state.width - CLOSE_M_S * since_s), state.width)
 
 
 def earlier(state: Catching, age_s: Float64, centre: Float64) -> Float64:

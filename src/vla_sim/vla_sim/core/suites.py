@@ -93,7 +93,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             splits=tasks.SPLITS[:2],
             drawn_splits=(),
             time_limit_s=MappingProxyType({}),
-            default_limit_s=6.0,
+            default_limit_s=4.0,
         ),
     }
 )

@@ -19,12 +19,29 @@ STRATEGY = "vlash"
 
 
 @dataclass(frozen=True, slots=True)
+class Gripper:
+    """How a gripper moves with nothing between its fingers: widest opening [m] and speeds [m/s]."""
+
+    open_m: float
+    opening_m_s: float
+    closing_m_s: float
+
+    def after(self, width_m: float, openings: Float32, dt_s: float) -> float:
+        """Width [m] when it has obeyed openings (N,), 0 closed .. 1 open, for dt_s each."""
+        for opening in openings:
+            goal = float(opening) * self.open_m
+            width_m = min(goal, width_m + self.opening_m_s * dt_s) if goal > width_m else max(
+                goal, width_m - self.closing_m_s * dt_s)  # fmt: skip
+        return width_m
+
+
+@dataclass(frozen=True, slots=True)
 class FutureState:
     """The state when the chunk takes effect.
 
     Attributes:
-        state: float32 (S,) the observed state with the tool where the running motion will have led it. What no action
-            tells of, like the gripper's width, stays as observed.
+        state: float32 (S,) the observed state with the tool and the gripper where the running motion will have led
+            them; the gripper as if nothing were between its fingers, which nobody knows yet.
         offset_s: How far ahead of the observation.
         before: float32 (d,A) the running steps up to then, from the observation on.
     """
@@ -39,7 +56,7 @@ class FutureState:
 
 
 def roll_forward(
-    running: Running | None, observation: Observation, contract: Contract, longest: int
+    running: Running | None, observation: Observation, contract: Contract, longest: int, gripper: Gripper
 ) -> FutureState | None:
     """The state at the end of the delay; None under other strategies, or where nothing runs until then.
 
@@ -48,6 +65,7 @@ def roll_forward(
         observation: That is being answered.
         contract: Of both.
         longest: Most steps ahead that the policy was trained for.
+        gripper: Of the robot.
     """
     if running is None or running.strategy != STRATEGY or running.delay_steps < 1 or len(running.actions) < 2:
         return None
@@ -59,4 +77,6 @@ def roll_forward(
     steps = ActionAlgebra(contract.action_names).at(running.actions.astype(np.float64), place).astype(np.float32)
     state = observation.state.copy()
     state[contract.state_slice("tool_pose")] = steps[-1, :7]
+    width = contract.state_slice("gripper_width")
+    state[width] = gripper.after(float(state[width][0]), steps[:-1, 7], contract.dt_s)
     return FutureState(state, ahead * contract.dt_s, steps[:-1])
