@@ -53,9 +53,16 @@ def tiny_preset(contract_file: Path) -> dict[str, Any]:
     model["language"] |= {"width": 32, "layers": 1, "heads": 2}
     model["fusion"] |= {"width": 32, "layers": 1, "heads": 2, "generic_tokens": 2}
     model["head"] |= {"width": 32, "layers": 1, "heads": 2}
+    model |= {
+        "future": {"block": "future_offset", "width": 16},
+        "corrector": {"block": "residual_head", "width": 32, "layers": 1, "heads": 2},
+    }
     training = preset["training"]
-    stage = {"batch": 16, "learning_rate": 3.0e-3, "warmup_steps": 10, "flow_samples": 1, "prefix_steps": 2}
-    training |= {"joint": stage, "expert": stage, "shift_px": 1, "ema": 0.9, "objects_per_frame": 2}
+    bounds = {"batch": 16, "learning_rate": 3.0e-3, "warmup_steps": 10}
+    stage = {**bounds, "flow_samples": 1, "prefix_steps": 2, "longest_offset_steps": 4}
+    corrector = {**bounds, "bases": 64, "frame_steps": 1}
+    training |= {"joint": stage, "expert": stage, "corrector": corrector}
+    training |= {"shift_px": 1, "ema": 0.9, "objects_per_frame": 2}
     return {
         **preset,
         "name": "toy_flow",

@@ -138,6 +138,8 @@ def rest(chunk_stamp_ns: int, seen_ns: int, instruction: str = "go") -> tuple[li
     given: list[Float32] = []
 
     class Echo:
+        corrects = True
+
         def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
             asked.append(first)
             given.append(actions)
@@ -186,7 +188,8 @@ def test_state_is_rolled_forward_to_where_the_chunk_takes_effect() -> None:
     [(0.08, [1, 0, 0], 0.064), (0.04, [0] * 8, 0.0), (0.0, [1] * 3, 0.03), (0.0, [0.5] * 9, 0.04), (0.05, [], 0.05)],
 )
 def test_gripper_obeys_at_its_own_pace(width_m: float, openings: list[float], expected_m: float) -> None:
-    assert GRIPPER.after(width_m, np.array(openings, np.float32), 0.05) == pytest.approx(expected_m)
+    widths = GRIPPER.follow(np.array(width_m), np.array(openings), 0.05)
+    assert widths.shape == (len(openings) + 1,) and widths[-1] == pytest.approx(expected_m)
 
 
 def test_nothing_is_rolled_forward_where_nothing_runs_that_long() -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from safetensors.torch import save_file
 from toy_demonstrations import observation
 
 from vla_core.contract import Contract, load_contract
 from vla_core.errors import ConfigError, ObservationError, PolicyError, UnknownNameError, UnknownObjectError
+from vla_core.types import Running
 from vla_policy.core.backends import Decoding
 from vla_policy.core.keypoint_policy import KeypointPolicy
 from vla_policy.core.policy import Policy, load_policy
+from vla_policy.core.weights import load_weights
+from vla_policy.training.session import Options, Session
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +65,66 @@ def test_openvino_answers_like_torch(
     assert np.array_equal(one.predict(seen, 0).actions, one.predict(seen, 1).actions) == (head == "l1")
 
 
+@pytest.fixture(scope="module")
+def corrected(data: Path, preset_file: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Weights that know future states and correct chunks, after a few steps of each."""
+    out = tmp_path_factory.mktemp("corrected")
+    options = Options(data, out, str(preset_file), {}, {"expert": 5, "corrector": 5}, trained / "toy_flow.safetensors")
+    session = Session(replace(options, device="cpu", future=True))
+    session.run("expert")
+    session.run("corrector")
+    return str(out / "toy_flow.safetensors")
+
+
+def running(contract: Contract, strategy: str, stamp_ns: int) -> Running:
+    actions = np.zeros((20, 8), np.float32)
+    actions[:, 0], actions[:, 3] = 0.4 + 0.005 * np.arange(20), 1.0
+    return Running(strategy, stamp_ns, contract.dt_s, actions, 4, 20)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_chunk_for_a_future_state_begins_with_what_runs_until_then(
+    preset_file: Path, contract: Contract, corrected: str, backend: str
+) -> None:
+    """VLASH; the rest is drawn for the state in which it will take effect, and both backends draw the same."""
+    policy = load_policy(str(preset_file), contract, backend, corrected)
+    seen = observation(contract)
+    motion = running(contract, "vlash", seen.stamp_ns)
+    told, free = policy.predict(seen, 1, motion).actions, policy.predict(seen, 1).actions
+    np.testing.assert_allclose(told[:4, :3], motion.actions[:4, :3], atol=1e-6)
+    assert not np.allclose(told[4:, :3], free[: len(told) - 4, :3], atol=1e-4)
+    torch_policy = load_policy(str(preset_file), contract, "torch", corrected)
+    np.testing.assert_allclose(told, torch_policy.predict(seen, 1, motion).actions, atol=2e-3)
+
+
+def test_a_policy_that_knows_no_future_states_says_so(
+    preset_file: Path, contract: Contract, weights: str, tmp_path: Path
+) -> None:
+    preset = yaml.safe_load(preset_file.read_text(encoding="utf-8"))
+    del preset["model"]["future"], preset["model"]["corrector"]
+    plain, kept = tmp_path / "plain.yaml", tmp_path / "plain.safetensors"
+    plain.write_text(yaml.safe_dump(preset), encoding="utf-8")
+    tensors, metadata = load_weights(Path(weights), contract.hash)
+    left = {name: t for name, t in tensors.items() if name.partition(".")[0] not in ("future", "corrector")}
+    save_file(left, kept, {key: json.dumps(value) for key, value in asdict(metadata).items()})
+    policy = load_policy(str(plain), contract, "torch", str(kept))
+    seen = observation(contract)
+    assert isinstance(policy, KeypointPolicy) and not policy.corrects
+    with pytest.raises(PolicyError, match="knows future states"):
+        policy.predict(seen, 1, running(contract, "vlash", seen.stamp_ns))
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_what_is_left_of_a_chunk_is_corrected(
+    preset_file: Path, contract: Contract, corrected: str, backend: str
+) -> None:
+    policy = load_policy(str(preset_file), contract, backend, corrected)
+    assert isinstance(policy, KeypointPolicy) and policy.corrects
+    left = policy.predict(observation(contract), 1).actions[2:]
+    one, other = (policy.correct(left, 2, observation(contract, seed)) for seed in (0, 5))
+    assert one.shape == left.shape and not np.array_equal(one, left) and not np.array_equal(one, other)
+
+
 def _broken(contract: Contract) -> dict[str, tuple[dict[str, Any], str]]:
     state = np.zeros(len(contract.state_names), np.float32)
     views = len(contract.cameras)
@@ -98,7 +164,7 @@ def test_a_model_that_breaks_is_refused(policy: Policy, contract: Contract) -> N
             return self._backend.infer(*arguments)._replace(chunk=np.full((9, 7), np.nan, np.float32))
 
     assert isinstance(policy, KeypointPolicy)
-    broken = KeypointPolicy("broken", contract, Broken(policy.backend), policy.vocabulary, 32, 10)
+    broken = KeypointPolicy("broken", contract, Broken(policy.backend), policy.vocabulary, 32, policy._trained)
     with pytest.raises(PolicyError, match="chunk with NaN"):
         broken.predict(observation(contract), 0)
 

@@ -177,6 +177,8 @@ def test_schedule_goes_by_stamps(contract: Contract) -> None:
 class Correcting(Slow):
     """Its corrector adds 0.25 to everything."""
 
+    corrects = True
+
     def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
         return actions + np.float32(0.25)
 

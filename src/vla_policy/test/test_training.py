@@ -49,6 +49,26 @@ def test_the_expert_stage_leaves_vision_and_language_untouched(options: Options,
     assert not torch.equal(session.model.head.velocity_out.weight, before["head.velocity_out.weight"])
 
 
+def test_the_corrector_learns_what_disturbed_demonstrations_need(options: Options, trained: Path) -> None:
+    """Bases are the policy's own chunks; nothing but the corrector learns, and it ends nearer to the expert."""
+    steps = {"corrector": 120}
+    session = Session(replace(options, init=trained / "toy_flow.safetensors", steps=steps))
+    before = {name: value.clone() for name, value in session.model.state_dict().items()}
+    session.run("corrector")
+    changed = {n for n, value in session.model.state_dict().items() if not torch.equal(value, before[n])}
+    assert changed and all(name.startswith("corrector.") for name in changed)
+    rows = [json.loads(line) for line in (options.out / "log.jsonl").read_text().splitlines()]
+    losses = [row["losses"] for row in rows if "losses" in row]
+    assert losses[-1]["l1"] < 0.8 * losses[-1]["l1_before"]
+
+
+def test_future_states_are_learnt_where_the_recipe_says_so(options: Options, trained: Path) -> None:
+    session = Session(replace(options, init=trained / "toy_flow.safetensors", future=True))
+    assert not session.model.future.outer.weight.any()  # what was trained so far knows nothing of them
+    session.run("expert")
+    assert session.model.future.outer.weight.any()
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(options: Options) -> None:
     Session(replace(options, steps={"joint": 3})).run("joint")
     state = torch.load(options.out / "checkpoint_joint.pt", weights_only=True)
@@ -92,7 +112,7 @@ def test_cached_percepts_equal_direct_ones(options: Options) -> None:
 class Parabola:
     """A stage whose loss is |w - 3|^2, or NaN from a given step on."""
 
-    config = StageConfig(1, 0.1, 1, 1, 0)
+    config = StageConfig(1, 0.1, 1, 1, 0, 0)
 
     def __init__(self, model: nn.Linear, broken_after: int = 1_000_000) -> None:
         self.model, self.left = model, broken_after

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vla_core.contract import load_contract
 from vla_core.errors import UnknownNameError
 from vla_core.types import Float32, Observation, Running
-from vla_policy.core.drawing.correction import ChunkCorrection, Corrector
+from vla_policy.core.drawing.correction import correction_of
 from vla_policy.core.policy import load_policy
 from vla_policy.core.preset import EXPERT, load_preset
 from vla_sim.core.delays import DelayModel
@@ -80,5 +80,4 @@ def _prepare(policy: str, scene: str, weights: str | None) -> tuple[Rig, Player]
         output = model.predict(observation, observation.stamp_ns % 2**31, running)
         return output.actions, output.success_estimate
 
-    correction = ChunkCorrection(model, contract) if isinstance(model, Corrector) else None
-    return Rig(contract, scene, render=bool(contract.cameras)), Player(act, correction)
+    return Rig(contract, scene, render=bool(contract.cameras)), Player(act, correction_of(model, contract))

@@ -103,7 +103,7 @@ def _train(
     if not finished.is_file():
         options = Options(
             data=data, out=out, preset=args.policy, minutes={}, steps={step.train: step.steps}, init=weights,
-            device=args.device, learning_rate=step.learning_rate,
+            device=args.device, learning_rate=step.learning_rate, future=step.future,
         )  # fmt: skip
         found = Session(options).run(step.train)
         save(out, "result", {name: value if math.isfinite(value) else None for name, value in found.items()})

@@ -16,6 +16,7 @@ from vla_policy.core.blocks.language import Reading
 from vla_policy.core.drawing.continuation import Continuation
 from vla_policy.core.drawing.draw import draw
 from vla_policy.core.drawing.field import Field
+from vla_policy.core.drawing.future_state import AHEAD
 from vla_policy.core.models.keypoint_flow import KeypointFlow
 from vla_policy.core.text import Text
 
@@ -57,16 +58,31 @@ class Inference(NamedTuple):
     success: Float32
 
 
+class Seen(NamedTuple):
+    """What a chunk depends on.
+
+    Attributes:
+        rgb: (V,H,W,3). reading: The instruction. state: (S,) state features.
+        ahead: (AHEAD,) where the chunk is to begin, for models that can be told.
+    """
+
+    rgb: UInt8
+    reading: Reading
+    state: Float32
+    ahead: Float32 | None = None
+
+
 class Backend(Protocol):
     """Runs the model."""
 
     def read(self, text: Text) -> Reading:
         """Read one instruction; done once per instruction."""
 
-    def infer(
-        self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32, continuation: Continuation | None = None
-    ) -> Inference:
-        """Images (V,H,W,3), state features (S,) and noise (N,T,D) to a chunk that agrees with `continuation`."""
+    def infer(self, seen: Seen, noise: Float32, continuation: Continuation | None = None) -> Inference:
+        """What is seen and noise (N,T,D) to a chunk that agrees with `continuation`."""
+
+    def correct(self, seen: Seen, actions: Float32, first: int) -> Float32:
+        """Relative actions (N,D), steps first.. of their chunk, corrected; only for models with a corrector."""
 
 
 class Encode(nn.Module):
@@ -77,14 +93,14 @@ class Encode(nn.Module):
         self.model = model
 
     def forward(
-        self, rgb: Tensor, roles: Tensor, queries: Tensor, sentence: Tensor, state: Tensor
+        self, rgb: Tensor, roles: Tensor, queries: Tensor, sentence: Tensor, state: Tensor, ahead: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Keys and values, then uv, presence, role_xyz, progress, success."""
-        condition, percept, keys_values = self.model.encode(rgb, Reading(roles, queries, sentence), state)
+        """Keys and values, condition tokens, then uv, presence, role_xyz, progress, success."""
+        condition, percept, keys_values = self.model.encode(rgb, Reading(roles, queries, sentence), state, ahead)
         fusion = self.model.fusion
         role_xyz = condition.role_xyz * fusion.xyz_std + fusion.xyz_mean
         readouts = (torch.sigmoid(percept.presence), role_xyz, condition.progress, torch.sigmoid(condition.success))
-        return keys_values, percept.uv, *readouts
+        return keys_values, condition.tokens, percept.uv, *readouts
 
 
 class Decode(nn.Module):
@@ -128,12 +144,10 @@ class TorchBackend:
         return _reading(self.model, text)
 
     @torch.no_grad()
-    def infer(
-        self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32, continuation: Continuation | None = None
-    ) -> Inference:
+    def infer(self, seen: Seen, noise: Float32, continuation: Continuation | None = None) -> Inference:
         """See Backend; waits for the GPU, so that a measured time means something."""
-        rgb_, state_, noise_ = (torch.tensor(array, device=self._device) for array in (rgb[None], state[None], noise))
-        keys_values, *rest = self._encode(rgb_, *reading, state_)
+        keys_values, _, *rest = self._look(seen)
+        noise_ = torch.tensor(noise, device=self._device)
         if self._decoding.head == "l1":
             chunk = self.model.regress(keys_values)
         else:
@@ -141,6 +155,21 @@ class TorchBackend:
             scale = self.model.action_mean, self.model.action_std
             chunk = draw(field, noise_, self._decoding.steps, continuation, *scale)
         return Inference(*(part[0].float().cpu().numpy() for part in (chunk, *rest)))
+
+    @torch.no_grad()
+    def correct(self, seen: Seen, actions: Float32, first: int) -> Float32:
+        """See Backend."""
+        tokens = self._look(seen)[1]
+        out: Float32 = (
+            self.model.correct(torch.tensor(actions[None], device=self._device), first, tokens)[0].cpu().numpy()
+        )
+        return out
+
+    def _look(self, seen: Seen) -> tuple[Tensor, ...]:
+        ahead = () if seen.ahead is None else (seen.ahead,)
+        rgb, *rest = (torch.tensor(array, device=self._device)[None] for array in (seen.rgb, seen.state, *ahead))
+        out: tuple[Tensor, ...] = self._encode(rgb, *seen.reading, *rest)
+        return out
 
 
 class OpenVinoBackend:
@@ -157,7 +186,8 @@ class OpenVinoBackend:
             torch.zeros(1, language.sentence_width),
         )
         image = torch.zeros(1, sizes.views, sizes.image, sizes.image, 3, dtype=torch.uint8)
-        inputs = (image, *reading, torch.zeros(1, sizes.state))
+        ahead = (torch.zeros(1, AHEAD),) if sizes.future is not None else ()
+        inputs = (image, *reading, torch.zeros(1, sizes.state), *ahead)
         actions, time = torch.zeros(1, sizes.horizon, sizes.action_width), torch.zeros(1, sizes.horizon)
         encode, decode = Encode(self.model), Decode(self.model, decoding.head)
         with torch.no_grad():
@@ -176,15 +206,24 @@ class OpenVinoBackend:
         """See Backend."""
         return _reading(self.model, text)
 
-    def infer(
-        self, rgb: UInt8, reading: Reading, state: Float32, noise: Float32, continuation: Continuation | None = None
-    ) -> Inference:
+    def infer(self, seen: Seen, noise: Float32, continuation: Continuation | None = None) -> Inference:
         """See Backend."""
-        words = [part.numpy() for part in reading]
-        first: Any = self._encode.infer([rgb[None], *words, state[None]])
-        parts = [first[i] for i in range(6)]
-        chunk = self._draw(torch.from_numpy(noise), parts[0], continuation).numpy()
-        return Inference(*(np.array(part[0], np.float32) for part in (chunk, *parts[1:])))
+        keys_values, _, *rest = self._look(seen)
+        chunk = self._draw(torch.from_numpy(noise), keys_values, continuation).numpy()
+        return Inference(*(np.array(part[0], np.float32) for part in (chunk, *rest)))
+
+    @torch.no_grad()
+    def correct(self, seen: Seen, actions: Float32, first: int) -> Float32:
+        """See Backend; the residual head is small, and runs in torch."""
+        tokens = torch.from_numpy(self._look(seen)[1])
+        out: Float32 = self.model.correct(torch.from_numpy(actions[None]), first, tokens)[0].numpy()
+        return out
+
+    def _look(self, seen: Seen) -> list[Float32]:
+        words = [part.numpy() for part in seen.reading]
+        ahead = [] if seen.ahead is None else [seen.ahead[None]]
+        found: Any = self._encode.infer([seen.rgb[None], *words, seen.state[None], *ahead])
+        return [found[i] for i in range(7)]
 
     def _draw(self, noise: Tensor, keys_values: Float32, continuation: Continuation | None) -> Tensor:
         """From noise (N,T,D) to a chunk (1,T,D) in physical units."""

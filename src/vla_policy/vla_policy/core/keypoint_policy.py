@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vla_core.contract import Contract
 from vla_core.errors import ObservationError, PolicyError
-from vla_core.types import Observation, Running
-from vla_policy.core.backends import Backend, Decoding, make_backend
+from vla_core.types import Float32, Observation, Running
+from vla_policy.core.backends import Backend, Decoding, Seen, make_backend
 from vla_policy.core.blocks.language import Reading
 from vla_policy.core.drawing.continuation import continuation
 from vla_policy.core.drawing.draw import samples_needed
+from vla_policy.core.drawing.future_state import STRATEGY as VLASH
+from vla_policy.core.drawing.future_state import FutureState, Gripper, features, roll_forward
 from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
 from vla_policy.core.policy import GroundedRoles, PolicyOutput
 from vla_policy.core.preset import Preset, parse
@@ -20,6 +23,35 @@ from vla_policy.core.processors import action_transform, state_features
 from vla_policy.core.text import minilm
 from vla_policy.core.vocabulary import Vocabulary
 from vla_policy.core.weights import fill, load_weights
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertTraining:
+    """What a model was trained for.
+
+    Attributes:
+        prefix_steps: Most given steps that it continues.
+        longest_offset_steps: Most steps ahead at which its chunk may begin.
+        gripper: Of the robot, where chunks may begin at a future state; else None.
+        corrects: Whether it has a corrector.
+    """
+
+    prefix_steps: int
+    longest_offset_steps: int
+    gripper: Gripper | None
+    corrects: bool
+
+    @classmethod
+    def of(cls, preset: Preset) -> ExpertTraining:
+        """From a preset.
+
+        Raises:
+            ConfigError: a key is missing or of a wrong type.
+        """
+        expert, told = preset.training["expert"], "future" in preset.model
+        gripper = parse(Gripper, preset.training.get("gripper"), f"{preset.name}.yaml: training: gripper")
+        steps = int(expert["prefix_steps"]), int(expert["longest_offset_steps"])
+        return cls(*steps, gripper if told else None, "corrector" in preset.model)
 
 
 class KeypointPolicy:
@@ -32,12 +64,12 @@ class KeypointPolicy:
         backend: Backend,
         vocabulary: Vocabulary,
         max_tokens: int,
-        prefix_steps: int,
+        trained: ExpertTraining,
     ) -> None:
         self.name, self.contract_hash = name, contract.hash
         self.contract, self.backend, self.vocabulary = contract, backend, vocabulary
         self.transform, self.features = action_transform(contract), state_features(contract)
-        self._encoder, self._prefix_steps = minilm(max_tokens), prefix_steps
+        self._encoder, self._trained = minilm(max_tokens), trained
         self._instruction = ""
         self._reading: Reading | None = None
 
@@ -56,26 +88,54 @@ class KeypointPolicy:
         decoding = parse(Decoding, preset.decoding, f"{preset.name}.yaml: decoding").check()
         vocabulary = Vocabulary.from_metadata(metadata.vocabulary)
         made = make_backend(backend, model, decoding)
-        prefix_steps = int(preset.training["expert"]["prefix_steps"])
-        return cls(preset.name, contract, made, vocabulary, model.config.language.max_tokens, prefix_steps)
+        max_tokens, trained = model.config.language.max_tokens, ExpertTraining.of(preset)
+        return cls(preset.name, contract, made, vocabulary, max_tokens, trained)
 
     def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
         """See Policy."""
         check_observation(observation, self.contract)
-        reading = self._read(observation.instruction)
-        state = self.features.forward(observation.state)
-        followed = continuation(running, observation, self.contract, self.transform, self._prefix_steps)
-        shape = (samples_needed(followed), self.contract.horizon, self.transform.width)
+        contract, trained = self.contract, self._trained
+        future = self._future(observation, running)
+        followed = continuation(running, observation, contract, self.transform, trained.prefix_steps)
+        shape = (samples_needed(followed), contract.horizon, self.transform.width)
         noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
-        out = self.backend.infer(observation.rgb, reading, state, noise, followed)
+        out = self.backend.infer(self._seen(observation, future), noise, followed)
         if not np.isfinite(out.chunk).all():
             raise PolicyError("a chunk with NaN or infinity", "finite actions", "train the weights again")
+        actions = self.transform.inverse(out.chunk, observation.state if future is None else future.state)
         return PolicyOutput(
-            actions=self.transform.inverse(out.chunk, observation.state),
+            actions=actions if future is None else future.complete(actions),
             progress=float(out.progress),
             success_estimate=float(out.success),
             roles=GroundedRoles(out.uv, out.presence, out.role_xyz),
         )
+
+    def _future(self, observation: Observation, running: Running | None) -> FutureState | None:
+        trained = self._trained
+        if trained.gripper is not None:
+            return roll_forward(running, observation, self.contract, trained.longest_offset_steps, trained.gripper)
+        if running is not None and running.strategy == VLASH:
+            fix = "choose another strategy in config/control.yaml, or another policy"
+            raise PolicyError(f"strategy '{VLASH}' with policy '{self.name}'", "a policy that knows future states", fix)
+        return None
+
+    @property
+    def corrects(self) -> bool:
+        """See Corrector."""
+        return self._trained.corrects
+
+    def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
+        """See Corrector."""
+        check_observation(observation, self.contract)
+        relative = self.transform.forward(actions, observation.state)
+        corrected = self.backend.correct(self._seen(observation, None), relative, first)
+        return self.transform.inverse(corrected, observation.state)
+
+    def _seen(self, observation: Observation, future: FutureState | None) -> Seen:
+        told = self._trained.gripper is not None
+        ahead = features(future, observation, self.contract, self.transform) if told else None
+        reading, state = self._read(observation.instruction), self.features.forward(observation.state)
+        return Seen(observation.rgb, reading, state, ahead)
 
     def _read(self, instruction: str) -> Reading:
         if self._reading is None or instruction != self._instruction:

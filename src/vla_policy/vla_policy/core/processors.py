@@ -65,6 +65,10 @@ class StateFeatures:
     def width(self) -> int:
         return self.state_size + 2
 
+    def place(self, column: int) -> int:
+        """Which feature a column of the state vector, not of the tool pose, becomes."""
+        return 9 + (column if column < self.tool.start else column - (self.tool.stop - self.tool.start))
+
     def forward(self, state: NDArray[np.floating[Any]]) -> Float32:
         """(...,S) to (...,S+2): tool position, rotation columns 0 and 1, then the rest of the state."""
         pose = state[..., self.tool]

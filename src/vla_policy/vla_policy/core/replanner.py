@@ -16,7 +16,7 @@ from vla_core.contract import Contract
 from vla_core.errors import PolicyError, VlaError
 from vla_core.types import ActionChunk, Observation, Running
 from vla_policy.core.drawing.correction import STRATEGY as A2C2
-from vla_policy.core.drawing.correction import ChunkCorrection, Corrector
+from vla_policy.core.drawing.correction import correction_of
 from vla_policy.core.policy import Policy, PolicyOutput
 from vla_policy.core.schedule import ReplanSchedule
 
@@ -169,7 +169,7 @@ class Replanner:
 
     def _adopt(self, policy: Policy) -> None:
         self.policy = policy
-        self._correction = ChunkCorrection(policy, self.contract) if isinstance(policy, Corrector) else None
+        self._correction = correction_of(policy, self.contract)
 
     @property
     def _corrects(self) -> bool:

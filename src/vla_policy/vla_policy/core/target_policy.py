@@ -124,15 +124,14 @@ class TargetPolicy:
             actions = ahead.complete(actions)
         return PolicyOutput(actions, progress=0.0, success_estimate=0.0)
 
+    @property
+    def corrects(self) -> bool:
+        """See Corrector."""
+        return True
+
     @torch.no_grad()
     def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
-        """What is left of an earlier chunk, corrected by what is seen now (A2C2).
-
-        Args:
-            actions: (N,A), due from the observation's stamp on.
-            first: Number of the first one in its chunk.
-            observation: The newest one.
-        """
+        """See Corrector."""
         check_observation(observation, self.contract)
         relative = torch.from_numpy(self.transform.forward(actions, observation.state))[None]
         corrected = self.model.correct(relative, first, self._situation(observation.state, 0.0))

@@ -49,10 +49,12 @@ def action_losses(
 ) -> dict[str, Tensor]:
     """Losses of everything behind the percept: flow, regression, 3-D places, progress, success.
 
-    The flow is also taught to continue a given prefix of up to `prefix_steps` steps; given steps bear no loss.
+    The flow is also taught to continue a given prefix of up to `prefix_steps` steps; given steps bear no loss, nor do
+    those that a chunk from a future state has no label for (`training/future_rows.py`).
     """
     data = (batch["chunk"] - model.action_mean) / model.action_std
-    keys_values = model.head.keys_values(condition.tokens)
+    known = batch.get("known", torch.ones(data.shape[:2], dtype=torch.bool, device=data.device))
+    keys_values = model.keys_values(condition, batch.get("ahead"))
     regressed = model.head.regress(keys_values, mixed)
     repeated = data.repeat(flow_samples, 1, 1)
     given = flow.sample_prefix(len(repeated), data.shape[1], prefix_steps, data.device)
@@ -60,17 +62,24 @@ def action_losses(
     point, velocity = flow.path(repeated, torch.randn_like(repeated), time)
     predicted = model.head.velocity(point, time, keys_values.repeat(1, 1, flow_samples, 1, 1, 1), mixed)
     place = (batch["role_xyz"] - model.fusion.xyz_mean) / model.fusion.xyz_std
-    known = batch["role_used"].bool() & batch["role_visible"].bool().any(1)
+    located = batch["role_used"].bool() & batch["role_visible"].bool().any(1)
     return {
-        "flow": masked_mean((predicted - velocity).square().mean(-1), ~given),
-        "l1": F.l1_loss(regressed, data),
-        "xyz": masked_mean((condition.role_xyz - place.nan_to_num()).abs().sum(-1), known),
+        "flow": masked_mean((predicted - velocity).square().mean(-1), ~given & known.repeat(flow_samples, 1)),
+        "l1": masked_mean((regressed - data).abs().mean(-1), known),
+        "xyz": masked_mean((condition.role_xyz - place.nan_to_num()).abs().sum(-1), located),
         # a single state has no progress (NaN): nothing to learn there
         "progress": masked_mean(
             (condition.progress - batch["progress"].nan_to_num()).abs(), ~batch["progress"].isnan()
         ),
         "success": F.binary_cross_entropy_with_logits(condition.success, batch["success"].float()),
     }
+
+
+def correction_losses(corrected: Tensor, base: Tensor, wanted: Tensor, std: Tensor) -> dict[str, Tensor]:
+    """L1 of what is left of a chunk (B,N,D) in units of std (T,D), after and before the correction (A2C2)."""
+    std = std[: base.shape[1]]
+    before = ((base - wanted) / std).abs().mean().detach()
+    return {"l1": ((corrected - wanted) / std).abs().mean(), "l1_before": before}
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -9,7 +9,7 @@ from vla_core.errors import ConfigError
 from vla_policy.core.preset import Preset, parse
 
 SOURCES = ("episodes", "stills", "own_episodes")
-STAGES = ("joint", "expert")
+STAGES = ("joint", "expert", "corrector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,13 @@ class Train:
         train: Name of the stage.
         steps: Optimiser steps.
         learning_rate: Peak, instead of the stage's own; 0: the stage's own.
+        future: In the expert stage half of the chunks begin at a future state (VLASH).
     """
 
     train: str
     steps: int
     learning_rate: float = 0.0
+    future: bool = False
 
 
 Step = Make | Train

@@ -1,4 +1,4 @@
-"""From a folder of demonstrations to a weight file: both stages, one after the other."""
+"""From a folder of demonstrations to a weight file, stage by stage."""
 
 from __future__ import annotations
 
@@ -13,15 +13,25 @@ import torch
 from torch import nn
 
 from vla_core.contract import Contract, load_contract
-from vla_core.errors import WeightsError
+from vla_core.errors import ConfigError, WeightsError
+from vla_policy.core.drawing.future_state import Gripper
 from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
 from vla_policy.core.preset import Preset, load_preset, parse
 from vla_policy.core.text import minilm
 from vla_policy.core.vocabulary import Vocabulary
 from vla_policy.core.weights import Metadata, fill, load_weights, save_weights
 from vla_policy.training.dataset import Dataset
+from vla_policy.training.future_rows import FutureRows
 from vla_policy.training.metrics import evaluate
-from vla_policy.training.stages import ExpertStage, JointStage, Material, Stage, StageConfig
+from vla_policy.training.stages import (
+    CorrectorConfig,
+    CorrectorStage,
+    ExpertStage,
+    JointStage,
+    Material,
+    Stage,
+    StageConfig,
+)
 from vla_policy.training.statistics import fit_statistics
 from vla_policy.training.texts import TextBank
 from vla_policy.training.trainer import Loop, LoopConfig
@@ -40,7 +50,8 @@ class Options:
         init: Checkpoint (.pt) or weight file (.safetensors) to start from, or None.
         device: 'auto', 'cpu' or 'cuda'.
         mixed: Convolutions and transformer blocks in bfloat16.
-        losses: Overrides of the preset's loss weights.
+        learning_rate: Peak, instead of the stage's own; 0: the stage's own.
+        future: In the expert stage half of the chunks begin at a future state.
     """
 
     data: Path
@@ -52,6 +63,7 @@ class Options:
     device: str = "auto"
     mixed: bool = True
     learning_rate: float = 0.0
+    future: bool = False
 
 
 class Session:
@@ -114,13 +126,8 @@ class Session:
 
     def _loop(self, stage: str) -> Loop:
         training = self.preset.training
-        config = parse(StageConfig, training[stage], f"{self.preset.name}.yaml: training: {stage}")
+        made, config = self._stage(stage)
         out = self.options.out
-        made: Stage
-        if stage == "joint":
-            made = JointStage(self.model, self.material, config)
-        else:
-            made = ExpertStage(self.model, self.material, config, out / "percepts")
         loop = LoopConfig(
             name=stage,
             minutes=self.options.minutes.get(stage, 0.0),
@@ -130,10 +137,30 @@ class Session:
             weight_decay=training["weight_decay"],
             clip_norm=training["clip_norm"],
             ema=training["ema"],
-            losses=training["losses"],
+            losses={**training["losses"], "l1_before": 0.0},
             seed=training["seed"],
         )
         return Loop(self.model, made, loop, out, self._judge)
+
+    def _stage(self, stage: str) -> tuple[Stage, StageConfig | CorrectorConfig]:
+        training, where = self.preset.training, f"{self.preset.name}.yaml: training"
+        model, material, cache = self.model, self.material, self.options.out / "percepts"
+        if stage == "corrector":
+            if model.config.corrector is None:
+                raise ConfigError("a stage 'corrector' for a model without one", "model: corrector", "add it")
+            chosen = parse(CorrectorConfig, training[stage], f"{where}: {stage}")
+            steps, seed = self.preset.decoding["steps"], training["seed"]
+            return CorrectorStage(model, material, chosen, cache, self.contract, steps, seed), chosen
+        config = parse(StageConfig, training[stage], f"{where}: {stage}")
+        if stage == "joint":
+            return JointStage(model, material, config), config
+        future = None
+        if self.options.future:
+            if model.config.future is None:
+                raise ConfigError("future states for a model that can't be told", "model: future", "add it")
+            gripper = parse(Gripper, training.get("gripper"), f"{where}: gripper")
+            future = FutureRows(self.contract, gripper, config.longest_offset_steps)
+        return ExpertStage(model, material, config, cache, future), config
 
     def _judge(self, model: nn.Module) -> dict[str, Any]:
         rng = np.random.default_rng(0)

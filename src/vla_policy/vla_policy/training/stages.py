@@ -1,7 +1,8 @@
-"""What one training step is, for each of the two stages.
+"""What one training step is, for each stage.
 
 `joint`: images to actions, everything end to end. `expert`: vision and language frozen, their output cached, only the
-action side learns; a step costs a few percent of a joint one.
+action side learns; a step costs a few percent of a joint one. `corrector`: everything else frozen, the residual head
+learns to correct the policy's own chunks.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vla_core.contract import Contract
+from vla_core.types import Float32
 from vla_policy.core.blocks.fusion import Condition
 from vla_policy.core.blocks.language import Reading
 from vla_policy.core.models.keypoint_flow import KeypointFlow
+from vla_policy.core.processors import action_transform
 from vla_policy.training import losses
 from vla_policy.training.augment import augment, move_labels
 from vla_policy.training.dataset import Batch, Dataset, shuffled
 from vla_policy.training.featurise import FROZEN, featurise, percept_rows
+from vla_policy.training.future_rows import FutureRows
 from vla_policy.training.texts import TextBank
 
 Tensors = dict[str, Tensor]
@@ -29,13 +35,42 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """Options of one stage: batch size, peak learning rate, warm-up, noise samples per frame, longest given prefix."""
+    """Options of one stage.
+
+    Attributes:
+        batch: Rows.
+        learning_rate: Peak.
+        warmup_steps: Steps up to it.
+        flow_samples: Noise samples per frame.
+        prefix_steps: Longest given prefix.
+        longest_offset_steps: Chunks begin up to so many steps ahead, where the recipe says `future`.
+    """
 
     batch: int
     learning_rate: float
     warmup_steps: int
     flow_samples: int
     prefix_steps: int
+    longest_offset_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectorConfig:
+    """Options of the corrector's stage.
+
+    Attributes:
+        batch: Rows.
+        learning_rate: Peak.
+        warmup_steps: Steps up to it.
+        bases: Frames whose chunks are corrected.
+        frame_steps: Steps of a chunk between two frames of an episode.
+    """
+
+    batch: int
+    learning_rate: float
+    warmup_steps: int
+    bases: int
+    frame_steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,31 +154,120 @@ class JointStage:
         return losses.grounding_losses(model.grounding(features, queries), uv, visible, model)
 
 
-class ExpertStage:
-    """The action side on cached percepts."""
+class CachedPercepts:
+    """What frozen vision and language make of every frame."""
 
-    def __init__(self, model: KeypointFlow, material: Material, config: StageConfig, cache: Path) -> None:
-        self.model, self.material, self.config = model, material, config
+    def __init__(self, model: KeypointFlow, material: Material, cache: Path) -> None:
+        self._model, self._material = model, material
         arguments = (model, material.dataset, material.instructions, cache, material.augmentation)
-        self.percepts = featurise(*arguments)
-        self.readings = material.instructions.table(model)
+        self._percepts = featurise(*arguments)
+        self._readings = material.instructions.table(model)
+
+    def condition(self, index: NDArray[np.int64], data: Tensors) -> Condition:
+        """Of the frames `index` (B,), with their `instruction` and `state`."""
+        reading = Reading(*(part[data["instruction"]] for part in self._readings))
+        percept = percept_rows(self._percepts, index, self._material.device)
+        condition: Condition = self._model.fusion(percept, reading, data["state"], self._material.mixed)
+        return condition
+
+
+class ExpertStage:
+    """The action side on cached percepts.
+
+    Args:
+        future: Makes half of the chunks begin at a future state; None: none does.
+    """
+
+    def __init__(
+        self, model: KeypointFlow, material: Material, config: StageConfig, cache: Path, future: FutureRows | None
+    ) -> None:
+        self.model, self.material, self.config, self.future = model, material, config, future
+        self.cached = CachedPercepts(model, material, cache)
 
     def parameters(self) -> list[nn.Parameter]:
         """Fusion and head."""
-        return [p for name, p in self.model.named_parameters() if name.partition(".")[0] not in FROZEN]
+        others = (*FROZEN, "corrector")
+        return [p for name, p in self.model.named_parameters() if name.partition(".")[0] not in others]
 
     def batches(self, rng: np.random.Generator) -> Iterator[Batch]:
         """Labels, and the frames' indices for the cached percepts."""
         labels = self.material.dataset.labels
         for index in shuffled(self.material.dataset.train, self.config.batch, rng):
-            yield {"index": index, **{name: array[index] for name, array in labels.items()}}
+            batch = {"index": index, **{name: array[index] for name, array in labels.items()}}
+            yield self.future.draw(batch, rng) if self.future else batch
 
     def losses(self, batch: Batch) -> Tensors:
         """The action losses."""
-        model, material = self.model, self.material
+        model, material, config = self.model, self.material, self.config
         data = tensors(batch, material.device)
-        reading = Reading(*(part[data["instruction"]] for part in self.readings))
-        percept = percept_rows(self.percepts, batch["index"], material.device)
-        condition: Condition = model.fusion(percept, reading, data["state"], material.mixed)
-        config = self.config
+        condition = self.cached.condition(batch["index"], data)
         return losses.action_losses(model, condition, data, config.flow_samples, config.prefix_steps, material.mixed)
+
+
+class CorrectorStage:
+    """The corrector, on the policy's chunks for earlier frames of the same episodes.
+
+    A demonstration is disturbed, so it doesn't go where the policy's chunk for an earlier frame led: what is left of
+    that chunk is the base, what the expert does now is wanted.
+
+    Args:
+        decoding_steps: Euler steps of the policy's chunks.
+    """
+
+    def __init__(
+        self, model: KeypointFlow, material: Material, config: CorrectorConfig, cache: Path, contract: Contract,
+        decoding_steps: int, seed: int,
+    ) -> None:  # fmt: skip
+        self.model, self.material, self.config = model, material, config
+        self.cached, self._transform = CachedPercepts(model, material, cache), action_transform(contract)
+        rng = np.random.default_rng(seed)
+        train = material.dataset.train
+        self._bases = np.sort(rng.choice(train, min(config.bases, len(train)), replace=False))
+        self._chunks = self._draw(decoding_steps, torch.Generator().manual_seed(seed))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The corrector's."""
+        return list(self.model.corrector.parameters())
+
+    @torch.no_grad()
+    def _draw(self, steps: int, generator: torch.Generator) -> Float32:
+        """The policy's chunks (N,T,A) for the frames `_bases`, absolute."""
+        labels, rows = self.material.dataset.labels, []
+        for piece in np.array_split(self._bases, max(1, len(self._bases) // 256)):
+            data = tensors({name: labels[name][piece] for name in ("instruction", "state")}, self.material.device)
+            keys_values = self.model.keys_values(self.cached.condition(piece, data))
+            shape = (len(piece), *labels["chunk"].shape[1:])
+            noise = torch.randn(shape, generator=generator).to(self.material.device)
+            drawn = self.model.sample(keys_values, noise, steps).float().cpu().numpy()
+            rows.append(self._transform.inverse(drawn, labels["raw_state"][piece]))
+        return np.concatenate(rows)
+
+    def batches(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """Endless; one number of frames gone by per batch."""
+        dataset, horizon = self.material.dataset, self._chunks.shape[1]
+        episode, step = dataset.labels["episode"], dataset.labels["step"]
+        while True:
+            gone = int(rng.integers(0, (horizon - 2) // self.config.frame_steps + 1))
+            choice = rng.integers(len(self._bases), size=2 * self.config.batch)
+            now = self._bases[choice] + gone
+            inside = now < len(dataset)
+            choice, now = choice[inside], now[inside]
+            before = self._bases[choice]
+            same = (episode[now] == episode[before]) & (step[now] - step[before] == gone)
+            choice, now = choice[same][: self.config.batch], now[same][: self.config.batch]
+            if not len(now):
+                continue
+            first = gone * self.config.frame_steps
+            base = self._transform.forward(self._chunks[choice, first:], dataset.labels["raw_state"][now])
+            labels = {name: dataset.labels[name][now] for name in ("instruction", "state")}
+            wanted = dataset.labels["chunk"][now, : horizon - first]
+            yield {"index": now, "base": base, "wanted": wanted, "first": np.array([first]), **labels}
+
+    def losses(self, batch: Batch) -> Tensors:
+        """See correction_losses."""
+        model = self.model
+        data = tensors(batch, self.material.device)
+        with torch.no_grad():
+            tokens = self.cached.condition(batch["index"], data).tokens
+        corrected = model.correct(data["base"], int(batch["first"][0]), tokens)
+        return losses.correction_losses(corrected, data["base"], data["wanted"], model.action_std)

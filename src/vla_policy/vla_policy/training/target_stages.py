@@ -16,6 +16,7 @@ from vla_policy.core.models.target_flow import TargetFlow
 from vla_policy.core.processors import action_transform
 from vla_policy.core.target_policy import SituationReader
 from vla_policy.training.dataset import Batch
+from vla_policy.training.losses import correction_losses
 
 #: Random numbers and how many rows → a batch with the arrays that the stage names.
 Sampler = Callable[[np.random.Generator, int], Batch]
@@ -88,13 +89,11 @@ class CorrectorStage:
             yield {**found, **relative}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """L1 in normalised units, before and after the correction."""
+        """See correction_losses."""
         base, wanted = (torch.from_numpy(batch[key]) for key in ("base", "actions"))
         now = self._reader.read(batch["state"], np.zeros(len(base), np.float32))
         corrected = self.model.correct(base, int(batch["first"][0]), now)
-        std = self.model.action_std[: base.shape[1]]
-        error = ((corrected - wanted) / std).abs().mean()
-        return {"l1": error, "l1_before": ((base - wanted) / std).abs().mean().detach()}
+        return correction_losses(corrected, base, wanted, self.model.action_std)
 
 
 def fit_normalisation(model: TargetFlow, chunks: Float32) -> None:

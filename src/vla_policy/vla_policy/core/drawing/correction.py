@@ -19,10 +19,25 @@ STRATEGY = "a2c2"
 
 @runtime_checkable
 class Corrector(Protocol):
-    """A policy that has such a head."""
+    """A policy that may have such a head."""
+
+    @property
+    def corrects(self) -> bool:
+        """Whether this one has."""
 
     def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
-        """Actions (N,A), step `first` of their chunk due at the observation's stamp, corrected (N,A)."""
+        """What is left of an earlier chunk, corrected by what is seen now: (N,A).
+
+        Args:
+            actions: (N,A), due from the observation's stamp on.
+            first: Number of the first one in its chunk.
+            observation: The newest one.
+        """
+
+
+def correction_of(policy: object, contract: Contract) -> ChunkCorrection | None:
+    """What corrects a policy's chunks; None for a policy that can't."""
+    return ChunkCorrection(policy, contract) if isinstance(policy, Corrector) and policy.corrects else None
 
 
 class ChunkCorrection:

@@ -13,9 +13,12 @@ import numpy as np
 
 from vla_core.actions import ActionAlgebra
 from vla_core.contract import Contract
-from vla_core.types import NS, Float32, Observation, Running
+from vla_core.types import NS, Float32, Float64, Observation, Running
+from vla_policy.core.processors import ToolPoseRelative
 
 STRATEGY = "vlash"
+AHEAD = 8  # numbers that tell a model of a future state, see `features`
+WIDTH_SCALE_M = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,13 @@ class Gripper:
     opening_m_s: float
     closing_m_s: float
 
-    def after(self, width_m: float, openings: Float32, dt_s: float) -> float:
-        """Width [m] when it has obeyed openings (N,), 0 closed .. 1 open, for dt_s each."""
-        for opening in openings:
-            goal = float(opening) * self.open_m
-            width_m = min(goal, width_m + self.opening_m_s * dt_s) if goal > width_m else max(
-                goal, width_m - self.closing_m_s * dt_s)  # fmt: skip
-        return width_m
+    def follow(self, width_m: Float64, openings: Float64, dt_s: float) -> Float64:
+        """Widths (...,N+1) [m] from width_m (...) on, obeying openings (...,N), 0 closed .. 1 open, for dt_s each."""
+        widths = [np.asarray(width_m, np.float64)]
+        for goal in np.moveaxis(self.open_m * np.asarray(openings, np.float64), -1, 0):
+            wider, narrower = widths[-1] + self.opening_m_s * dt_s, widths[-1] - self.closing_m_s * dt_s
+            widths.append(np.clip(goal, narrower, wider))
+        return np.stack(widths, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,23 @@ class FutureState:
     def complete(self, actions: Float32) -> Float32:
         """A chunk (T,A) that begins at the future state to one of T steps that begins at the observation."""
         return np.concatenate([self.before, actions])[: len(actions)]
+
+
+def features(
+    future: FutureState | None, observation: Observation, contract: Contract, tool: ToolPoseRelative
+) -> Float32:
+    """How the future state differs from the observed one, (AHEAD,); zeros where it is the observed one.
+
+    Tool position [0.1 m] and rotation vector, both relative to the observed tool; change of the gripper's width [0.1
+    m]; how far ahead, of a whole chunk.
+    """
+    if future is None:
+        return np.zeros(AHEAD, np.float32)
+    pose, width = contract.state_slice("tool_pose"), contract.state_slice("gripper_width")
+    there = np.append(future.state[pose], 0.0)[None]  # as an action: tool pose and gripper
+    change = (future.state[width] - observation.state[width]) / WIDTH_SCALE_M
+    share = future.offset_s / (contract.horizon * contract.dt_s)
+    return np.array([*tool.forward(there, observation.state)[0, :6], *change, share], np.float32)
 
 
 def roll_forward(
@@ -78,5 +98,5 @@ def roll_forward(
     state = observation.state.copy()
     state[contract.state_slice("tool_pose")] = steps[-1, :7]
     width = contract.state_slice("gripper_width")
-    state[width] = gripper.after(float(state[width][0]), steps[:-1, 7], contract.dt_s)
+    state[width] = gripper.follow(state[width][0], steps[:-1, 7].astype(np.float64), contract.dt_s)[-1]
     return FutureState(state, ahead * contract.dt_s, steps[:-1])

@@ -1,7 +1,7 @@
 """A chunk policy for tracked targets, without images: proprioception and targets -> tokens -> FlowExpert -> chunk.
 
 Targets are a set: their tokens share all weights and bear no number, so that exchanging two changes nothing. A second
-head, `Corrector`, is the fast half of A2C2 (see there).
+head corrects chunks (A2C2, `blocks/residual_head.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from vla_core.contract import Contract
-from vla_policy.core.blocks.attention import DecoderBlock, EncoderBlock, learned, mlp
+from vla_policy.core.blocks.attention import EncoderBlock, mlp
 from vla_policy.core.blocks.flow_expert import FlowExpert, FlowExpertConfig
+from vla_policy.core.blocks.residual_head import ResidualHead, ResidualHeadConfig, correct_chunk
 from vla_policy.core.preset import parse
 from vla_policy.core.processors import POSITION_SCALE_M, action_transform
 
@@ -25,7 +26,7 @@ _WIDTH_SCALE_M = 0.1
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
-    """Sizes of the set encoder, or of the corrector."""
+    """Sizes of the set encoder."""
 
     block: str
     width: int
@@ -39,7 +40,7 @@ class TargetFlowConfig:
 
     encoder: EncoderConfig
     head: FlowExpertConfig
-    corrector: EncoderConfig
+    corrector: ResidualHeadConfig
     horizon: int
     action_width: int
 
@@ -53,7 +54,7 @@ def configure(model: dict[str, Any], contract: Contract) -> TargetFlowConfig:
     return TargetFlowConfig(
         encoder=parse(EncoderConfig, model.get("encoder"), "model: encoder"),
         head=parse(FlowExpertConfig, model.get("head"), "model: head"),
-        corrector=parse(EncoderConfig, model.get("corrector"), "model: corrector"),
+        corrector=parse(ResidualHeadConfig, model.get("corrector"), "model: corrector"),
         horizon=contract.horizon,
         action_width=action_transform(contract).width,
     )
@@ -104,32 +105,6 @@ class SetEncoder(nn.Module):
         return x
 
 
-class Corrector(nn.Module):
-    """Residual for the rest of a chunk, from what is known now (Sendai et al., "Leave No Observation Behind: Real-time
-    Correction for VLA Action Chunks", 2025, A2C2): a_k + r(newest observation, a_k, k).
-
-    One pass for all steps that are left, each with its number k in the chunk that is corrected.
-    """
-
-    def __init__(self, config: EncoderConfig, encoder: EncoderConfig, horizon: int, action_width: int) -> None:
-        super().__init__()
-        self.encoder = SetEncoder(EncoderConfig("set", config.width, encoder.layers, config.heads))
-        self.action = nn.Linear(action_width, config.width)
-        self.step = learned(horizon, config.width)
-        self.blocks = nn.ModuleList(DecoderBlock(config.width, config.heads) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width)
-        self.out = nn.Linear(config.width, action_width)
-
-    def forward(self, actions: Tensor, first: int, situation: Situation) -> Tensor:
-        """Normalised actions (B,N,D), which are steps first..first+N-1 of their chunk, to corrected ones."""
-        tokens = self.encoder(situation)
-        x = self.action(actions) + self.step[first : first + actions.shape[1]]
-        for block in self.blocks:
-            x = block(x, block.attend_cross.keys_values(tokens))  # type: ignore[union-attr, operator]
-        corrected: Tensor = actions + self.out(self.norm(x))
-        return corrected
-
-
 class TargetFlow(nn.Module):
     """Encoder, flow head, and the corrector of its chunks."""
 
@@ -141,7 +116,9 @@ class TargetFlow(nn.Module):
         self.config = config
         self.encoder = SetEncoder(config.encoder)
         self.head = FlowExpert(config.head, config.horizon, config.action_width)
-        self.corrector = Corrector(config.corrector, config.encoder, config.horizon, config.action_width)
+        sizes = config.corrector
+        own = SetEncoder(EncoderConfig("set", sizes.width, config.encoder.layers, sizes.heads))
+        self.corrector = ResidualHead(sizes, own, config.horizon, config.action_width)
         self.register_buffer("action_mean", torch.zeros(config.horizon, config.action_width))
         self.register_buffer("action_std", torch.ones(config.horizon, config.action_width))
 
@@ -150,11 +127,5 @@ class TargetFlow(nn.Module):
         return self.head.keys_values(self.encoder(situation))
 
     def correct(self, actions: Tensor, first: int, situation: Situation) -> Tensor:
-        """Actions (B,N,D) in physical units, steps first.. of their chunk, corrected.
-
-        Normalisation is that of the chunk's beginning for every step: the actions are relative to the tool now.
-        """
-        rows = slice(0, actions.shape[1])
-        mean, std = self.action_mean[rows], self.action_std[rows]
-        corrected: Tensor = self.corrector((actions - mean) / std, first, situation) * std + mean
-        return corrected
+        """Actions (B,N,D) in physical units, steps first.. of their chunk, corrected."""
+        return correct_chunk(self.corrector, actions, first, situation, self.action_mean, self.action_std)
