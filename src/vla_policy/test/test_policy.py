@@ -169,6 +169,13 @@ def test_a_model_that_breaks_is_refused(policy: Policy, contract: Contract) -> N
         broken.predict(observation(contract), 0)
 
 
+def test_nothing_is_reported_over_the_network(preset_file: Path, contract: Contract, weights: str) -> None:
+    load_policy(str(preset_file), contract, "openvino", weights)
+    import openvino.tools.ovc.telemetry_utils as told
+
+    assert told.tm.__name__.endswith("telemetry_stub")
+
+
 def test_names_that_do_not_exist_list_those_that_do(preset_file: Path, contract: Contract, weights: str) -> None:
     with pytest.raises(UnknownNameError, match="tabletop_flow"):
         load_policy("gpt", contract)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -172,12 +173,19 @@ class TorchBackend:
         return out
 
 
+def _openvino() -> Any:
+    """The library without its telemetry, which would report every model conversion over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 class OpenVinoBackend:
     """Both graphs compiled for the CPU, in float32: half precision would cost millimetres."""
 
     def __init__(self, model: KeypointFlow, decoding: Decoding) -> None:
-        import openvino as ov
-
+        ov = _openvino()
         self.model = model.cpu().eval().requires_grad_(False)
         sizes, language = model.config, model.config.language
         reading = (
