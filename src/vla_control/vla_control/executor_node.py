@@ -116,8 +116,8 @@ class ExecutorNode(LifecycleNode):
         self._follow()
         try:
             chunk = self._convert(message)
-            self._executor.accept(chunk)
-            self._predicted = self._core.tool_positions(chunk)
+            if self._executor.accept(chunk):
+                self._predicted = self._core.tool_positions(chunk)
         except ChunkError as error:
             self._say(error)
         self._plan.write(self._executor.record)
@@ -169,9 +169,9 @@ class ExecutorNode(LifecycleNode):
         self._states.publish(conversions.executor_state(self._executor.state(), self._frame))
 
     def _on_target_timer(self) -> None:
-        if not self.active or (self._base_targets is None and self._targets.get_subscription_count() == 0):
+        if not self.active:
             return
-        self._follow()
+        self._follow()  # whoever listens: deltas from the measured pose need to know where the arm was
         if not self._executor.ready:
             return
         if self._targets.get_subscription_count() > 0:

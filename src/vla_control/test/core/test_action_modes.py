@@ -122,6 +122,24 @@ def test_a_column_of_its_own_ends_the_task_too(robot: RobotModel) -> None:
     assert np.abs(executor.sample(3_000 * MS).q_rad - path[10]).max() < 0.02
 
 
+@pytest.mark.parametrize("part", [RT1, None], ids=["beside an arm", "alone"])
+def test_every_step_of_a_base_is_driven_to_its_end(part: dict[str, object] | None) -> None:
+    """The last one as well, which has no step after it; and from the take-over on, however late the arm joins."""
+    if part is not None:
+        contract, executor, _ = rt1()
+        actions = rt1_actions([1] * STEPS)
+    else:
+        contract = contract_with(BASE, robot="panda_mobile")
+        executor = executor_for(contract, RobotModel.load("panda_mobile").config.home_rad)
+        actions = np.tile([0.2, 0.0, 0.1], (STEPS, 1))
+    executor.accept(chunk_of(contract, actions, 0), 10 * MS)
+    twists = np.array([executor.base_twist(t * MS) for t in range(10, 3000)])
+    moving = np.flatnonzero(twists[:, 0]) + 10
+    assert np.array_equal(moving, np.arange(moving[0], moving[-1] + 1)), "no gap"
+    branch_ms = 10 + 1e3 * executor.params.commit_s
+    assert moving[0] <= branch_ms + 15 and abs(moving[-1] + 1 - STEPS * DT_MS) <= 1e3 * executor.params.knot_dt_s
+
+
 def test_a_mode_that_there_is_not_is_refused() -> None:
     contract, executor, _ = rt1()
     actions = rt1_actions([0] * STEPS)
@@ -142,7 +160,8 @@ def test_base_and_arm_keep_one_time_base(robot: RobotModel) -> None:
     assert executor.state(10 * MS).chunks_stretched == 1
     step_s = 1e-3
     driven = sum(executor.base_twist(t * MS)[0] for t in range(10, 4000)) * step_s
-    assert driven == pytest.approx(0.3 * STEPS * DT_MS * 1e-3, rel=0.06)
+    branch_s = 0.01 + executor.params.commit_s  # it stands until then
+    assert driven == pytest.approx(0.3 * (STEPS * DT_MS * 1e-3 - branch_s), rel=0.02)
     assert 0.0 < executor.base_twist(500 * MS)[0] < 0.3
     executor.stop(600 * MS)
     np.testing.assert_array_equal(executor.base_twist(601 * MS), 0.0)

@@ -53,9 +53,9 @@ class _Arm:
         self.tau: Float64 = self.data.qfrc_bias[:7].copy()
         self.push_n = np.zeros(3)
         self.forces: list[float] = []
-        self.ticks = 0
+        self.ticks = self.heard = 0
 
-    def run(self, ticks: int) -> None:
+    def run(self, ticks: int, heard: bool = True) -> None:
         hand = self.model.site("tool").bodyid[0]
         for _ in range(ticks):
             self.ticks += 1
@@ -63,7 +63,12 @@ class _Arm:
             state["tick"], state["stamp_ns"] = self.ticks, self.ticks * MS
             state["q"][0, :7], state["qd"][0, :7] = self.data.qpos[:7], self.data.qvel[:7]
             state["tau"][0, :7] = self.tau if self.measures_torque else 0.0
-            self.servo.tick(state, self.plan, False, self.command, self.status)
+            if heard:
+                self.heard = self.ticks
+                self.servo.tick(state, self.plan, False, self.command, self.status)
+            else:
+                age_s = (self.ticks - self.heard) * 1e-3
+                self.servo.tick_without_state(age_s, self.plan, False, self.command, self.status)
             assert not self.command["tau"].any()
             mean = np.zeros(7)
             for _ in range(2):
@@ -181,3 +186,24 @@ def test_unknown_interface_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "load_yaml", changed)
     with pytest.raises(UnknownNameError, match=INTERFACES[1]):
         module.load_robot_config("panda")
+
+
+@pytest.mark.parametrize("measures_torque", [True, False])
+def test_regression_an_arm_that_is_not_heard_of_is_believed_at_its_target(
+    position_robot: RobotModel, executor: ChunkExecutor, make_chunk: Callable[..., ActionChunk], measures_torque: bool
+) -> None:
+    """It was predicted in free fall where it measures no torque, and back came a command at full speed to make it good."""
+    arm = _Arm(position_robot, measures_torque)
+    arm.run(10)
+    home, _ = position_robot.tool_pose(position_robot.config.home_rad)
+    s = np.clip(np.arange(20) / 15.0, 0.0, 1.0)[:, None]
+    executor.accept(make_chunk(home + (10 * s**3 - 15 * s**4 + 6 * s**5) * [0.05, 0.12, -0.05], 9 * MS), 10 * MS)
+    arm.plan[:] = executor.plan
+    arm.run(400)
+    commands = []
+    for tick in range(700):
+        arm.run(1, heard=tick > 60)
+        commands.append(arm.command["q"][0, :7].copy())
+    steps = np.diff(commands, axis=0)
+    assert np.all(np.abs(np.diff(steps, axis=0)) <= 1.05e-6 * position_robot.config.acceleration_rad_s2)
+    assert np.abs(steps[:20]).max() > 1e-4 and np.abs(steps[-100:]).max() < 1e-5

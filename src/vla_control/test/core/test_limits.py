@@ -276,4 +276,10 @@ def test_an_external_force_above_its_limit_stops_the_arm_and_is_named(robot: Rob
     rig.push_n = np.zeros(3)
     rig.run(600)
     assert int(rig.log[-1]["mode"][0]) == MODES.index("hold")
+    rig.push_n, before = np.array([0.0, -40.0, 0.0]), len(rig.log)
+    rig.run(30)  # a blow
+    rig.push_n = np.zeros(3)
+    rig.run(400)
+    stopped = np.count_nonzero(rig.column("mode", before) == MODES.index("stop"))
+    assert stopped >= 100, "a stop lasts longer than the executor looks away"
     assert np.abs(np.diff(rig.column("qdd_target"), axis=0)).max() < 1.02e-3 * robot.config.jerk_rad_s3.max()

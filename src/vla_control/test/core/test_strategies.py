@@ -19,7 +19,9 @@ from vla_core.types import NS, ActionChunk, Float64
 
 NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper")
 DT_NS, STEPS = 50_000_000, 20
-PARAMS = StrategyParameters(execution_horizon=8, ensemble_decay=0.1, ensemble_similarity=2.0, ensemble_chunks=3)
+PARAMS = StrategyParameters(
+    execution_horizon=8, window=8, ensemble_decay=0.1, ensemble_similarity=2.0, ensemble_chunks=3
+)
 
 
 def chunk(stamp_ns: int, values: Float64) -> ActionChunk:

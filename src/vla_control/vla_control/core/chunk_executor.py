@@ -36,7 +36,7 @@ from vla_core.types import ActionChunk, Float64, JointTarget, Running
 _AHEAD_S = 0.05  # a stamp may lie this far in the future: clocks arrive as messages
 _BRAKE_ROOM_S = 1.0
 _LEAD = 3  # rows
-_CLAMPED_M = 1e-3  # a step whose tool ends up further off counts as replaced
+_CLAMPED_M, _CLAMPED_RAD = 1e-3, 5e-3  # a step that ends up further off counts as replaced
 _DELAYS = 10  # chunks whose delay is remembered
 _CHECK_EVERY = 2  # knots of a finished motion at which distances are looked at
 
@@ -108,17 +108,22 @@ class ChunkExecutor:
         self._delays.clear()
         self._starved_s, self._stopped, self._terminates = 0.0, False, False
 
-    def accept(self, chunk: ActionChunk, now_ns: int) -> None:
+    def accept(self, chunk: ActionChunk, now_ns: int) -> bool:
         """Replace what is left of the running motion by a new chunk.
 
         Args:
             chunk: Answer of the policy. now_ns: Present time on the ROS clock.
+
+        Returns:
+            False if it is passed over: under a strategy that waits, its picture was taken in motion.
 
         Raises:
             ChunkError: the chunk can't be executed; the running plan is unchanged.
         """
         try:
             self._validate(chunk, now_ns)
+            if self.waits and self._chunk is not None and chunk.stamp_ns < self._knots.end_ns:
+                return False
             reference = self._reference(chunk.stamp_ns)
             self._buffer.add(self._reader.absolute(chunk, reference))
             try:
@@ -132,6 +137,7 @@ class ChunkExecutor:
             raise
         self._accepted += 1
         self._last_error = ""
+        return True
 
     def running(self) -> Running:
         """What is being executed, for the policy: the steps that the plan really leads through.
@@ -155,7 +161,7 @@ class ChunkExecutor:
 
     @property
     def waits(self) -> bool:
-        """Whether the policy is only to be asked when the motion has come to rest."""
+        """Whether only pictures taken at rest are to be answered."""
         return self._strategy.waits
 
     def at_rest(self, now_ns: int) -> bool:
@@ -357,8 +363,8 @@ class ChunkExecutor:
         self._seam_rad = trajectory.seam_rad
         self._stretched += trajectory.stretch > 1.0
         self._late += trajectory.late_s > 0.0
-        clamped = path.error_m[lead:] > _CLAMPED_M
-        self._clamped = self._reader.tool_positions(replace(chunk, actions=chunk.actions[first:]))[clamped]
+        clamped = (path.error_m[lead:] > _CLAMPED_M) | (path.error_rad[lead:] > _CLAMPED_RAD)
+        self._clamped = self._reader.tool_positions(replace(chunk, actions=chunk.actions[first:][clamped]))
         self._pulled_in += int(np.sum(clamped))
 
     def _led(self, chunk: ActionChunk) -> ActionChunk:

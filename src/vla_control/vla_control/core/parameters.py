@@ -171,6 +171,7 @@ class ExecutorParameters(_FromConfig):
     spline_smoothing: float
     ik_posture_rate_1_s: float
     execution_horizon: int
+    window: int
     ensemble_decay: float
     ensemble_similarity: float
     ensemble_chunks: int
@@ -180,7 +181,7 @@ class ExecutorParameters(_FromConfig):
     def strategies(self) -> StrategyParameters:
         """The part that strategies are made from."""
         return StrategyParameters(
-            self.execution_horizon, self.ensemble_decay, self.ensemble_similarity, self.ensemble_chunks
+            self.execution_horizon, self.window, self.ensemble_decay, self.ensemble_similarity, self.ensemble_chunks
         )
 
     def __post_init__(self) -> None:
@@ -194,6 +195,7 @@ class ExecutorParameters(_FromConfig):
             "max_chunk_age_s",
             "steps_per_spline_knot",
             "execution_horizon",
+            "window",
             "ensemble_chunks",
         ):
             if getattr(self, name) <= 0:

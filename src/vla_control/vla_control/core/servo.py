@@ -158,15 +158,18 @@ class ServoCore:
         if seen:
             if self._predicted:  # the observer's difference of velocities begins anew
                 self._qd_previous[:] = qd
-                if lost and np.abs(self._arm.q - q).max() > _ASTRAY_RAD:
+                if lost and not self._by_position and np.abs(self._arm.q - q).max() > _ASTRAY_RAD:
                     self._target.start(q, self._width_t, now_ns, qd)
         else:
-            self._arm.advance(self._tau_previous, (now_ns - self._now_ns) * 1e-9)
+            if self._by_position:  # it follows its targets whether we hear of it or not
+                self._arm.correct(self._q_t, self._qd_t)
+            else:
+                self._arm.advance(self._tau_previous, (now_ns - self._now_ns) * 1e-9)
             q, qd = self._arm.q, self._arm.qd
         self._now_ns, self._predicted = now_ns, not seen
         if self._pressed():
             acting |= _CONTACT
-        if self._target.follow(self._plan, now_ns, stop or bool(acting & _CONTACT), lost, q):
+        if self._target.follow(self._plan, now_ns, stop, lost or bool(acting & _CONTACT), q):
             acting |= _NON_FINITE
         acting |= self._target.acting
         self._compliance.advance()

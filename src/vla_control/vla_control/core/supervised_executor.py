@@ -108,8 +108,8 @@ class SupervisedExecutor:
         self._phase = _FINISHING
         return True
 
-    def accept(self, chunk: ActionChunk) -> None:
-        """Execute a chunk from now on.
+    def accept(self, chunk: ActionChunk) -> bool:
+        """Execute a chunk from now on; False if it is passed over (see ChunkExecutor.accept), but counts as an answer.
 
         Raises:
             ChunkError: the chunk can't be executed; the running plan is unchanged, the answer counts as given.
@@ -130,12 +130,13 @@ class SupervisedExecutor:
                 raise ChunkError(got, "answers to the present instruction", "send the next one")
             if self._phase == _FINISHING:
                 raise ChunkError("a chunk while the last motion comes to rest", "none", "send the next one")
-            self._executor.accept(chunk, self.now_ns)
+            taken = self._executor.accept(chunk, self.now_ns)
         except ChunkError as error:
             self.refuse(error, chunk.stamp_ns)
             raise
         self._last_error, self._followed = "", chunk.instruction
         self._answered_ns = max(self._answered_ns, chunk.stamp_ns)
+        return taken
 
     def refuse(self, error: ChunkError, stamp_ns: int) -> None:
         """Count a chunk that can't be executed; its stamp counts as answered unless it is void itself.

@@ -4,9 +4,10 @@ The target follows the knots of the plan by time, from a copy of its own; where 
 joint, more slowly (`Pace`). It leaves them in four cases:
 
 - `stop`: it brakes from its present motion, within the jerk limit, and holds until a newer plan arrives.
-- `lost`: the robot's state is missing, or the time stamps leave a gap longer than `stale_s`. Nobody knows what the arm
-  did meanwhile, and to catch up with the plan would take full acceleration, so it brakes as for a stop. The mode is
-  'stop' until the target rests, and for 0.1 s after the fault at least: longer than the executor looks away.
+- `lost`: the robot's state is missing, the tool is pressed too hard, or the time stamps leave a gap longer than
+  `stale_s`. Nobody knows what the arm did meanwhile, and to catch up with the plan would take full acceleration, so it
+  brakes as for a stop. The mode is 'stop' until the target rests, and for 0.1 s after the fault at least: longer than
+  the executor looks away.
 - The motion leads where the arm must not be (`Guard`): it brakes in time and rests, as after a loss.
 - A plan that doesn't continue the present target is joined through a bridge, again within the limits. A plan of
   sequence 0 (the executor was reset to where the robot is) is refused if the robot is elsewhere.
@@ -156,7 +157,7 @@ class Target:
         Args:
             plan: The executor's newest plan.
             stop: A stop is asked for.
-            lost: The robot's state is missing, or was until now.
+            lost: The robot's state is missing, or was until now; or it is pressed too hard.
             q: Where the robot is [rad] (J,).
 
         Returns:

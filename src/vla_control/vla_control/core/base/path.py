@@ -40,7 +40,10 @@ class BasePath:
         new = np.zeros((len(place), 3))
         for k in range(before):
             new[k] = self.at(trajectory.start_ns + k * knot_ns)
-        step = np.floor(place[before:] / dt_s + 1e-6).astype(int)
-        inside = (step >= 0) & (step < len(twists))
+        step = np.maximum(0, np.floor(place[before:] / dt_s + 1e-6).astype(int))  # the arm may join later than the base
+        inside = step < len(twists)
         new[before:][inside] = twists[step[inside]] / trajectory.stretch
+        if len(twists) and inside.any() and inside[-1]:  # the plan ends where the last step begins
+            left_s = (len(twists) * dt_s - place[-1]) * trajectory.stretch
+            new = np.concatenate([new, np.tile(new[-1], (max(0, round(left_s / knot_dt_s) - 1), 1))])
         self._twists, self._start_ns, self._knot_ns = new, trajectory.start_ns, knot_ns

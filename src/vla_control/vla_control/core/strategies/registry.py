@@ -21,7 +21,7 @@ STRATEGIES: Mapping[str, Callable[[StrategyParameters], Strategy]] = MappingProx
         "naive_async": lambda p: Newest(),
         "temporal_ensemble": lambda p: TemporalEnsemble(p.ensemble_decay),
         "adaptive_ensemble": lambda p: AdaptiveEnsemble(p.ensemble_similarity, p.ensemble_chunks),
-        "long_short": lambda p: LongShort(p.execution_horizon),
+        "long_short": lambda p: LongShort(p.window),
         "weighted_overlap": lambda p: WeightedOverlap(),
         "rtc_guided": lambda p: Newest(),
         "rtc_prefix": lambda p: Newest(),

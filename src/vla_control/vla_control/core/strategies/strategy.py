@@ -13,6 +13,7 @@ class StrategyParameters:
     """Tuning; `config/control.yaml` explains each."""
 
     execution_horizon: int
+    window: int
     ensemble_decay: float
     ensemble_similarity: float
     ensemble_chunks: int
@@ -22,7 +23,7 @@ class Strategy(Protocol):
     """One way to combine chunks; all that it needs to remember is in the buffer.
 
     Attributes:
-        waits: Whether the policy is only asked when the motion has come to rest.
+        waits: Whether only answers to pictures taken at rest are executed.
     """
 
     waits: bool

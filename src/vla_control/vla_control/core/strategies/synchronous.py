@@ -1,6 +1,7 @@
 """Synchronous execution: act for some steps, come to rest, look, think, act again (the usual default).
 
-The chunk begins when it arrives, not when its picture was taken: the robot has not moved in between.
+The chunk begins when it arrives, not when its picture was taken: the robot has not moved in between, because answers to
+pictures taken in motion are passed over.
 """
 
 from __future__ import annotations
