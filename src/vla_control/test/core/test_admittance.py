@@ -192,7 +192,7 @@ def test_unknown_interface_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch)
 def test_regression_an_arm_that_is_not_heard_of_is_believed_at_its_target(
     position_robot: RobotModel, executor: ChunkExecutor, make_chunk: Callable[..., ActionChunk], measures_torque: bool
 ) -> None:
-    """It was predicted in free fall where it measures no torque, and back came a command at full speed to make it good."""
+    """Without measured torque it was predicted in free fall, and a command at full speed made that good."""
     arm = _Arm(position_robot, measures_torque)
     arm.run(10)
     home, _ = position_robot.tool_pose(position_robot.config.home_rad)

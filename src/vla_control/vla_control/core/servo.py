@@ -70,7 +70,7 @@ class ServoCore:
         self._width, self._width_t = own.gripper_width, own.gripper_target
         self._target = Target(robot, params.period_s, params.stale_state_s, *motion, self._width_t)
         self._arm = DeadReckoning(loaded)
-        self._qd_previous, self._tau_previous, self._residual = np.zeros((3, j))
+        self._qd_previous, self._tau_previous, self._residual, self._residual_before = np.zeros((4, j))
         self._error, self._error_now = np.zeros((2, 2))
         self._wrench_now, self._nothing = np.zeros((2, 6))
         self._bound_to: tuple[Any, ...] = (None, None, None)
@@ -197,6 +197,7 @@ class ServoCore:
         pin.forwardKinematics(model, ahead, self._q_t)
         target = pin.updateFramePlacement(model, ahead, tool)
         rotation, position = pose.rotation, pose.translation
+        self._residual_before[:] = self._residual
         acting = impedance_torque(
             q, qd, self._q_t, self._qd_t, self._qdd_t,
             rotation, position, target.rotation, target.translation,
@@ -206,6 +207,8 @@ class ServoCore:
         )  # fmt: skip
         if not self._measures_torque:
             self._residual[:] = self._wrench_now[:] = 0.0
+        elif self._by_position and not seen:  # the observer knows no torque that leads along the target
+            self._residual[:] = self._residual_before
         if self._by_position and acting != NOT_FINITE:
             felt = self._wrench_now if seen else self._wrench
             felt = felt if self._one_arm else self._nothing
