@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_policy.core.drawing.draw import draw, samples_needed
 from vla_policy.core.drawing.field import Field
 from vla_policy.core.drawing.future_state import Gripper, roll_forward
+from vla_policy.core.policy import PolicyOutput
 from vla_policy.core.processors import action_transform
 
 CONTRACT = load_contract("tabletop_panda")
@@ -138,16 +141,16 @@ def rest(chunk_stamp_ns: int, seen_ns: int, instruction: str = "go") -> tuple[li
     given: list[Float32] = []
 
     class Echo:
-        corrects = True
-
         def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
             asked.append(first)
             given.append(actions)
             return actions + np.float32(0.5)
 
     correction = ChunkCorrection(Echo(), CONTRACT)
-    correction.take(running().actions, chunk_stamp_ns, instruction)
-    return asked, given, correction.correct(observation(seen_ns))
+    correction.take(PolicyOutput(running().actions, 0.4, 0.7), chunk_stamp_ns, instruction)
+    corrected = correction.correct(observation(seen_ns))
+    assert corrected is None or (corrected.progress, corrected.success_estimate) == (0.4, 0.7), "else no task ever ends"
+    return asked, given, None if corrected is None else corrected.actions
 
 
 def test_only_what_is_left_of_a_chunk_is_corrected() -> None:
@@ -198,6 +201,36 @@ def test_nothing_is_rolled_forward_where_nothing_runs_that_long() -> None:
     assert (
         roll_forward(running("vlash"), observation(NS + round(17 * CONTRACT.dt_s * NS)), CONTRACT, 12, GRIPPER) is None
     )
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.5])
+def test_guidance_keeps_the_steps_that_run(spread: float) -> None:
+    """A policy that wants something else by 1: what is frozen stays within a tenth of that, RTC's equation 5."""
+
+    def velocity(x: Tensor, time: Tensor) -> Tensor:  # exact field of N(0, spread^2)
+        t = time[..., None]
+        return (t * spread**2 - (1 - t)) / ((t * spread) ** 2 + (1 - t) ** 2) * x
+
+    field, delay = Field(velocity, velocity), 4
+    target = Continuation("rtc_guided", np.ones((8, WIDTH), np.float32), delay)
+    drawn = torch.cat([draw(field, noise(seed=s), 8, target, *scale()) for s in range(20)])
+    assert float((drawn[:, :delay] - 1.0).abs().mean()) < 0.1
+    assert float(drawn[:, 8:].abs().mean()) < 1.2 * spread, "the rest is the policy's own"
+
+
+def test_methods_stay_on_the_device_of_their_samples() -> None:
+    """On a GPU: `meta` tensors refuse to meet others just as those do."""
+    samples, target = torch.empty(6, STEPS, WIDTH, device="meta"), torch.empty(1, 5, WIDTH, device="meta")
+    assert bidirectional.coherent_half(samples, target).device.type == "meta"
+    field = Field(lambda x, t: x * t[..., None], lambda x, t: x * t[..., None])
+    assert rtc_guided.draw(field, samples[:1], 8, target, 3).device.type == "meta"
+
+
+def test_what_needs_no_training_takes_every_step_that_runs() -> None:
+    for strategy, most in (("rtc_guided", 9), ("rtc_prefix", 6)):
+        late = replace(running(strategy), delay_steps=9)
+        found = continuation(late, observation(NS), CONTRACT, action_transform(CONTRACT), 6)
+        assert found is not None and found.delay_steps == most
 
 
 def test_no_more_steps_are_given_than_the_policy_was_trained_for() -> None:

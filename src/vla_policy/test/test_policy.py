@@ -18,7 +18,7 @@ from vla_core.errors import ConfigError, ObservationError, PolicyError, UnknownN
 from vla_core.types import Running
 from vla_policy.core.backends import Decoding
 from vla_policy.core.keypoint_policy import KeypointPolicy
-from vla_policy.core.policy import Policy, load_policy
+from vla_policy.core.policy import Policy, check_strategy, load_policy
 from vla_policy.core.weights import load_weights
 from vla_policy.training.session import Options, Session
 
@@ -63,6 +63,7 @@ def test_openvino_answers_like_torch(
         assert found.success_estimate == pytest.approx(expected.success_estimate, abs=1e-2)
     assert isinstance(one, KeypointPolicy)
     assert np.array_equal(one.predict(seen, 0).actions, one.predict(seen, 1).actions) == (head == "l1")
+    assert ("bid" in one.strategies) == (head == "flow")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_a_chunk_for_a_future_state_begins_with_what_runs_until_then(
     np.testing.assert_allclose(told, torch_policy.predict(seen, 1, motion).actions, atol=2e-3)
 
 
-def test_a_policy_that_knows_no_future_states_says_so(
+def test_a_policy_says_which_strategies_it_serves(
     preset_file: Path, contract: Contract, weights: str, tmp_path: Path
 ) -> None:
     preset = yaml.safe_load(preset_file.read_text(encoding="utf-8"))
@@ -108,10 +109,14 @@ def test_a_policy_that_knows_no_future_states_says_so(
     left = {name: t for name, t in tensors.items() if name.partition(".")[0] not in ("future", "corrector")}
     save_file(left, kept, {key: json.dumps(value) for key, value in asdict(metadata).items()})
     policy = load_policy(str(plain), contract, "torch", str(kept))
-    seen = observation(contract)
-    assert isinstance(policy, KeypointPolicy) and not policy.corrects
-    with pytest.raises(PolicyError, match="knows future states"):
-        policy.predict(seen, 1, running(contract, "vlash", seen.stamp_ns))
+    assert policy.strategies == {"rtc_guided", "rtc_prefix", "bid"}
+    check_strategy("rtc_prefix", policy.strategies, policy.name)
+    check_strategy("naive_async", frozenset(), "any")
+    for strategy in ("vlash", "a2c2"):
+        with pytest.raises(
+            PolicyError, match=f"strategy '{strategy}' with policy 'toy_flow', which serves bid, rtc_gui"
+        ):
+            check_strategy(strategy, policy.strategies, policy.name)
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
@@ -119,7 +124,7 @@ def test_what_is_left_of_a_chunk_is_corrected(
     preset_file: Path, contract: Contract, corrected: str, backend: str
 ) -> None:
     policy = load_policy(str(preset_file), contract, backend, corrected)
-    assert isinstance(policy, KeypointPolicy) and policy.corrects
+    assert isinstance(policy, KeypointPolicy) and "a2c2" in policy.strategies
     left = policy.predict(observation(contract), 1).actions[2:]
     one, other = (policy.correct(left, 2, observation(contract, seed)) for seed in (0, 5))
     assert one.shape == left.shape and not np.array_equal(one, left) and not np.array_equal(one, other)

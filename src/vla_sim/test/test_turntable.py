@@ -104,7 +104,7 @@ def test_corrections_run_at_the_picture_rate_while_the_answer_is_under_way(rig: 
     stamps: list[int] = []
 
     class Echo:
-        corrects = True
+        strategies = frozenset({"a2c2"})
 
         def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
             stamps.append(observation.stamp_ns)
@@ -112,7 +112,7 @@ def test_corrections_run_at_the_picture_rate_while_the_answer_is_under_way(rig: 
 
     rig.executor.use("a2c2")
     try:
-        player = Player(clean(rig).act, ChunkCorrection(Echo(), CONTRACT))
+        player = Player(clean(rig).act, "echo", Echo.strategies, ChunkCorrection(Echo(), CONTRACT))
         episode = run_episode(rig, player, 77, "heldout_pose", delay=DelayModel(0.2))
     finally:
         rig.executor.use("naive_async")

@@ -72,7 +72,8 @@ def _prepare(policy: str, scene: str, weights: str | None) -> tuple[Rig, Player]
         rig = Rig(contract, scene, render=False)
         suite, world = rig.suite, rig.world
         return rig, Player(
-            lambda *_: (suite.clean_chunk(world, contract.horizon, contract.dt_s), float(suite.succeeded(world)))
+            lambda *_: (suite.clean_chunk(world, contract.horizon, contract.dt_s), float(suite.succeeded(world))),
+            policy,
         )
     model = load_policy(policy, contract, weights=weights)
 
@@ -80,4 +81,6 @@ def _prepare(policy: str, scene: str, weights: str | None) -> tuple[Rig, Player]
         output = model.predict(observation, observation.stamp_ns % 2**31, running)
         return output.actions, output.success_estimate
 
-    return Rig(contract, scene, render=bool(contract.cameras)), Player(act, correction_of(model, contract))
+    return Rig(contract, scene, render=bool(contract.cameras)), Player(
+        act, policy, model.strategies, correction_of(model, contract)
+    )

@@ -83,7 +83,10 @@ class Backend(Protocol):
         """What is seen and noise (N,T,D) to a chunk that agrees with `continuation`."""
 
     def correct(self, seen: Seen, actions: Float32, first: int) -> Float32:
-        """Relative actions (N,D), steps first.. of their chunk, corrected; only for models with a corrector."""
+        """Relative actions (N,D), steps first.. of their chunk, corrected; only for models with a corrector.
+
+        May run beside `infer`, in another thread.
+        """
 
 
 class Encode(nn.Module):
@@ -207,7 +210,9 @@ class OpenVinoBackend:
             graph.reshape({i: ov.PartialShape(list(part.shape)) for i, part in enumerate(example)})
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
         core = ov.Core()
-        self._encode, self._decode = (core.compile_model(g, "CPU", options).create_infer_request() for g in converted)
+        encoder, decoder = (core.compile_model(graph, "CPU", options) for graph in converted)
+        self._encode, self._decode = encoder.create_infer_request(), decoder.create_infer_request()
+        self._encode_beside = encoder.create_infer_request()  # a correction may come while a chunk is being drawn
         self._decoding = decoding
 
     def read(self, text: Text) -> Reading:
@@ -216,21 +221,21 @@ class OpenVinoBackend:
 
     def infer(self, seen: Seen, noise: Float32, continuation: Continuation | None = None) -> Inference:
         """See Backend."""
-        keys_values, _, *rest = self._look(seen)
+        keys_values, _, *rest = self._look(seen, self._encode)
         chunk = self._draw(torch.from_numpy(noise), keys_values, continuation).numpy()
         return Inference(*(np.array(part[0], np.float32) for part in (chunk, *rest)))
 
     @torch.no_grad()
     def correct(self, seen: Seen, actions: Float32, first: int) -> Float32:
         """See Backend; the residual head is small, and runs in torch."""
-        tokens = torch.from_numpy(self._look(seen)[1])
+        tokens = torch.from_numpy(self._look(seen, self._encode_beside)[1])
         out: Float32 = self.model.correct(torch.from_numpy(actions[None]), first, tokens)[0].numpy()
         return out
 
-    def _look(self, seen: Seen) -> list[Float32]:
+    def _look(self, seen: Seen, request: Any) -> list[Float32]:
         words = [part.numpy() for part in seen.reading]
         ahead = [] if seen.ahead is None else [seen.ahead[None]]
-        found: Any = self._encode.infer([seen.rgb[None], *words, seen.state[None], *ahead])
+        found: Any = request.infer([seen.rgb[None], *words, seen.state[None], *ahead])
         return [found[i] for i in range(7)]
 
     def _draw(self, noise: Tensor, keys_values: Float32, continuation: Continuation | None) -> Tensor:

@@ -9,12 +9,12 @@ import numpy as np
 
 from vla_core.contract import Contract
 from vla_core.errors import ObservationError, PolicyError
+from vla_core.strategies import A2C2, BID, RTC_GUIDED, RTC_PREFIX, VLASH
 from vla_core.types import Float32, Observation, Running
 from vla_policy.core.backends import Backend, Decoding, Seen, make_backend
 from vla_policy.core.blocks.language import Reading
 from vla_policy.core.drawing.continuation import continuation
 from vla_policy.core.drawing.draw import samples_needed
-from vla_policy.core.drawing.future_state import STRATEGY as VLASH
 from vla_policy.core.drawing.future_state import FutureState, Gripper, features, roll_forward
 from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
 from vla_policy.core.policy import GroundedRoles, PolicyOutput
@@ -33,13 +33,13 @@ class ExpertTraining:
         prefix_steps: Most given steps that it continues.
         longest_offset_steps: Most steps ahead at which its chunk may begin.
         gripper: Of the robot, where chunks may begin at a future state; else None.
-        corrects: Whether it has a corrector.
+        strategies: Of those that need something of a policy.
     """
 
     prefix_steps: int
     longest_offset_steps: int
     gripper: Gripper | None
-    corrects: bool
+    strategies: frozenset[str]
 
     @classmethod
     def of(cls, preset: Preset) -> ExpertTraining:
@@ -51,7 +51,10 @@ class ExpertTraining:
         expert, told = preset.training["expert"], "future" in preset.model
         gripper = parse(Gripper, preset.training.get("gripper"), f"{preset.name}.yaml: training: gripper")
         steps = int(expert["prefix_steps"]), int(expert["longest_offset_steps"])
-        return cls(*steps, gripper if told else None, "corrector" in preset.model)
+        draws = preset.decoding["head"] == "flow"  # a regression has nothing to choose
+        needs = {RTC_GUIDED: draws, BID: draws, RTC_PREFIX: draws and steps[0] > 0, VLASH: told}
+        needs[A2C2] = "corrector" in preset.model
+        return cls(*steps, gripper if told else None, frozenset(name for name, holds in needs.items() if holds))
 
 
 class KeypointPolicy:
@@ -69,9 +72,8 @@ class KeypointPolicy:
         self.name, self.contract_hash = name, contract.hash
         self.contract, self.backend, self.vocabulary = contract, backend, vocabulary
         self.transform, self.features = action_transform(contract), state_features(contract)
-        self._encoder, self._trained = minilm(max_tokens), trained
-        self._instruction = ""
-        self._reading: Reading | None = None
+        self._encoder, self._trained, self.strategies = minilm(max_tokens), trained, trained.strategies
+        self._read_last: tuple[str, Reading] | None = None
 
     @classmethod
     def load(cls, preset: Preset, contract: Contract, backend: str, weights: Path | None) -> KeypointPolicy:
@@ -95,7 +97,9 @@ class KeypointPolicy:
         """See Policy."""
         check_observation(observation, self.contract)
         contract, trained = self.contract, self._trained
-        future = self._future(observation, running)
+        future = None
+        if trained.gripper is not None:
+            future = roll_forward(running, observation, contract, trained.longest_offset_steps, trained.gripper)
         followed = continuation(running, observation, contract, self.transform, trained.prefix_steps)
         shape = (samples_needed(followed), contract.horizon, self.transform.width)
         noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
@@ -109,20 +113,6 @@ class KeypointPolicy:
             success_estimate=float(out.success),
             roles=GroundedRoles(out.uv, out.presence, out.role_xyz),
         )
-
-    def _future(self, observation: Observation, running: Running | None) -> FutureState | None:
-        trained = self._trained
-        if trained.gripper is not None:
-            return roll_forward(running, observation, self.contract, trained.longest_offset_steps, trained.gripper)
-        if running is not None and running.strategy == VLASH:
-            fix = "choose another strategy in config/control.yaml, or another policy"
-            raise PolicyError(f"strategy '{VLASH}' with policy '{self.name}'", "a policy that knows future states", fix)
-        return None
-
-    @property
-    def corrects(self) -> bool:
-        """See Corrector."""
-        return self._trained.corrects
 
     def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
         """See Corrector."""
@@ -138,11 +128,11 @@ class KeypointPolicy:
         return Seen(observation.rgb, reading, state, ahead)
 
     def _read(self, instruction: str) -> Reading:
-        if self._reading is None or instruction != self._instruction:
+        last = self._read_last
+        if last is None or instruction != last[0]:
             self.vocabulary.check(instruction)
-            self._reading = self.backend.read(self._encoder.encode([instruction]))
-            self._instruction = instruction
-        return self._reading
+            last = self._read_last = (instruction, self.backend.read(self._encoder.encode([instruction])))
+        return last[1]
 
 
 def check_observation(observation: Observation, contract: Contract) -> None:

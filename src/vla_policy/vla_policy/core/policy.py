@@ -10,6 +10,7 @@ from typing import Protocol
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError
 from vla_core.registry import Registry
+from vla_core.strategies import OF_POLICY
 from vla_core.types import Float32, Observation, Running
 from vla_policy.core.preset import Preset, load_preset
 
@@ -49,10 +50,17 @@ class PolicyOutput:
 
 
 class Policy(Protocol):
-    """Turns observations into action chunks. One thread at a time."""
+    """Turns observations into action chunks. One thread at a time.
+
+    Attributes:
+        contract_hash: Contract of observations and chunks.
+        name: Of its preset.
+        strategies: Those of `vla_core.strategies.OF_POLICY` that it serves.
+    """
 
     contract_hash: str
     name: str
+    strategies: frozenset[str]
 
     def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
         """Answer an observation; the same observation, seed and running motion give the same answer.
@@ -67,6 +75,25 @@ class Policy(Protocol):
             UnknownObjectError: the instruction names something that was never taught.
             PolicyError: the model gave something that isn't finite.
         """
+
+
+def check_strategy(strategy: str, served: frozenset[str], policy: str) -> None:
+    """Refuse a strategy that needs what a policy can't do; it would only bear the strategy's name.
+
+    Args:
+        strategy: Of the executor.
+        served: The policy's `strategies`.
+        policy: Its name.
+
+    Raises:
+        PolicyError: it doesn't serve the strategy.
+    """
+    if strategy in OF_POLICY and strategy not in served:
+        can = ", ".join(sorted(served)) or "only those of the executor"
+        fix = "choose another strategy in config/control.yaml, or another policy"
+        raise PolicyError(
+            f"strategy '{strategy}' with policy '{policy}', which serves {can}", "one that it serves", fix
+        )
 
 
 Factory = Callable[[Preset, Contract, str, Path | None], Policy]

@@ -9,15 +9,16 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError, VlaError
+from vla_core.strategies import A2C2
 from vla_core.types import ActionChunk, Observation, Running
-from vla_policy.core.drawing.correction import STRATEGY as A2C2
 from vla_policy.core.drawing.correction import correction_of
-from vla_policy.core.policy import Policy, PolicyOutput
+from vla_policy.core.policy import Policy, PolicyOutput, check_strategy
 from vla_policy.core.schedule import ReplanSchedule
 
 _REMEMBERED = 200  # inference times for the percentiles
@@ -50,7 +51,7 @@ def noise_seed(seed: int, stamp_ns: int) -> int:
 
 
 class Replanner:
-    """Owns the inference thread. `offer` and `replace` return at once."""
+    """Owns the inference thread, and one for corrections (A2C2) beside it. `offer` and `replace` return at once."""
 
     def __init__(
         self,
@@ -76,10 +77,11 @@ class Replanner:
         self._publish, self._refuse = publish, refuse
         self._schedule = ReplanSchedule(period_s)
         self._newest: Observation | None = None
+        self._to_correct: Observation | None = None
         self._running: Running | None = None
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._threads: tuple[threading.Thread, ...] = ()
         self._sequence = 0
         self._rejected: Counter[str] = Counter()
         self._said: set[str] = set()
@@ -91,17 +93,19 @@ class Replanner:
         """Run one inference that doesn't count (it pays for lazy initialisation), then begin to answer."""
         warm_up(self.policy, self.contract)
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._thread.start()
+        runs = {"inference": self._run, "correction": self._run_corrections}
+        self._threads = tuple(threading.Thread(target=run, name=name, daemon=True) for name, run in runs.items())
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Finish the inference in progress and end the thread; pending observations are dropped."""
+        """Finish the inference in progress and end the threads; pending observations are dropped."""
         with self._changed:
-            self._stopping, self._newest = True, None
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+            self._stopping, self._newest, self._to_correct = True, None, None
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._threads = ()
 
     def follow(self, running: Running) -> None:
         """Take note of what is being executed, for policies that continue it."""
@@ -113,10 +117,9 @@ class Replanner:
         with self._changed:
             if self._schedule.due(observation):
                 self._newest = observation
-                self._changed.notify()
-            correction = self._correction if self._corrects else None
-        if correction is not None and (actions := correction.correct(observation)) is not None:
-            self._publish(self._chunk(observation, PolicyOutput(actions, 0.0, 0.0), 0.0, self.policy.name))
+            if self._corrects:
+                self._to_correct = observation
+            self._changed.notify_all()
 
     def replace(self, policy: Policy) -> None:
         """Answer with another policy from now on; an inference in progress still ends with the old one."""
@@ -159,13 +162,34 @@ class Replanner:
                 if not self._schedule.due(observation):  # it came during the inference before, right after its own
                     continue
                 policy, running = self.policy, self._running
-            try:
-                self._hand_on(self._answer(policy, observation, running))
-            except VlaError as error:
-                self.reject(error)
-            except Exception as error:
-                traceback.print_exc()  # a fault of ours: the thread stays alive, and everybody hears of it
-                self.reject(PolicyError(f"{type(error).__name__}: {error}", "an inference without faults", "report it"))
+            self._attempt(partial(self._answer, policy, observation, running))
+
+    def _run_corrections(self) -> None:
+        while True:
+            with self._changed:
+                while self._to_correct is None and not self._stopping:
+                    self._changed.wait()
+                if self._stopping or self._to_correct is None:
+                    return
+                observation, self._to_correct = self._to_correct, None
+            self._attempt(partial(self._correct, observation))
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except VlaError as error:
+            self.reject(error)
+        except Exception as error:
+            traceback.print_exc()  # a fault of ours: the thread stays alive, and everybody hears of it
+            self.reject(PolicyError(f"{type(error).__name__}: {error}", "an inference without faults", "report it"))
+
+    def _correct(self, observation: Observation) -> None:
+        """Publish what is left of the last chunk, corrected by what is seen now."""
+        with self._changed:
+            correction, name = self._correction, self.policy.name
+        corrected = None if correction is None else correction.correct(observation)
+        if corrected is not None:
+            self._publish(self._chunk(observation, corrected, 0.0, name))
 
     def _adopt(self, policy: Policy) -> None:
         self.policy = policy
@@ -175,23 +199,17 @@ class Replanner:
     def _corrects(self) -> bool:
         return self._running is not None and self._running.strategy == A2C2
 
-    def _hand_on(self, chunk: ActionChunk) -> None:
-        """Publish a chunk, or keep it as what the next observations correct.
-
-        Raises:
-            PolicyError: the executor asks for corrections, and this policy has none.
-        """
+    def _hand_on(self, observation: Observation, output: PolicyOutput, inference_s: float, name: str) -> None:
+        """Publish an answer, or keep it as what the next observations correct."""
         with self._changed:
-            corrects, correction = self._corrects, self._correction
-        if not corrects:
-            self._publish(chunk)
-        elif correction is None:
-            fix = "choose another strategy in config/control.yaml, or another policy"
-            raise PolicyError(f"strategy '{A2C2}' with policy '{chunk.policy}'", "a policy with a corrector", fix)
+            correction = self._correction if self._corrects else None
+        if correction is None:
+            self._publish(self._chunk(observation, output, inference_s, name))
         else:
-            correction.take(chunk.actions, chunk.stamp_ns, chunk.instruction)
+            correction.take(output, observation.stamp_ns, observation.instruction)
 
-    def _answer(self, policy: Policy, observation: Observation, running: Running | None) -> ActionChunk:
+    def _answer(self, policy: Policy, observation: Observation, running: Running | None) -> None:
+        check_strategy("" if running is None else running.strategy, policy.strategies, policy.name)
         began = time.monotonic()
         output = policy.predict(observation, noise_seed(self._seed, observation.stamp_ns), running)
         ended = time.monotonic()
@@ -201,7 +219,7 @@ class Replanner:
             self._made_at.append(ended)
             self._last_error = ""
             self._said.clear()
-        return self._chunk(observation, output, ended - began, policy.name)
+        self._hand_on(observation, output, ended - began, policy.name)
 
     def _chunk(self, observation: Observation, output: PolicyOutput, inference_s: float, name: str) -> ActionChunk:
         with self._changed:

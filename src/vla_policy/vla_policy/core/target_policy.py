@@ -11,6 +11,7 @@ import torch
 from vla_core import rotations
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError
+from vla_core.strategies import OF_POLICY
 from vla_core.types import Float32, Observation, Running
 from vla_policy.core.backends import Decoding
 from vla_policy.core.drawing.continuation import continuation
@@ -76,6 +77,8 @@ class TargetTraining:
 class TargetPolicy:
     """See `core/models/target_flow.py` for the model."""
 
+    strategies = frozenset(OF_POLICY)
+
     def __init__(
         self, name: str, contract: Contract, model: TargetFlow, decoding: Decoding, trained: TargetTraining
     ) -> None:
@@ -123,11 +126,6 @@ class TargetPolicy:
         if ahead is not None:
             actions = ahead.complete(actions)
         return PolicyOutput(actions, progress=0.0, success_estimate=0.0)
-
-    @property
-    def corrects(self) -> bool:
-        """See Corrector."""
-        return True
 
     @torch.no_grad()
     def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:

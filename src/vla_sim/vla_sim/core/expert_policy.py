@@ -29,6 +29,7 @@ class ExpertPolicy:
     """
 
     name = EXPERT
+    strategies = frozenset[str]()
 
     def __init__(self, scene: str, link: str, contract: Contract) -> None:
         expected = load_scene(scene)["contract"]

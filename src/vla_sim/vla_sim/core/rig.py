@@ -18,11 +18,12 @@ from vla_control.core.parameters import ExecutorParameters, ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
 from vla_core.contract import Contract
-from vla_core.errors import ChunkError, ConfigError, PolicyError
+from vla_core.errors import ChunkError, ConfigError
 from vla_core.records import COMMAND, STATE, STATUS
+from vla_core.strategies import A2C2
 from vla_core.types import NS, ActionChunk, Float32, Observation, Running, UInt8
-from vla_policy.core.drawing.correction import STRATEGY as CORRECTED
 from vla_policy.core.drawing.correction import ChunkCorrection
+from vla_policy.core.policy import PolicyOutput, check_strategy
 from vla_sim.core.cameras import Cameras
 from vla_sim.core.delays import DelayModel, Delays
 from vla_sim.core.motion_trace import MotionFigures, MotionTrace
@@ -190,10 +191,14 @@ class Player:
 
     Attributes:
         act: Answers observations.
+        name: Of the policy.
+        strategies: That it serves, see Policy.
         correction: Of its chunks by newer observations, for policies that can (A2C2).
     """
 
     act: Act
+    name: str = ""
+    strategies: frozenset[str] = frozenset()
     correction: ChunkCorrection | None = None
 
 
@@ -223,10 +228,9 @@ def run_episode(
         delay: How long answers take in simulated time; None: none.
 
     Raises:
-        PolicyError: the executor's strategy needs a correction, and the policy has none.
+        PolicyError: the policy doesn't serve the executor's strategy.
     """
-    if rig.executor.strategy == CORRECTED and player.correction is None:
-        raise PolicyError(f"strategy '{CORRECTED}'", "a policy with a corrector", "choose another strategy or policy")
+    check_strategy(rig.executor.strategy, player.strategies, player.name)
     task = rig.reset(seed, None, split, family)
     limit = rig.suite.limit_s(task.family)
     line = _Line(rig, player, Delays(delay or DelayModel(), seed), replan_s)
@@ -253,7 +257,7 @@ class _Line:
 
     def __init__(self, rig: Rig, player: Player, delays: Delays, replan_s: float) -> None:
         self._rig, self._act, self._delays, self._replan_s = rig, player.act, delays, replan_s
-        self._correction = player.correction if rig.executor.strategy == CORRECTED else None
+        self._correction = player.correction if rig.executor.strategy == A2C2 else None
         if self._correction is not None:
             self._correction.drop()
         self._period_ns = round(NS / rig.contract.rate_hz)
@@ -303,7 +307,7 @@ class _Line:
         if arrives and self._correction is None:
             self._rig.execute(actions, stamp_ns)
         elif arrives and self._correction is not None:
-            self._correction.take(actions, stamp_ns, self._rig.instruction)
+            self._correction.take(PolicyOutput(actions, 0.0, self.estimate), stamp_ns, self._rig.instruction)
 
     def _correct(self) -> None:
         """Execute what is left of the newest chunk, corrected by what is seen now."""
@@ -311,6 +315,6 @@ class _Line:
         if self._correction is None or now_ns < self._correct_ns:
             return
         self._correct_ns = now_ns + self._period_ns
-        actions = self._correction.correct(self._rig.observation())
-        if actions is not None:
-            self._rig.execute(actions, now_ns)
+        corrected = self._correction.correct(self._rig.observation())
+        if corrected is not None:
+            self._rig.execute(corrected.actions, now_ns)

@@ -47,7 +47,7 @@ def coherent_half(samples: Tensor, target: Tensor) -> Tensor:
 def backward_loss(samples: Tensor, target: Tensor) -> Tensor:
     """(N,) distance of samples (N,T,D) from the running motion (1,P,D), later steps counting less."""
     overlap = target.shape[1]
-    weights = DECAY ** torch.arange(overlap)
+    weights = DECAY ** torch.arange(overlap, device=samples.device)
     loss: Tensor = ((samples[:, :overlap] - target).norm(dim=-1) * weights).sum(-1) / weights.sum()
     return loss
 

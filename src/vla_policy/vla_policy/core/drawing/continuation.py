@@ -8,11 +8,12 @@ import numpy as np
 
 from vla_core.actions import ActionAlgebra
 from vla_core.contract import Contract
+from vla_core.strategies import BID, RTC_GUIDED, RTC_PREFIX
 from vla_core.types import NS, Float32, Observation, Running
 from vla_policy.core.processors import ToolPoseRelative
 
 #: Strategies of the executor for which the policy has to draw differently.
-CONTINUED = ("rtc_prefix", "rtc_guided", "bid")
+CONTINUED = (RTC_PREFIX, RTC_GUIDED, BID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def continuation(
         observation: That is being answered.
         contract: Of both.
         transform: To the model's actions.
-        longest: Most steps that the policy can be given, for which it was trained.
+        longest: Most steps that the policy can be given by RTC_PREFIX, for which it was trained.
     """
     if running is None or running.strategy not in CONTINUED or len(running.actions) < 2:
         return None
@@ -50,7 +51,7 @@ def continuation(
     place = (times_ns - running.origin_ns) / (running.dt_s * NS)
     if place[0] < -1e-6:  # the running chunk begins later than this observation: nothing is known about its start
         return None
-    delay = min(running.delay_steps, longest)
+    delay = min(running.delay_steps, longest if running.strategy == RTC_PREFIX else contract.horizon)
     known = min(running.fresh, len(running.actions))
     wanted = (place <= known - 1 + 1e-6) | ((np.arange(len(place)) < delay) & (place <= len(running.actions) - 1))
     place = place[wanted]

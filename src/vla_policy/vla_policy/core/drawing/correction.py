@@ -6,27 +6,24 @@ A2C2): while a large policy thinks, a small head corrects what is left of its la
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from vla_core.actions import ActionAlgebra
 from vla_core.contract import Contract
+from vla_core.strategies import A2C2
 from vla_core.types import NS, Float32, Observation
-
-STRATEGY = "a2c2"
+from vla_policy.core.policy import Policy, PolicyOutput
 
 
 @runtime_checkable
 class Corrector(Protocol):
-    """A policy that may have such a head."""
-
-    @property
-    def corrects(self) -> bool:
-        """Whether this one has."""
+    """A policy that may have such a head; A2C2 in `strategies` says whether it has."""
 
     def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
-        """What is left of an earlier chunk, corrected by what is seen now: (N,A).
+        """What is left of an earlier chunk, corrected by what is seen now: (N,A). May run beside `predict`.
 
         Args:
             actions: (N,A), due from the observation's stamp on.
@@ -35,38 +32,40 @@ class Corrector(Protocol):
         """
 
 
-def correction_of(policy: object, contract: Contract) -> ChunkCorrection | None:
+def correction_of(policy: Policy, contract: Contract) -> ChunkCorrection | None:
     """What corrects a policy's chunks; None for a policy that can't."""
-    return ChunkCorrection(policy, contract) if isinstance(policy, Corrector) and policy.corrects else None
+    return ChunkCorrection(policy, contract) if isinstance(policy, Corrector) and A2C2 in policy.strategies else None
 
 
 class ChunkCorrection:
-    """Keeps the newest chunk of the policy and corrects what is left of it."""
+    """Keeps the newest answer of the policy and corrects what is left of its chunk; two threads may share it."""
 
     def __init__(self, corrector: Corrector, contract: Contract) -> None:
         self._corrector, self._contract = corrector, contract
-        self._algebra = ActionAlgebra(contract.action_names)
-        self._actions: Float32 | None = None
-        self._stamp_ns, self._instruction = 0, ""
+        self._algebra = ActionAlgebra(contract.action_names, contract.action_parts)
+        self._kept: tuple[PolicyOutput, int, str] | None = None
 
-    def take(self, actions: Float32, stamp_ns: int, instruction: str) -> None:
-        """The policy's newest chunk (T,A), which answers the observation stamped so, with this instruction."""
-        self._actions, self._stamp_ns, self._instruction = actions, stamp_ns, instruction
+    def take(self, output: PolicyOutput, stamp_ns: int, instruction: str) -> None:
+        """The policy's newest answer, to the observation stamped so, with this instruction."""
+        self._kept = (output, stamp_ns, instruction)
 
     def drop(self) -> None:
         """Forget it: another episode."""
-        self._actions = None
+        self._kept = None
 
-    def correct(self, observation: Observation) -> Float32 | None:
-        """What is left, from the observation's stamp on (N,A); None if less than two steps are, or for another task."""
-        if self._actions is None or observation.stamp_ns < self._stamp_ns:
+    def correct(self, observation: Observation) -> PolicyOutput | None:
+        """The answer with what is left of its chunk from the observation's stamp on, (N,A), corrected.
+
+        None if less than two steps are left, or for another task.
+        """
+        kept = self._kept
+        if kept is None or observation.stamp_ns < kept[1] or observation.instruction != kept[2]:
             return None
-        if observation.instruction != self._instruction:
-            return None
-        begin = (observation.stamp_ns - self._stamp_ns) / (self._contract.dt_s * NS)
-        place = begin + np.arange(len(self._actions))
-        place = place[place <= len(self._actions) - 1 + 1e-6]
+        output, stamp_ns, _ = kept
+        begin = (observation.stamp_ns - stamp_ns) / (self._contract.dt_s * NS)
+        place = begin + np.arange(len(output.actions))
+        place = place[place <= len(output.actions) - 1 + 1e-6]
         if len(place) < 2:
             return None
-        left = self._algebra.at(self._actions.astype(np.float64), place.astype(np.float64)).astype(np.float32)
-        return self._corrector.correct(left, round(begin), observation)
+        left = self._algebra.at(output.actions.astype(np.float64), place.astype(np.float64)).astype(np.float32)
+        return replace(output, actions=self._corrector.correct(left, round(begin), observation))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vla_core import strategies
+from vla_core.strategies import BID
 from vla_policy.core import flow
 from vla_policy.core.drawing import bidirectional, rtc_guided, rtc_prefix
 from vla_policy.core.drawing.continuation import Continuation
@@ -13,7 +15,7 @@ from vla_policy.core.drawing.field import Field
 
 def samples_needed(continuation: Continuation | None) -> int:
     """How many rows of noise `draw` wants."""
-    several = continuation is not None and continuation.strategy == "bid"
+    several = continuation is not None and continuation.strategy == BID
     return bidirectional.SAMPLES + bidirectional.WEAK_SAMPLES if several else 1
 
 
@@ -34,9 +36,9 @@ def draw(
     given = torch.from_numpy(continuation.actions).to(noise.device)
     target = ((given - mean[: len(given)]) / std[: len(given)])[None]
     match continuation.strategy:
-        case "rtc_guided":
+        case strategies.RTC_GUIDED:
             drawn = rtc_guided.draw(field, noise, steps, target, continuation.delay_steps)
-        case "bid":
+        case strategies.BID:
             drawn = bidirectional.draw(field, noise, steps, target)
         case _:
             drawn = rtc_prefix.draw(field, noise, steps, target, continuation.delay_steps)

@@ -13,10 +13,10 @@ import numpy as np
 
 from vla_core.actions import ActionAlgebra
 from vla_core.contract import Contract
+from vla_core.strategies import VLASH
 from vla_core.types import NS, Float32, Float64, Observation, Running
 from vla_policy.core.processors import ToolPoseRelative
 
-STRATEGY = "vlash"
 AHEAD = 8  # numbers that tell a model of a future state, see `features`
 WIDTH_SCALE_M = 0.1
 
@@ -87,14 +87,18 @@ def roll_forward(
         longest: Most steps ahead that the policy was trained for.
         gripper: Of the robot.
     """
-    if running is None or running.strategy != STRATEGY or running.delay_steps < 1 or len(running.actions) < 2:
+    if running is None or running.strategy != VLASH or running.delay_steps < 1 or len(running.actions) < 2:
         return None
     ahead = min(running.delay_steps, longest, contract.horizon - 2)
     times_ns = observation.stamp_ns + np.round(np.arange(ahead + 1) * contract.dt_s * NS)
     place = (times_ns - running.origin_ns) / (running.dt_s * NS)
     if place[0] < -1e-6 or place[-1] > len(running.actions) - 1 + 1e-6:
         return None
-    steps = ActionAlgebra(contract.action_names).at(running.actions.astype(np.float64), place).astype(np.float32)
+    steps = (
+        ActionAlgebra(contract.action_names, contract.action_parts)
+        .at(running.actions.astype(np.float64), place)
+        .astype(np.float32)
+    )
     state = observation.state.copy()
     state[contract.state_slice("tool_pose")] = steps[-1, :7]
     width = contract.state_slice("gripper_width")
