@@ -12,6 +12,7 @@ import pytest
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from vla_bringup.cli import main
 from vla_bringup.graph import Graph, GraphOptions, simulated_graph
 from vla_bringup.jobs import process_jobs
 from vla_bringup.runner import Runner, link_files
@@ -138,6 +139,20 @@ def test_reset_fills_the_world_anew_and_the_judge_sees_it(graph: Running) -> Non
     assert graph.session.reset(5, "press the button") == "press the button"
     truth = graph.session.judge()
     assert truth["instruction"] == "press the button" and truth["success"] is False
+
+
+def test_the_strategy_is_changed_while_the_graph_runs(graph: Running, capsys, tmp_path) -> None:
+    assert main(["param", "executor_node", "strategy"]) == 0
+    assert capsys.readouterr().out == "executor_node strategy: naive_async\n"
+    assert main(["param", "executor_node", "strategy", "rtc_prefix"]) == 0
+    assert capsys.readouterr().out == "executor_node strategy: rtc_prefix\n"
+    for words, said in (
+        (["executor_node", "strategy", "hope"], "strategy='hope' refused by executor_node"),
+        (["executor_node", "hope"], "no parameter 'hope' of executor_node"),
+        (["nobody", "strategy"], "no node 'nobody' in this ROS domain; expected one of: camera_node, "),
+    ):
+        assert main(["param", *words, "--out", str(tmp_path)]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_one_interrupt_ends_everything_and_leaves_nothing(graph: Running) -> None:

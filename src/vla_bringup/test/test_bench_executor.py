@@ -21,8 +21,9 @@ from vla_sim.core.motion_trace import MotionFigures
 from vla_sim.core.rig import Episode
 
 EPISODE = Episode(
-    seed=1, family="catch", instruction="go", success=True, duration_s=4.0, reported_success=False, max_contact_n=3.0,
-    ms_per_chunk=(1.0,), rejections=(), motion=MotionFigures(300.0, 50.0, (1.0, 2.0), (0.1, 0.2), 0.5),
+    seed=1, family="catch", instruction="go", success=True, duration_s=4.0, played_s=4.0,
+    reported_success=False, max_contact_n=3.0, ms_per_chunk=(1.0,), rejections=(),
+    motion=MotionFigures(300.0, 50.0, (1.0, 2.0), (0.1, 0.2), 0.5),
 )  # fmt: skip
 KEYS = [
     "strategy", "task", "delay_ms", "jitter_pct", "loss_pct", "episodes", "success", "ci_low", "ci_high",
@@ -45,14 +46,28 @@ def test_everything_is_played_but_what_a_policy_cannot_do() -> None:
 def test_quick_is_a_small_part_of_it() -> None:
     quick = executor.grid(options("--quick"))
     assert set(quick) < set(executor.grid(options())) and len(quick) == 4
-    assert executor.repeat(options("--quick")) == ["--quick"]
+    assert executor.repeat(argparse.Namespace(**vars(options("--quick")), publish=False)) == ["--quick"]
     assert executor.grid(options("--strategy", "bid", "--task", "turntable")) == [
         ("turntable", "bid", delay) for delay in executor.DELAYS_MS
     ]
 
 
+def test_published_rows_take_the_places_of_those_before() -> None:
+    old = [{"task": t, "strategy": "bid", "delay_ms": d, "n": 1} for t in executor.TASKS for d in (0.0, 50.0)]
+    new = [{"task": "turntable", "strategy": s, "delay_ms": 50.0, "n": 2} for s in ("bid", "naive_async")]
+    found = executor.merged(old, new)
+    assert [(r["task"], r["strategy"], r["delay_ms"], r["n"]) for r in found] == [
+        ("tabletop", "bid", 0.0, 1), ("tabletop", "bid", 50.0, 1),
+        ("turntable", "naive_async", 50.0, 2), ("turntable", "bid", 0.0, 1), ("turntable", "bid", 50.0, 2),
+    ]  # fmt: skip
+    publish = argparse.Namespace(**vars(options("--task", "turntable")), publish=True)
+    assert executor.repeat(publish) == ["--episodes", "50"]
+
+
 def test_a_row_says_what_its_episodes_say() -> None:
-    lost = replace(EPISODE, success=False, duration_s=6.0, motion=MotionFigures(400.0, 70.0, (9.0,), (0.9,), 2.0))
+    lost = replace(
+        EPISODE, success=False, duration_s=6.0, played_s=6.0, motion=MotionFigures(400.0, 70.0, (9.0,), (0.9,), 2.0)
+    )
     row = execution_row("bid", "turntable", DelayModel(0.2, 0.3, 0.05), [EPISODE, lost])
     assert list(row) == KEYS
     assert (row["delay_ms"], row["jitter_pct"], row["loss_pct"]) == (200.0, 30.0, 5.0)

@@ -48,6 +48,17 @@ BAD_WORDS = {
     "delays in the graph": (["eval", "--graph", "--delay-ms", "9"], "config", "got --graph with delays; expected on"),
     "no such table": (["eval", "--suite", "turntable", "--publish"], "config", "got --publish of suite 'turntable'"),
     "unknown task": (["bench", "executor", "--task", "x"], "unknown_name", "got task 'x'; expected one of: tabletop"),
+    "a part published": (["bench", "executor", "--quick", "--publish"], "config", "got --quick with --publish; expec"),
+    "some faults published": (
+        ["bench", "faults", "--only", "robot hangs", "--publish"],
+        "config",
+        "got --only with",
+    ),
+    "unknown strategy of a graph": (
+        ["demo", "--strategy", "x"],
+        "unknown_name",
+        "got strategy 'x'; expected one of: a",
+    ),
     "unknown benchmark": (["bench", "moon"], "unknown_name", "got benchmark 'moon'; expected one of: "),
 }
 

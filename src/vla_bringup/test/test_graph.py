@@ -106,7 +106,7 @@ def test_options_from_launch_texts() -> None:
 
 def test_every_option_reaches_a_node() -> None:
     """Regression guard: an option that is declared, described and then forgotten."""
-    given = GraphOptions(seed=41, instruction="press the button", split="heldout_pose", lockstep=False,
+    given = GraphOptions(seed=41, instruction="press the button", split="heldout_pose", lockstep=False, strategy="bid",
                          use_sim_time=True, namespace="arm", link="other")  # fmt: skip
     graph = tabletop_graph(given)
     reached = {name: value for node in graph.nodes for name, value in node.overrides.items()}

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "demonstrations from scripted experts, then weights",
     "bench": "latency and throughput of one part, as JSON",
     "view": "live console in the browser",
+    "param": "read or change a parameter of a running node",
     "doctor": "what is missing or misconfigured on this machine, and how to mend it",
 }
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130

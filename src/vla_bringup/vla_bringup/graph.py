@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vla_core import strategies
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path, load_yaml, workspace_root
 
@@ -29,6 +30,7 @@ class GraphOptions:
     robot: str = _option("panda", "robot, a file of config/robots")
     contract: str = _option("tabletop_panda", "contract, a file of config/contracts")
     policy: str = _option("tabletop_flow", "policy preset, a file of config/policies")
+    strategy: str = _option("", "how chunks are executed (docs/strategies.md); empty: as config/control.yaml says")
     scene: str = _option("tabletop", "simulated scene, a file of config/scenes")
     seed: int = _option(0, "decides everything that is random: scene and sampling of actions")
     instruction: str = _option("", "build the scene for this instruction; empty: draw a task")
@@ -173,13 +175,16 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     policy: dict[str, Scalar] = {**contract, "policy": options.policy, "seed": options.seed}
+    strategy: dict[str, Scalar] = {"strategy": options.strategy} if options.strategy else {}
+    if options.strategy and options.strategy not in strategies.ALL:
+        raise UnknownNameError("strategy", options.strategy, strategies.ALL)
     base = "base" in load_yaml(config_path("robots", options.robot))
     rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
         ("sim", "vla_sim", "sim_node", world | task | contract | {"lockstep": options.lockstep}),
         ("sim", "vla_sim", "camera_node", world),
         ("perception", "vla_perception", "observation_node", contract),
         ("policy", "vla_policy", "policy_node", policy),
-        ("control", "vla_control", "executor_node", {**robot, **contract, **link}),
+        ("control", "vla_control", "executor_node", {**robot, **contract, **link, **strategy}),
         ("control", "vla_control", "servo_node", {**robot, **link, **servo_patience}),
         *((("control", "vla_control", "base_node", robot),) if base else ()),
         ("control", "vla_control", "safety_monitor_node", {**link, **monitor_patience}),

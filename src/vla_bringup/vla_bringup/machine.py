@@ -38,6 +38,12 @@ def revision() -> str:
         return "unversioned"
 
 
+def exact_revision() -> str | None:
+    """The revision where it tells all of the code: None with uncommitted changes, or outside a checkout."""
+    found = revision()
+    return None if found.endswith("dirty") or found == "unversioned" else found
+
+
 def _field(path: Path, name: str) -> str:
     for line in path.read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition(":")

@@ -15,12 +15,12 @@ from typing import Any
 
 import rclpy
 from action_msgs.msg import GoalStatus
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
@@ -111,6 +111,19 @@ class Session:
         for name, result in zip(values, response.results, strict=True):
             if not result.successful:
                 raise ConfigError(f"{name}={values[name]!r} refused by {node}", result.reason, "give another value")
+
+    def parameter(self, node: str, name: str) -> Scalar:
+        """Value of a parameter of another node.
+
+        Raises:
+            GraphError: it has none of this name, or doesn't answer.
+        """
+        client = self.node.create_client(GetParameters, f"{node}/get_parameters")
+        found = self._call(client, GetParameters.Request(names=[name])).values  # of one that isn't declared: none
+        value: Scalar | None = parameter_value_to_python(found[0]) if found else None
+        if value is None:
+            raise GraphError(f"no parameter '{name}' of {node}", "one that it has", "see docs/parameters.md")
+        return value
 
     def reset(self, seed: int, instruction: str = "", split: str = "train", family: str = "") -> str:
         """Fill the simulated world anew; returns its instruction.

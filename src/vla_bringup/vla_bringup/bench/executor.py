@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vla_bringup import machine
@@ -16,7 +16,7 @@ from vla_bringup.bench.executor_plots import plot
 from vla_bringup.core.execution_scores import execution_row
 from vla_bringup.results import save
 from vla_control.core.strategies.registry import STRATEGIES
-from vla_core.errors import UnknownNameError
+from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import workspace_root
 from vla_sim.core.delays import DelayModel
 from vla_sim.core.suites import SUITES
@@ -41,26 +41,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def repeat(args: argparse.Namespace) -> list[str]:
-    """Options that measure the same again."""
+    """Options that measure the same again; of what is published, always the whole table."""
     words = ["--quick"] if args.quick else ["--episodes", str(args.episodes)]
+    if args.publish:
+        return words
     words += ["--strategy", args.strategy] if args.strategy else []
     return words + (["--task", args.task] if args.task else [])
 
 
 def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
-    """All rows of `docs/results/executor.json`, and with --publish the plots beside it.
+    """Rows of `docs/results/executor.json`, and with --publish the plots beside it.
+
+    With --strategy or --task they take the place of those in the published table, whose others stay, each with the
+    revision that it was measured at.
 
     Raises:
+        ConfigError: --quick with --publish.
         UnknownNameError: no such strategy or suite.
         VlaError: a policy can't be loaded.
     """
     for kind, name, known in (("strategy", args.strategy, STRATEGIES), ("task", args.task, TASKS)):
         if name and name not in known:
             raise UnknownNameError(kind, name, known)
+    if args.quick and args.publish:
+        raise ConfigError("--quick with --publish", "one of them", "publish a table of enough episodes")
     rows = [_row(args, strategy, task, delay_ms, say) for task, strategy, delay_ms in grid(args)]
     if args.publish:
+        rows = merged(_published(), rows)
         for path in plot(rows, workspace_root() / "docs" / "images"):
             say(f"wrote {path.relative_to(workspace_root())}")
+    return rows
+
+
+def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """The new rows in the places of old ones of the same task, strategy and delay, and the other old ones."""
+
+    def place(row: Row) -> tuple[int, int, float]:
+        return TASKS.index(row["task"]), list(STRATEGIES).index(row["strategy"]), row["delay_ms"]
+
+    by_place = {place(row): row for row in (*old, *new)}
+    return [by_place[key] for key in sorted(by_place)]
+
+
+def _published() -> list[Row]:
+    path = workspace_root() / "docs" / "results" / "executor.json"
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     return rows
 
 
@@ -80,16 +105,17 @@ def _row(args: argparse.Namespace, strategy: str, task: str, delay_ms: float, sa
     episodes = int(QUICK["episodes"]) if args.quick else args.episodes
     name = f"{task}_{strategy}_{delay_ms:g}ms"
     path = args.out / f"{name}.json"
-    key = {"revision": machine.revision(), "episodes": episodes}
+    key = {"revision": machine.exact_revision(), "episodes": episodes}
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if key["revision"].endswith("dirty") or any(known.get(k) != v for k, v in key.items()):
+    if key["revision"] is None or any(known.get(k) != v for k, v in key.items()):
         delay = DelayModel(1e-3 * delay_ms, JITTER, LOSS) if delay_ms else DelayModel()
         played = evaluate(
             SUITES[task].policy, episodes, "heldout_pose", FIRST_SEED, args.workers,
             suite=task, strategy=strategy, delay=delay,
         )  # fmt: skip
-        known = {**key, "row": execution_row(strategy, task, delay, list(played))}
+        row = execution_row(strategy, task, delay, list(played))
+        known = {**key, "row": {**row, "revision": machine.revision()}}
         save(args.out, name, known)
-    row: Row = known["row"]
+    row = known["row"]
     say(f"{task}, {strategy}, {delay_ms:g} ms: {100 * row['success']:.0f} %")
     return row

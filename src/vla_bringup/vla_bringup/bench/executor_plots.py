@@ -36,6 +36,8 @@ def plot(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
         for axis, (column, (title, logarithmic)) in zip(axes, COLUMNS.items(), strict=True):
             for k, strategy in enumerate(dict.fromkeys(row["strategy"] for row in own)):
                 found = [(r["delay_ms"], r[column]) for r in own if r["strategy"] == strategy and r[column] is not None]
+                if not found:  # no success, so no time to one
+                    continue
                 look = {"color": colours[k % len(colours)], "marker": "o", "markersize": 3, "label": strategy}
                 axis.plot(*zip(*sorted(found), strict=True), _STYLES[k % len(_STYLES)], **look)
             axis.set(xlabel="delay [ms]", title=title, yscale="log" if logarithmic else "linear")

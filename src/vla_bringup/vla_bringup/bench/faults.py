@@ -11,7 +11,7 @@ from vla_bringup.faults.rigs import Rigs
 from vla_bringup.faults.table import FAULTS
 from vla_bringup.faults.trial import run
 from vla_bringup.statistics import rounded
-from vla_core.errors import UnknownNameError, VlaError
+from vla_core.errors import ConfigError, UnknownNameError, VlaError
 
 Row = dict[str, Any]
 
@@ -35,7 +35,10 @@ def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
 
     Raises:
         UnknownNameError: no such fault.
+        ConfigError: some faults only are to be published.
     """
+    if args.only and args.publish:
+        raise ConfigError("--only with --publish", "one of them", "publish the whole table")
     known = {fault.name: fault for fault in FAULTS}
     for name in args.only:
         if name not in known:

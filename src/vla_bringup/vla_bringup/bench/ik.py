@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def repeat(args: argparse.Namespace) -> list[str]:
     """Options that measure the same again."""
-    return ["--chunks", f"{args.chunks}"]
+    return ["--chunks", f"{args.chunks}", "--robot", args.robot]
 
 
 def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def repeat(args: argparse.Namespace) -> list[str]:
     """Options that measure the same again."""
-    return ["--seconds", f"{args.seconds:g}"]
+    return ["--seconds", f"{args.seconds:g}", "--policy", args.policy, "--priority", f"{args.priority}"]
 
 
 def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="decides everything that is random (default 0)")
     parser.add_argument("--instruction", default="", help="what to do, in plain English (default: drawn by the seed)")
     parser.add_argument("--policy", default=known["policy"][0], help=known["policy"][1])
+    parser.add_argument("--strategy", default=known["strategy"][0], help=known["strategy"][1])
     parser.add_argument("--scene", default=known["scene"][0], help=known["scene"][1])
     parser.add_argument("--timeout", type=float, default=0.0, help="simulated seconds to give up after")
     parser.add_argument("--realtime", action="store_true", help="follow the wall clock; default: lockstep")
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """
     _check_instruction(args.scene, args.instruction)
     options = GraphOptions.of_scene(
-        args.scene, policy=args.policy, seed=args.seed, instruction=args.instruction,
+        args.scene, policy=args.policy, strategy=args.strategy, seed=args.seed, instruction=args.instruction,
         lockstep=not args.realtime, link=new_link(),
     )  # fmt: skip
     begin = time.monotonic()

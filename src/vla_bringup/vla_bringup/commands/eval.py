@@ -94,8 +94,9 @@ def run(args: argparse.Namespace) -> int:
     if part.episodes < 1:
         raise ConfigError(f"{part.episodes} episodes", "at least 1", "give --episodes")
     config_path("policies", part.policy)
-    if args.publish and args.suite != "tabletop":
-        raise ConfigError(f"--publish of suite '{args.suite}'", "tabletop", "its table is made by ./vla bench executor")
+    if args.publish and args.suite not in PUBLISHED:
+        fix = "the tables of the others are made by ./vla bench executor"
+        raise ConfigError(f"--publish of suite '{args.suite}'", ", ".join(PUBLISHED), fix)
     if args.publish:
         return _publish(args)
     return _execute(args, part) if _delayed(args) else _score(args, part)
@@ -143,13 +144,12 @@ def _score(args: argparse.Namespace, part: Part) -> int:
 def _publish(args: argparse.Namespace) -> int:
     """Play the parts of the published table; those that this very code has played into --out already are kept."""
     all_rows: list[dict[str, Any]] = []
-    revision = machine.revision()
-    is_exact = not revision.endswith("dirty") and revision != "unversioned"  # else it may stand for other code
+    revision = machine.exact_revision()  # None may stand for other code
     for part in PUBLISHED[args.suite]:
         path = args.out / f"{part.name}_{part.split}.json".replace(" ", "_")
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         key = {"revision": revision, "seed": args.seed, "part": asdict(part)}
-        if not is_exact or any(known.get(name) != value for name, value in key.items()):
+        if revision is None or any(known.get(name) != value for name, value in key.items()):
             print(f"{part.name}, {part.split}: {part.episodes} episodes", flush=True)
             scores = _play(part, args)
             known = key | {"rows": rows(part.name, part.split, scores)}

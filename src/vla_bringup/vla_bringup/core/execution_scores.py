@@ -24,7 +24,7 @@ def execution_row(strategy: str, task: str, delay: DelayModel, episodes: Sequenc
     count = sum(e.success for e in episodes)
     low, high = wilson(count, len(episodes))
     won = [e.duration_s for e in episodes if e.success]
-    played_s = sum(e.duration_s for e in episodes)
+    played_s = sum(e.played_s for e in episodes)
     return {
         "strategy": strategy,
         "task": task,

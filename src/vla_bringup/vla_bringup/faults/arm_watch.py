@@ -45,7 +45,7 @@ class ArmWatch:
         self._moving_ns = 0  # stamp of the newest state with a speed
         self.violations: dict[str, float] = {}
         self.modes: set[str] = set()
-        self.speed = 0.0
+        self.speed = self._max_jerk_before = 0.0
         self.rested_ns: int | None = None
         self._thread = threading.Thread(target=self._run, name="arm watch", daemon=True)
         self._thread.start()
@@ -54,6 +54,7 @@ class ArmWatch:
         """Forget what was seen."""
         with self._lock:
             self.violations, self.modes, self.rested_ns = {}, set(), None
+            self._max_jerk_before = float(self._status.record["max_jerk"][0])
 
     @property
     def stamp_ns(self) -> int:
@@ -132,8 +133,9 @@ class ArmWatch:
             ("tau", config.torque_nm),
         ):
             self._judge(f"{name}, of its limit", float(np.max(np.abs(row[name][:n]) / limit)), _SLACK)
-        jerk = float(row["max_jerk"]) / float(config.jerk_rad_s3.max())
-        self._judge("jerk of the target, of its limit", jerk, _SLACK)
+        if float(row["max_jerk"]) != self._max_jerk_before:  # the servo's record since its own start
+            jerk = float(row["max_jerk"]) / float(config.jerk_rad_s3.max())
+            self._judge("jerk of the target, of its limit", jerk, _SLACK)
 
     def _judge(self, kind: str, value: float, limit: float) -> None:
         if not value <= limit:  # numbers that aren't finite break every limit

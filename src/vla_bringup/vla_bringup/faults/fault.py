@@ -16,7 +16,7 @@ RigName = Literal["line", "clocked", "whole", "demo"]
 
 
 class Answer(Enum):
-    """What the robot does while the fault lasts. In every case all limits of the robot file are kept."""
+    """What the robot does while the fault lasts. In every case the limits of the joints are kept."""
 
     GOES_ON = "the motion goes on"
     HOLDS = "what was planned is finished, then the arm holds"

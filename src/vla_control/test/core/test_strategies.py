@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from vla_control.core import parameters
 from vla_control.core.chunk_buffer import ChunkBuffer, step_times_ns
 from vla_control.core.strategies.registry import STRATEGIES, make_strategy
 from vla_control.core.strategies.strategy import StrategyParameters
+from vla_core import strategies
 from vla_core.actions import ActionAlgebra
 from vla_core.errors import UnknownNameError
+from vla_core.files import load_yaml
 from vla_core.types import NS, ActionChunk, Float64
 
 NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper")
@@ -158,3 +162,9 @@ def test_buffer_tells_how_far_its_chunks_reach() -> None:
 def test_unknown_strategy_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"strategy 'magic'.*temporal_ensemble"):
         make_strategy("magic", PARAMS)
+
+
+def test_everybody_means_the_same_by_their_names() -> None:
+    """A strategy under another name in one place would silently draw freely."""
+    schema = load_yaml(Path(parameters.__file__).parents[1] / "parameters" / "executor_node.yaml")
+    assert tuple(STRATEGIES) == strategies.ALL == tuple(schema["strategy"]["one_of"])

@@ -32,6 +32,7 @@ from vla_sim.core.tasks import Task
 from vla_sim.core.world import World
 
 _TICK_NS = 1_000_000
+_JUDGED_S = 0.1
 
 
 class Rig:
@@ -167,13 +168,19 @@ class Rig:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """How one episode went; times in simulated seconds."""
+    """How one episode went; times in simulated seconds.
+
+    Attributes:
+        duration_s: Until the success that lasted; without one as long as was played.
+        played_s: All of it, with the time that a success must last.
+    """
 
     seed: int
     family: str
     instruction: str
     success: bool
     duration_s: float
+    played_s: float
     reported_success: bool
     max_contact_n: float
     ms_per_chunk: tuple[float, ...]
@@ -214,7 +221,7 @@ def run_episode(
 ) -> Episode:
     """Run one task until it has been satisfied for `settle_s`, or its time is up.
 
-    The judge looks every `replan_s`; a success must last, so that a thing that is about to fall doesn't count.
+    The judge looks ten times a second; a success must last, so that a thing that is about to fall doesn't count.
 
     Args:
         rig: Where.
@@ -234,16 +241,21 @@ def run_episode(
     task = rig.reset(seed, None, split, family)
     limit = rig.suite.limit_s(task.family)
     line = _Line(rig, player, Delays(delay or DelayModel(), seed), replan_s)
-    start, satisfied_s = rig.world.time_ns, 0.0
-    while (rig.world.time_ns - start) / NS < limit and satisfied_s < settle_s:
-        line.run(replan_s)
-        satisfied_s = satisfied_s + replan_s if rig.suite.succeeded(rig.world) else 0.0
+    start_ns, won_s, now_s = rig.world.time_ns, None, 0.0
+    while now_s < limit if won_s is None else now_s - won_s < settle_s - 1e-9:
+        line.run(_JUDGED_S)
+        now_s = (rig.world.time_ns - start_ns) / NS
+        if not rig.suite.succeeded(rig.world):
+            won_s = None
+        elif won_s is None:
+            won_s = now_s
     return Episode(
         seed,
         task.family,
         task.instruction,
-        satisfied_s >= settle_s,
-        (rig.world.time_ns - start) / NS,
+        won_s is not None,
+        now_s if won_s is None else won_s,
+        now_s,
         line.estimate > 0.5,
         rig.world.contact_force_n(),
         tuple(line.times_ms),
