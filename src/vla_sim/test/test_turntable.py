@@ -15,6 +15,7 @@ from vla_core.types import NS, Float32, Observation, Running
 from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_policy.core.preset import load_preset
 from vla_policy.core.target_policy import TargetTraining
+from vla_sim.catch_training import CatchData
 from vla_sim.core import catch_expert as expert
 from vla_sim.core.delays import DelayModel
 from vla_sim.core.expert import CLOSE_M_S, OPEN_WIDTH, OPENING_M_S
@@ -126,6 +127,7 @@ def some(seed: int, count: int = 64) -> expert.Catching:
 
 
 TABLE = {"centre_m": [0.47, 0.0], "radius_m": 0.16, "orbit_m": 0.11, "speed_rad_s": [0.8, 1.4]}
+NO_NOISE = {"position_noise_m": 0.0, "velocity_noise_m_s": 0.0}
 CENTRE = np.array(TABLE["centre_m"])
 FASTEST_M = (expert.SPEED_M_S + 1.4 * 0.13) * DT_S
 
@@ -152,26 +154,20 @@ def test_without_given_steps_it_is_the_experts_own_chunk(seed: int) -> None:
     assert np.array_equal(chunks, expert.chunks(states, HORIZON, DT_S, CENTRE))
 
 
-@given(seed=st.integers(0, 1000), age_s=st.floats(0.0, 0.6))
-@settings(max_examples=20, deadline=None)
-def test_earlier_places_turn_into_the_present_ones(seed: int, age_s: float) -> None:
-    states = some(seed)
-    states = replace(states, held=np.zeros(len(states), bool))
-    before = expert.earlier(states, np.full(len(states), age_s), CENTRE)
-    again = expert.earlier(replace(states, things=before), np.full(len(states), -age_s), CENTRE)
-    assert np.allclose(again, states.things, atol=1e-9)
-
-
-def test_a_gripper_is_expected_to_close_on_nothing() -> None:
-    """VLASH rolls the gripper forward without knowing what is between its fingers; its states are trained so."""
-    rng, states = np.random.default_rng(0), some(0, 200)
-    age_s = rng.uniform(0.0, 0.6, 200)
-    held = replace(states, held=np.ones(200, bool), width=np.full(200, expert.WIDTH_M))
-    expected = expert.expected_width(held, age_s, rng)
-    nothing = np.maximum(0.0, expert.WIDTH_M - GRIPPER.closing_m_s * age_s)
-    assert np.all(expected >= nothing - 1e-9) and np.mean(np.isclose(expected, nothing)) > 0.4
-    free = replace(states, held=np.zeros(200, bool))
-    assert np.array_equal(expert.expected_width(free, age_s, rng), free.width)
+def test_rows_of_a_future_state_begin_where_the_tool_will_be() -> None:
+    """VLASH: the tool is ahead of the cylinders that are told; the gripper as if nothing were between its fingers."""
+    preset, scene = load_preset("turntable_flow"), {"turntable": TABLE, "tracker": NO_NOISE}
+    data = CatchData(CONTRACT, scene, GRIPPER, 200, 40, 0)
+    drawn = data.flow_rows(np.random.default_rng(0), 4000, preset.training["longest_offset_steps"], 0)
+    tool = drawn["state"][:, CONTRACT.state_slice("tool_pose")][:, :3]
+    assert np.abs(drawn["actions"][:, 0, :3] - tool).max() < 0.02  # corners of a chunk are rounded
+    width, later = drawn["state"][:, CONTRACT.state_slice("gripper_width")][:, 0], drawn["age_s"] > 0
+    assert 0.3 < later.mean() < 0.6 and (width[later] < 0.9 * expert.WIDTH_M).sum() > 20
+    places = drawn["state"][:, CONTRACT.state_slice("target_position")].reshape(-1, 2, 3)
+    velocity = drawn["state"][:, CONTRACT.state_slice("target_velocity")].reshape(-1, 2, 3)
+    riding = np.abs(places[:, 0, 2] - expert.REST_Z_M) < 1e-6
+    across = ((places[riding, 0, :2] - CENTRE) * velocity[riding, 0, :2]).sum(1)
+    assert later[riding].any() and np.abs(across).max() < 1e-3, "what is told of the cylinders is of one moment"
 
 
 def test_the_presets_gripper_is_the_experts() -> None:

@@ -11,9 +11,11 @@ import torch
 
 from vla_core.contract import Contract, load_contract
 from vla_core.types import Float32, Float64
+from vla_policy.core.drawing.future_state import Gripper
 from vla_policy.core.models.target_flow import TargetFlow, configure
 from vla_policy.core.preset import Preset, parse
 from vla_policy.core.processors import action_transform
+from vla_policy.core.target_policy import TargetTraining
 from vla_policy.core.weights import Metadata, save_weights
 from vla_policy.training.dataset import Batch
 from vla_policy.training.target_stages import (
@@ -35,8 +37,10 @@ _OFF_COURSE_M = 0.004  # how far the arm lies beside its chunk
 class CatchData:
     """Draws training rows from the states that disturbed experts come through."""
 
-    def __init__(self, contract: Contract, scene: dict[str, Any], starts: int, steps: int, seed: int) -> None:
-        self.contract, self._tracker = contract, scene["tracker"]
+    def __init__(
+        self, contract: Contract, scene: dict[str, Any], gripper: Gripper, starts: int, steps: int, seed: int
+    ) -> None:
+        self.contract, self._tracker, self._gripper = contract, scene["tracker"], gripper
         self.centre: Float64 = np.array(scene["turntable"]["centre_m"])
         rng = np.random.default_rng(seed)
         self.pool = expert.visited(rng, starts, steps, scene["turntable"], contract.dt_s)
@@ -44,21 +48,25 @@ class CatchData:
     def flow_rows(self, rng: np.random.Generator, count: int, longest_offset: int, longest_given: int) -> Batch:
         """States and chunks.
 
-        In half of the rows the targets are up to `longest_offset` steps older than the tool, and the gripper is where
-        it would be with nothing between its fingers (VLASH: nobody knows yet); in half of them up to
-        `longest_given` steps are given. Those were planned in error, as the steps in execution may have been by the
-        time they are continued; with perfect ones a policy learns to go on with them and to look no more.
+        In half of the rows the tool is up to `longest_offset` steps ahead of what is seen of the cylinders, where a
+        chunk of the expert leads, and the gripper where that would bring it with nothing between the fingers (VLASH:
+        nobody knows yet). In half of them up to `longest_given` steps are given. Those were planned in error, as the
+        steps in execution may have been by the time they are continued; with perfect ones a policy learns to go on
+        with them and to look no more.
         """
-        states = expert.choose(self.pool[rng.integers(len(self.pool), size=count)], rng)
+        dt_s, horizon, centre = self.contract.dt_s, self.contract.horizon, self.centre
+        seen = expert.choose(self.pool[rng.integers(len(self.pool), size=count)], rng)
         given = rng.integers(0, longest_given + 1, count) * (rng.random(count) < 0.5)
         offset = rng.integers(0, longest_offset + 1, count) * (rng.random(count) < 0.5)
-        age_s = offset * self.contract.dt_s
-        actions = expert.continued(states, given, self.contract.horizon, self.contract.dt_s, self.centre, rng)
-        past = replace(
-            states, things=expert.earlier(states, age_s, self.centre), width=expert.expected_width(states, age_s, rng)
+        plan = expert.chunks(
+            seen, longest_offset + 1, dt_s, centre, expert.random_drift(rng, count, longest_offset + 1)
         )
-        seen = self.observe(past, rng)
-        return {"state": seen, "age_s": age_s.astype(np.float32), "given": given, "actions": actions}
+        states = expert.choose(expert.follow(seen, plan, offset, dt_s, centre), rng)
+        actions = expert.continued(states, given, horizon, dt_s, centre, rng)
+        widths = self._gripper.follow(seen.width, plan[..., 7].astype(np.float64), dt_s)
+        told = replace(seen, tool=states.tool, width=widths[np.arange(count), offset])
+        age_s = (offset * dt_s).astype(np.float32)
+        return {"state": self.observe(told, rng), "age_s": age_s, "given": given, "actions": actions}
 
     def observe(self, states: expert.Catching, rng: np.random.Generator) -> Float32:
         """State vectors (N,S) of the contract, with the tracker's noise; joint positions, which nobody reads, are 0."""
@@ -110,7 +118,8 @@ def train(preset: Preset, out: Path, scale: float = 1.0) -> tuple[Path, dict[str
     contract, scene, training = load_contract(preset.contract), load_scene("turntable"), preset.training
     torch.manual_seed(training["seed"])
     model = TargetFlow(configure(preset.model, contract))
-    data = CatchData(contract, scene, training["states"]["starts"], training["states"]["steps"], training["seed"])
+    gripper, pool = TargetTraining.of(preset).gripper, training["states"]
+    data = CatchData(contract, scene, gripper, pool["starts"], pool["steps"], training["seed"])
     rng = np.random.default_rng(training["seed"])
     some = data.flow_rows(rng, 8192, 0, 0)
     fit_normalisation(model, action_transform(contract).forward(some["actions"], some["state"]))

@@ -20,6 +20,8 @@ from vla_sim.core.turntable import DISC_HEIGHT, TurntableWorld
 
 HOVER_M, LIFT_Z_M = 0.07, 0.18
 CHOICE_M = 0.03  # from this much nearer on one of two cylinders is clearly preferred
+BETWEEN_M = 0.015  # fingers that have begun to close go on with the cylinder so far from their middle
+_BEGUN_M = 0.004
 REST_Z_M = DISC_HEIGHT + CYLINDER[1]
 WIDTH_M = 2 * CYLINDER[0]
 _KICK_M = 0.0015
@@ -83,7 +85,8 @@ def advance(state: Catching, dt_s: float, centre: Float64) -> tuple[Catching, ND
     gap = goal - (state.tool + drift)
     off = np.linalg.norm(gap[:, :2], axis=1)
     low = state.tool[:, 2] - goal[:, 2] < AT_Z_M
-    closing = (off < 2 * AT_XY_M) & low & ~state.held
+    around = (off < 2 * AT_XY_M) | ((state.width < OPEN_WIDTH - _BEGUN_M) & (off < BETWEEN_M))
+    closing = around & low & ~state.held
     down = (off < AT_XY_M) | ((off < 2 * AT_XY_M) & (state.tool[:, 2] < goal[:, 2] + HOVER_M - 0.01))
     gap[:, 2] += np.where(down, 0.0, HOVER_M)
     pace = np.where(down & (off < 2 * AT_XY_M), SLOW_M_S, SPEED_M_S) * dt_s
@@ -222,7 +225,7 @@ def follow(state: Catching, actions: Float32, steps: NDArray[np.int64], dt_s: fl
         opens = actions[:, k - 1, 7] > 0.5
         tool = np.where(moving[:, None], actions[:, k, :3].astype(np.float64), state.tool)
         gap = np.linalg.norm(turned - tool[:, None], axis=-1)
-        nearest, near = gap.argmin(1), gap.min(1) < 0.015
+        nearest, near = gap.argmin(1), gap.min(1) < BETWEEN_M + 0.005
         choice = np.where(state.held, state.choice, nearest)
         grips = (state.held & ~opens) | (near & ~opens & (state.width <= WIDTH_M + CLOSE_M_S * dt_s))
         held = np.where(moving, grips, state.held)
@@ -239,19 +242,3 @@ def heading(state: Catching, actions: Float32) -> Catching:
     """States with the cylinder chosen that chunks (N,T,8) lead to."""
     gap = np.linalg.norm(state.things[..., :2] - actions[:, -1:, :2], axis=-1)
     return replace(state, choice=np.where(state.held, state.choice, gap.argmin(1)))
-
-
-def expected_width(state: Catching, age_s: Float64, rng: np.random.Generator) -> Float64:
-    """(N,) width [m] that was to be expected age_s (N,) before: a cylinder gripped meanwhile isn't known of."""
-    since_s = age_s * np.minimum(1.0, rng.uniform(0.0, 2.0, len(state)))  # gripped before that moment, or after it
-    return np.where(state.held, np.maximum(0.0, state.width - CLOSE_M_S * since_s), state.width)
-
-
-def earlier(state: Catching, age_s: Float64, centre: Float64) -> Float64:
-    """(N,K,3) where the cylinders were age_s (N,) before; a held one was lower, at most down to where it stood."""
-    things = _turn(state.things, -state.speed * age_s, centre)
-    row = np.arange(len(state))
-    held = state.target.copy()
-    held[:, 2] = np.maximum(REST_Z_M, held[:, 2] - SPEED_M_S * age_s)
-    things[row, state.choice] = np.where(state.held[:, None], held, things[row, state.choice])
-    return things
