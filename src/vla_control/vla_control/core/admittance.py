@@ -72,8 +72,10 @@ class Admittance:
         Returns:
             Bits of the limits that acted.
         """
-        fixed = self._law, self._limits, self.offset, self._speed, self.q
-        return int(give_way(q_t, self._first, jacobian, wrench, gain, *fixed))
+        acting = give_way(
+            q_t, self._first, jacobian, wrench, gain, self._law, self._limits, self.offset, self._speed, self.q
+        )
+        return int(acting)
 
 
 @numba.njit(cache=True)
