@@ -77,9 +77,9 @@ STATUS = np.dtype(
         ("qd_target", *JOINTS),
         ("qdd_target", *JOINTS),
         ("tau", *JOINTS),
-        ("tool_pose", np.float64, 7),  # x y z qx qy qz qw, base frame
-        ("wrench", np.float64, 6),  # estimated external force and torque at the tool, base frame
-        ("error_m", np.float64),
+        ("tool_pose", np.float64, 7),  # of the first arm: x y z qx qy qz qw, base frame
+        ("wrench", np.float64, 6),  # estimated external force and torque at the tool pressed hardest, base frame
+        ("error_m", np.float64),  # largest distance of a tool from its target, and below the largest rotation
         ("error_rad", np.float64),
         ("gripper_width", *GRIPPERS),  # [m]
         ("gripper_target", *GRIPPERS),

@@ -103,8 +103,8 @@ def test_the_tool_of_either_arm_keeps_the_speed_limit(aloha: RobotModel, arm: in
 
 
 @pytest.mark.parametrize("interface", ["position", "effort"])
-def test_several_arms_keep_to_joint_impedance_and_positions_do_not_give_way(aloha: RobotModel, interface: str) -> None:
-    """Wrench and tool springs are the first arm's: the second one would be without."""
+def test_a_force_on_one_tool_moves_that_arm_s_positions_and_no_torque(aloha: RobotModel, interface: str) -> None:
+    """Arms that take torques are at their targets, so they get what holds them; those that take positions give way."""
     robot = RobotModel(replace(aloha.config, interface=interface))
     servo, home = ServoCore(robot, ServoParameters.from_config()), robot.config.home_rad
     assert servo.params.compliance == "operational_space"
@@ -115,10 +115,13 @@ def test_several_arms_keep_to_joint_impedance_and_positions_do_not_give_way(aloh
     for tick in range(1, 300):
         state["tick"], state["stamp_ns"] = tick, tick * MS
         servo.tick(state, plan, False, command, status)
-    assert float(status["joint_share"][0]) == 1.0
-    np.testing.assert_allclose(command["q"][0, :12], home, atol=1e-12)
+    assert float(status["joint_share"][0]) == 0.0
+    left, right = robot.joints_of(0), robot.joints_of(1)
+    np.testing.assert_allclose(command["q"][0, right], home[right], atol=1e-12)
     if interface == "position":
+        assert np.abs(command["q"][0, left] - home[left]).max() > 1e-3
         assert np.linalg.norm(status["wrench"][0, :3]) == pytest.approx(10.0, rel=0.05)
         assert not command["tau"].any()
     else:
+        np.testing.assert_allclose(command["q"][0, left], home[left], atol=1e-12)
         np.testing.assert_allclose(command["tau"][0, :12], gravity, atol=1e-6)

@@ -28,18 +28,22 @@ _DAMPING_M = 0.02  # k: bounds the joints' offset near singularities
 
 
 class Admittance:
-    """The offset of one arm; `advance` allocates nothing.
+    """The offset of one arm of a robot; `advance` allocates nothing.
 
     Args:
         config: Joint limits.
         params: Virtual inertia, damping, dead bands and period.
+        joints: Which of the robot's joints are the arm's, all where it is the only one.
+        q: Where the positions go, with room for all the robot's joints; None: an array of its own.
 
     Attributes:
-        q: Joint positions for the arm (J,) [rad].
+        q: Joint positions for the arm's own joints (J,) [rad].
         offset: x (6,) [m, rad].
     """
 
-    def __init__(self, config: RobotConfig, params: ServoParameters) -> None:
+    def __init__(
+        self, config: RobotConfig, params: ServoParameters, joints: slice = slice(None), q: Float64 | None = None
+    ) -> None:
         p = params
         self._law = np.array(
             [
@@ -47,8 +51,10 @@ class Admittance:
                 p.admittance_deadband_n, p.admittance_deadband_nm,
             ]
         )  # fmt: skip
-        self._limits = np.array([config.position_min_rad, config.position_max_rad, config.velocity_rad_s])
-        self.q = np.zeros(len(config.joints))
+        limits = np.array([config.position_min_rad, config.position_max_rad, config.velocity_rad_s])
+        self._limits = np.ascontiguousarray(limits[:, joints])
+        self._first = joints.start or 0
+        self.q = (np.zeros(len(config.joints)) if q is None else q)[joints]
         self.offset, self._speed = np.zeros((2, 6))
 
     def reset(self, q: Float64) -> None:
@@ -59,19 +65,22 @@ class Admittance:
         """One tick: fill `q`.
 
         Args:
-            q_t: Target (J,) [rad]. jacobian: (6,J) of the tool there, base axes.
+            q_t: Target (J,) [rad]. jacobian: Of the tool there, base axes, with columns for all the robot's joints.
             wrench: External force and torque at the tool (6,) [N, N*m], base frame; zero: the offset relaxes.
             gain: Of `Compliance`.
 
         Returns:
             Bits of the limits that acted.
         """
-        return int(give_way(q_t, jacobian, wrench, gain, self._law, self._limits, self.offset, self._speed, self.q))
+        acting = give_way(
+            q_t, self._first, jacobian, wrench, gain, self._law, self._limits, self.offset, self._speed, self.q
+        )
+        return int(acting)
 
 
 @numba.njit(cache=True)
 def give_way(
-    q_t: Float64, jacobian: Float64, wrench: Float64, gain: Float64, law: Float64, limits: Float64,
+    q_t: Float64, first: int, jacobian: Float64, wrench: Float64, gain: Float64, law: Float64, limits: Float64,
     x: Float64, v: Float64, q: Float64,
 ) -> int:  # fmt: skip
     """Advance offset x (6,), its speed v (6,) and the joint positions q (J,) by one period; see `Admittance`."""
@@ -95,14 +104,14 @@ def give_way(
         for c in range(6):
             s = _DAMPING_M**2 if r == c else 0.0
             for i in range(n):
-                s += lever * jacobian[r, i] * jacobian[c, i] * (_LENGTH_M if c > 2 else 1.0)
+                s += lever * jacobian[r, first + i] * jacobian[c, first + i] * (_LENGTH_M if c > 2 else 1.0)
             a[r, c] = s
     cholesky(a)
     cholesky_solve(a, b)
     for i in range(n):
         wanted = q_t[i]
         for r in range(6):
-            wanted += (_LENGTH_M if r > 2 else 1.0) * jacobian[r, i] * b[r, 0]
+            wanted += (_LENGTH_M if r > 2 else 1.0) * jacobian[r, first + i] * b[r, 0]
         if wanted < limits[0, i] or wanted > limits[1, i]:
             acting |= _POSITION
             wanted = min(max(wanted, limits[0, i]), limits[1, i])

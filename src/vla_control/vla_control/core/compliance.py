@@ -31,7 +31,6 @@ class Compliance:
 
     Args:
         params: Tuning; also what is in use first.
-        only_joint: Whether joint impedance is used whatever is asked for.
 
     Attributes:
         gain: float64 (18,), in the order of `impedance`'s names.
@@ -40,8 +39,8 @@ class Compliance:
         load_moves: Whether the last `advance` changed `load`.
     """
 
-    def __init__(self, params: ServoParameters, only_joint: bool = False) -> None:
-        p, self._only_joint = params, only_joint
+    def __init__(self, params: ServoParameters) -> None:
+        p = params
         self._base = np.array(
             [
                 p.stiffness_n_m, p.stiffness_nm_rad, p.damping_ratio, p.error_clamp_m, p.error_clamp_rad,
@@ -71,7 +70,7 @@ class Compliance:
             wanted[k] = stiffness * base[k]
         wanted[D_NULL] = np.sqrt(stiffness) * base[D_NULL]
         wanted[FORCE_LIN], wanted[FORCE_ROT] = force * base[FORCE_LIN], force * base[FORCE_ROT]
-        wanted[JOINT_SHARE] = 1.0 if self._only_joint else float(row["compliance"])
+        wanted[JOINT_SHARE] = float(row["compliance"])
         self._load_wanted[0], self._load_wanted[1:] = mass, mass * com
         self.moves = True
 

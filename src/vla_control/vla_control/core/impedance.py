@@ -10,7 +10,7 @@ formulation" (1987), with the target taken in joint space: tool pose error e aga
 feed-forward of the target's acceleration and of the passive joint damping B and Coulomb friction f. In free space the
 model terms carry the arm along the target, so stiffness can stay low; against an obstacle the clamp bounds the steady
 force, in joint impedance that of the force W which the joint springs exert at the tool. All damping is
-2 zeta sqrt(stiffness * inertia), so it follows the stiffness.
+2 zeta sqrt(stiffness * inertia), so it follows the stiffness. The J joints are those of one arm of the robot.
 
 The external torque comes from a momentum observer (De Luca et al., 2006). With the Coriolis identity its discrete
 form is a first-order low-pass of the inverse dynamics residual:
@@ -63,7 +63,8 @@ def joint_table(config: RobotConfig) -> Float64:
 def impedance_torque(
     q: Float64, qd: Float64, q_t: Float64, qd_t: Float64, qdd_t: Float64,
     rotation: Float64, position: Float64, rotation_t: Float64, position_t: Float64,
-    jacobian: Float64, mass: Float64, bias: Float64, damping: Float64, gain: Float64, table: Float64,
+    first: int, jacobian_all: Float64, mass_all: Float64, bias: Float64, damping: Float64,
+    gain: Float64, table: Float64,
     tau_previous: Float64, qd_previous: Float64, residual: Float64, tau: Float64, error: Float64, wrench: Float64,
 ) -> int:  # fmt: skip
     """One tick: fill `tau` (J,), `error` (2,) [m, rad] and `wrench` (6,) [N, N*m]; update `residual` (J,) [N*m].
@@ -71,7 +72,9 @@ def impedance_torque(
     Args:
         q, qd, q_t, qd_t, qdd_t: Measured and target joint state (J,).
         rotation, position, rotation_t, position_t: Tool measured and at q_t, base frame (3,3), (3,).
-        jacobian: (6,J) of the tool, base axes. mass: (J,J). bias: (J,) Coriolis and gravity [N*m].
+        first: Column of the arm's first joint in the next two; its other joints follow.
+        jacobian_all: (6,>=J) of the tool, base axes. mass_all: (>=J,>=J), of which the lower triangle isn't read.
+        bias: (J,) Coriolis and gravity [N*m].
         damping: (J,) passive joint damping [N*m*s/rad].
         gain, table: From `Compliance` and `joint_table`.
         tau_previous: (J,) torque sent last tick. qd_previous: (J,) velocity measured then.
@@ -85,13 +88,13 @@ def impedance_torque(
     share, zeta, period_s = gain[JOINT_SHARE], gain[ZETA], gain[PERIOD]
 
     # X = M^-1 J', mobility matrix J X, its regularised inverse L
-    a = np.empty((n, n))
-    x = np.empty((n, 6))
+    mass, jacobian, x = np.empty((n, n)), np.empty((6, n)), np.empty((n, 6))
     for i in range(n):
-        for j in range(n):
-            a[i, j] = mass[i, j] if j >= i else mass[j, i]
+        for j in range(i, n):
+            mass[i, j] = mass[j, i] = mass_all[first + i, first + j]
         for r in range(6):
-            x[i, r] = jacobian[r, i]
+            jacobian[r, i] = x[i, r] = jacobian_all[r, first + i]
+    a = mass.copy()
     cholesky(a)
     cholesky_solve(a, x)
     scaled = np.empty((6, 6))
@@ -129,7 +132,7 @@ def impedance_torque(
         carry[i] = bias[i] + damping[i] * qd_t[i] + table[6, i] * np.tanh(qd_t[i] / gain[SMOOTHING])
         residual[i] += gain[OBSERVER] * (bias[i] + friction - tau_previous[i] - residual[i]) * period_s
         for j in range(n):
-            residual[i] += gain[OBSERVER] * (mass[i, j] if j >= i else mass[j, i]) * (qd[j] - qd_previous[j])
+            residual[i] += gain[OBSERVER] * mass[i, j] * (qd[j] - qd_previous[j])
     columns = np.zeros((6, 9))
     for r in range(6):
         columns[r, r] = 1.0
@@ -159,7 +162,7 @@ def impedance_torque(
     for i in range(n):
         s = carry[i] + (1.0 - share) * null[i] + share * spring[i]
         for j in range(n):
-            s += (mass[i, j] if j >= i else mass[j, i]) * qdd_t[j]
+            s += mass[i, j] * qdd_t[j]
         for r in range(6):
             scale = _LENGTH_M if r > 2 else 1.0
             s += jacobian[r, i] * ((1.0 - share) * (force[r] - scale * columns[r, 6]) + share * (clamped[r] - pull[r]))

@@ -54,7 +54,7 @@ class RobotConfig:
         interface: One of INTERFACES.
         joint_stiffness_nm_rad: Of joint impedance.
         tool_speed_m_s: Limit on the speed of every tool.
-        contact_force_n: Limit on the external force at the first arm's tool.
+        contact_force_n: Limit on the external force at every tool.
         workspace_min_m, workspace_max_m: (3,) where the tools may be, base frame.
         obstacles: What stands around the robot, fixed to its base.
         self_clearance_m, scene_clearance_m: Smallest distances to itself, and to the obstacles, kept by every tick.
@@ -209,7 +209,8 @@ class RobotModel:
         """Build the model.
 
         Raises:
-            ConfigError: the model file can't be read or lacks a joint or the tool frame of the configuration.
+            ConfigError: the model file can't be read, lacks a joint or the tool frame of the configuration, or a tool
+                isn't carried by the joints of its own arm only.
         """
         self.config = config
         path = config.model_path
@@ -235,6 +236,11 @@ class RobotModel:
         for arm in config.arms:
             if not model.existFrame(arm.tool_frame):
                 raise ConfigError(f"{path.name} without site '{arm.tool_frame}'", "a tool site", "add the site")
+            carrier = int(model.frames[model.getFrameId(arm.tool_frame)].parentJoint)
+            carriers = {str(model.names[joint]) for joint in model.supports[carrier] if joint}
+            if not carriers or not carriers <= set(arm.joints):
+                got = f"{path.name}: site '{arm.tool_frame}' on joints {sorted(carriers)}"
+                raise ConfigError(got, f"joints of arm '{arm.name}' only", "mend the robot file")
         self.model: Any = model
         self.tool_ids = tuple(int(model.getFrameId(arm.tool_frame)) for arm in config.arms)
         self.damping_nm_s: Float64 = np.array(model.damping, dtype=np.float64)
@@ -276,6 +282,11 @@ class RobotModel:
     @property
     def joint_count(self) -> int:
         return len(self.config.joints)
+
+    def joints_of(self, arm: int) -> slice:
+        """Place of an arm's joints among those of the robot."""
+        counts = [len(each.joints) for each in self.config.arms]
+        return slice(sum(counts[:arm]), sum(counts[: arm + 1]))
 
     @property
     def tool_id(self) -> int:

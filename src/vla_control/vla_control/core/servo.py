@@ -1,6 +1,6 @@
 """Stage 4 without I/O: state and plan in, bounded torque or joint positions out, once per period.
 
-`Target` says where the joints should be, `impedance_torque` how to get there, `Compliance` how stiffly. An arm of
+`Target` says where the joints should be, `ArmControl` how every arm gets there, `Compliance` how stiffly. An arm of
 interface 'position' gets no torque but the target itself, from which it gives way to the external wrench (`Admittance`)
 as far as its own measured torque tells one; an arm that reports zeros measures none, and follows the bare target.
 
@@ -9,11 +9,12 @@ it follows the plan for up to `stale_state_s`, then brakes. With states back, th
 waits for a new plan; where the prediction went astray (the world stood still, something was in the way) it goes to the
 arm instead and comes to rest from there, for the way between the two is nobody's plan.
 
-A robot of several arms has impedance and clearances in all its joints; pose, wrench and payload are those of the first
-arm's tool. So `Compliance` keeps to joint impedance then, and positions don't give way.
+Every arm of a robot has springs, wrench and admittance at its own tool; gains are common to all, and a force on any of
+them brakes all. The payload is what the first arm carries. The status tells the pose of the first tool, the wrench of
+the one that is pressed hardest, and the error of those that are furthest from their targets.
 
 Engagement from any state: the target begins with the arm's own motion, and brakes from it; the torque begins with the
-one at work, or with gravity compensation where none is (nobody has driven the arm yet, or brakes held it).
+one at work, or with gravity compensation for an arm with none (nobody has driven it yet, or brakes held it).
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 
-from vla_control.core.admittance import Admittance
+from vla_control.core.arm_control import ArmControl
 from vla_control.core.compiled_math import quaternion_from_matrix
 from vla_control.core.compliance import Compliance
 from vla_control.core.dead_reckoning import DeadReckoning
-from vla_control.core.impedance import JOINT_SHARE, NOT_FINITE, STIFFNESS, impedance_torque, joint_table
+from vla_control.core.impedance import JOINT_SHARE, NOT_FINITE, STIFFNESS
 from vla_control.core.knots import Knots
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.payload import Payload
 from vla_control.core.robot import RobotModel
-from vla_control.core.servo_status import ServoStatus, take_if_finite
+from vla_control.core.servo_status import ServoStatus, largest, take_if_finite
 from vla_control.core.target import Target
 from vla_core.records import COMMAND, LIMITS, PLAN, STATE, STATUS
 from vla_core.types import Float64
@@ -46,33 +47,44 @@ _ASTRAY_RAD = 0.01  # a prediction further from the first measurement after it w
 
 
 class ServoCore:
-    """One servo tick; allocates only when a stop or a bridge begins."""
+    """One servo tick; allocates only when a stop or a bridge begins.
+
+    Attributes:
+        wrenches: (A,6) estimated external force and torque at each arm's tool [N, N*m], base frame.
+    """
 
     def __init__(self, robot: RobotModel, params: ServoParameters) -> None:
         self.robot, self.params = robot, params
         loaded = robot.copy()  # our own, because the payload changes its inertias
         self._model: Any = loaded.model
         self._data, self._data_t = loaded.model.createData(), loaded.model.createData()
-        self._tool = robot.tool_id
-        self._one_arm, self._grippers = robot.gripper_count == 1, robot.gripper_count
-        self._compliance = Compliance(params, only_joint=not self._one_arm)
+        self._grippers = robot.gripper_count
+        self._compliance = Compliance(params)
         self._payload = Payload(loaded.model, robot.tool_id)
-        self._table = joint_table(robot.config)
-        self._admittance = Admittance(robot.config, params)
         self._rate_step = robot.config.torque_rate_nm_s * params.period_s
         self._contact_n2 = robot.config.contact_force_n**2
         self._stale_ns = round(params.stale_state_s * 1e9)
         self._joints = j = robot.joint_count
         self._by_position = robot.config.interface == "position"
         self._status = own = ServoStatus(j, self._grippers)
-        self._q, self._qd, self._tau, self._pose, self._wrench = own.q, own.qd, own.tau, own.tool_pose, own.wrench
+        self._q, self._qd, self._tau, self._wrench = own.q, own.qd, own.tau, own.wrench
+        self._position, self._quaternion = own.tool_pose[:3], own.tool_pose[3:]
         self._q_t, self._qd_t, self._qdd_t = motion = own.q_target, own.qd_target, own.qdd_target
         self._width, self._width_t = own.gripper_width, own.gripper_target
         self._target = Target(robot, params.period_s, params.stale_state_s, *motion, self._width_t)
         self._arm = DeadReckoning(loaded)
-        self._qd_previous, self._tau_previous, self._residual, self._residual_before = np.zeros((4, j))
-        self._error, self._error_now = np.zeros((2, 2))
-        self._wrench_now, self._nothing = np.zeros((2, 6))
+        self._qd_previous, self._tau_previous, self._residual, self._q_command = np.zeros((4, j))
+        count = robot.gripper_count
+        self._error, self._errors, self.wrenches = np.zeros(2), np.zeros((count, 2)), np.zeros((count, 6))
+        self._arms = tuple(
+            ArmControl(
+                loaded, arm, params, self._data, self._data_t,
+                (self._q, self._qd), (self._arm.q, self._arm.qd), motion,
+                self._tau_previous, self._qd_previous, self._residual, self._tau, self._q_command,
+                self._errors[arm], self.wrenches[arm],
+            )
+            for arm in range(count)
+        )  # fmt: skip
         self._bound_to: tuple[Any, ...] = (None, None, None)
         self._warm_up()
         self.reset()
@@ -82,11 +94,12 @@ class ServoCore:
         self._started = self._lost = False
         self._compliance.settle()
         self._payload.set(self._compliance.load)
-        self._measures_torque = not self._by_position
         self._predicted = False  # whether the last torque came from a prediction
         self._status.reset()
         self._target.reset()
-        self._residual[:] = self._tau_previous[:] = self._tau[:] = self._error[:] = 0.0
+        for arm in self._arms:
+            arm.reset()
+        self._residual[:] = self._tau_previous[:] = self._tau[:] = self._error[:] = self._force_n2 = 0.0
         self._tick, self._stamp_ns, self._good_ns, self._now_ns = 0, 0, 0, 0
 
     def use(self, settings: np.ndarray) -> None:
@@ -117,7 +130,8 @@ class ServoCore:
             self._good_ns, self._lost = stamp_ns, False
             if self._by_position and np.isfinite(self._s_tau).all():
                 self._tau_previous[:] = self._s_tau
-                self._measures_torque = bool(self._s_tau.any())
+                for arm in self._arms:
+                    arm.measures_torque = bool(arm.tau_previous.any())
         acting |= self._control(stamp_ns, seen, stop, lost)
         current = self._target.current
         starved = current.sequence[0] > 0 and stamp_ns > current.fresh_until_ns[0]
@@ -167,7 +181,7 @@ class ServoCore:
                 self._arm.advance(self._tau_previous, (now_ns - self._now_ns) * 1e-9)
             q, qd = self._arm.q, self._arm.qd
         self._now_ns, self._predicted = now_ns, not seen
-        if self._pressed():
+        if self._force_n2 > self._contact_n2:
             acting |= _CONTACT
         if self._target.follow(self._plan, now_ns, stop, lost or bool(acting & _CONTACT), q):
             acting |= _NON_FINITE
@@ -183,54 +197,36 @@ class ServoCore:
             self._arm.correct(q, qd)
         return acting | limits
 
-    def _pressed(self) -> bool:
-        """Whether the estimated external force at the tool is above its limit."""
-        x, y, z = self._wrench[0], self._wrench[1], self._wrench[2]
-        return bool(x * x + y * y + z * z > self._contact_n2)
-
     def _impedance(self, q: Float64, qd: Float64, seen: bool) -> int:
         """Torque towards the target from joint state q, qd; what only a measurement can tell is kept if `seen`."""
-        model, data, ahead, tool = self._model, self._data, self._data_t, self._tool
-        pin.computeAllTerms(model, data, q, qd)
-        pose = pin.updateFramePlacement(model, data, tool)
-        jacobian = pin.getFrameJacobian(model, data, tool, pin.LOCAL_WORLD_ALIGNED)
-        pin.forwardKinematics(model, ahead, self._q_t)
-        target = pin.updateFramePlacement(model, ahead, tool)
-        rotation, position = pose.rotation, pose.translation
-        self._residual_before[:] = self._residual
-        acting = impedance_torque(
-            q, qd, self._q_t, self._qd_t, self._qdd_t,
-            rotation, position, target.rotation, target.translation,
-            jacobian, data.M, data.nle, self.robot.damping_nm_s,
-            self._compliance.gain, self._table, self._tau_previous, self._qd_previous,
-            self._residual, self._tau, self._error_now, self._wrench_now,
-        )  # fmt: skip
-        if not self._measures_torque:
-            self._residual[:] = self._wrench_now[:] = 0.0
-        elif self._by_position and not seen:  # the observer knows no torque that leads along the target
-            self._residual[:] = self._residual_before
-        if self._by_position and acting != NOT_FINITE:
-            felt = self._wrench_now if seen else self._wrench
-            felt = felt if self._one_arm else self._nothing
-            acting = self._admittance.advance(self._q_t, jacobian, felt, self._compliance.gain)
+        pin.computeAllTerms(self._model, self._data, q, qd)
+        pin.forwardKinematics(self._model, self._data_t, self._q_t)
+        acting = 0
+        for arm in self._arms:
+            bits = arm.advance(seen, self._compliance.gain)
+            if bits == NOT_FINITE:
+                return NOT_FINITE
+            acting |= bits
         self._qd_previous[:] = qd
-        if seen and acting != NOT_FINITE:
-            quaternion_from_matrix(rotation, self._pose[3:])
-            self._pose[:3] = position
-            self._error[:], self._wrench[:] = self._error_now, self._wrench_now
-        return int(acting)
+        if seen:
+            first = self._arms[0]
+            quaternion_from_matrix(first.rotation, self._quaternion)
+            self._position[:] = first.position
+            self._force_n2 = largest(self._errors, self.wrenches, self._error, self._wrench)
+        return acting
 
     def _start(self, now_ns: int) -> None:
         """First good state: take the motion over and bring it to rest."""
         self._started, self._now_ns = True, now_ns
         self._target.start(self._q, self._width, now_ns, self._qd)
-        if np.isfinite(self._s_tau).all() and self._s_tau.any():
-            np.clip(self._s_tau, -self._table[3], self._table[3], out=self._tau_previous)
-        else:
-            self._tau_previous[:] = pin.computeGeneralizedGravity(self._model, self._data, self._q)
+        limit, gravity = self.robot.config.torque_nm, pin.computeGeneralizedGravity(self._model, self._data, self._q)
+        self._tau_previous[:] = np.clip(self._s_tau, -limit, limit) if np.isfinite(self._s_tau).all() else 0.0
+        for arm in self._arms:
+            if not arm.tau_previous.any():
+                arm.tau_previous[:] = gravity[arm.joints]
+            arm.admittance.reset(self._q[arm.joints])
         self._qd_previous[:] = self._qd
         self._arm.correct(self._q, self._qd)
-        self._admittance.reset(self._q)
 
     def _fall_back(self, now_ns: int) -> None:
         """The last gate: no torque could be computed. Relax towards gravity compensation where the arm last was.
@@ -253,7 +249,7 @@ class ServoCore:
         own, target = self._status, self._target
         if self._by_position:
             self._tau[:] = self._tau_previous  # what the arm gives, not what an impedance would
-            self._c_q[:] = self._admittance.q
+            self._c_q[:] = self._q_command
         else:
             self._tau_previous[:] = self._c_tau[:] = self._tau
             self._c_q[:] = self._q_t

@@ -30,6 +30,25 @@ def take_if_finite(q_in: Float64, qd_in: Float64, width_in: Float64, q: Float64,
     return True
 
 
+@numba.njit(cache=True)
+def largest(errors: Float64, wrenches: Float64, error: Float64, wrench: Float64) -> float:
+    """Fill error (2,) [m, rad] with the largest of errors (A,2), wrench (6,) with that of the largest force of (A,6).
+
+    Returns:
+        Square of this force [N^2].
+    """
+    hardest, most = 0, -1.0
+    for arm in range(errors.shape[0]):
+        for i in range(2):
+            error[i] = errors[arm, i] if arm == 0 else max(error[i], errors[arm, i])
+        force = wrenches[arm, 0] ** 2 + wrenches[arm, 1] ** 2 + wrenches[arm, 2] ** 2
+        if force > most:
+            hardest, most = arm, force
+    for i in range(6):
+        wrench[i] = wrenches[hardest, i]
+    return most
+
+
 class ServoStatus:
     """What the servo reports.
 
