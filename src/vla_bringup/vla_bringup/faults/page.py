@@ -19,8 +19,8 @@ limits; its torque finite and within its limits; the heartbeat of the safety mon
 other limits of the tick (torque rate, tool speed, places, distances, contact force) have tests of their own. Every
 event is reported exactly once. While a cause stands, a release is refused.
 
-`./vla test test/faults` runs those that aren't marked slow, `./vla bench faults` all of them; measured answers stand in
-[results.md](results.md).
+`./vla test test/faults` runs those that aren't marked slow, `./vla bench faults` all of them, with a table of what was
+seen.
 """
 _RIG = """
 ## What the tests set

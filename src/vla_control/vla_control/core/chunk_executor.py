@@ -319,7 +319,7 @@ class ChunkExecutor:
         if first >= last and not over:
             late_s = (branch_ns - chunk.stamp_ns) * 1e-9 - last * chunk.dt_s
             got = f"a chunk whose last step was due {late_s:.2f} s ago"
-            raise ChunkError(got, "steps in the future", "speed the policy up or lengthen its horizon")
+            raise ChunkError(got, "steps in the future", "speed the policy up, lengthen its horizon, or choose 'synchronous'")
         if end is not None:
             chunk = replace(chunk, actions=chunk.actions[: max(end, 1) + 1])
         starving_s = self._starving_s(now_ns)
