@@ -269,7 +269,7 @@ def test_a_chunk_that_continues_what_runs_takes_over_without_a_seam(
 
 def test_delays_are_counted_and_never_estimated(robot: RobotModel, contract: Contract, make_chunk: MakeChunk) -> None:
     """A first chunk that took long (a warm-up) tells nothing; until one has been counted all steps are committed."""
-    executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
+    executor = ChunkExecutor(robot, contract, replace(ExecutorParameters.from_config(), delay_margin=1.5))
     executor.reset(robot.config.home_rad, np.array([0.08]), 0)
     assert executor.running().delay_steps == 0 and executor.running().fresh == 0
     executor.accept(make_chunk(_sweep(robot, 0.0), MS), 900 * MS)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from vla_control.core import parameters
-from vla_control.core.chunk_buffer import ChunkBuffer, step_times_ns
+from vla_control.core.chunk_buffer import ChunkBuffer, Steps, step_times_ns
 from vla_control.core.strategies.registry import STRATEGIES, make_strategy
 from vla_control.core.strategies.strategy import StrategyParameters
 from vla_core import strategies
@@ -24,7 +24,7 @@ from vla_core.types import NS, ActionChunk, Float64
 NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper")
 DT_NS, STEPS = 50_000_000, 20
 PARAMS = StrategyParameters(
-    execution_horizon=8, window=8, ensemble_decay=0.1, ensemble_similarity=2.0, ensemble_chunks=3
+    execution_horizon=8, window=8, fade=4, ensemble_decay=0.1, ensemble_similarity=2.0, ensemble_chunks=3
 )
 
 
@@ -59,7 +59,7 @@ def test_chunks_that_agree_are_executed_as_they_are(name: str, offsets: list[int
     """Whatever the combination, it is a combination: nothing is moved in time."""
     stamps = np.cumsum([0, *(o * DT_NS + odd_ns for o in offsets)])
     buffer = filled(*(line(int(s)) for s in stamps))
-    buffer.executed = make_strategy(name, PARAMS).steps(buffer, int(stamps[-1]))
+    buffer.executed = buffer.led = make_strategy(name, PARAMS).steps(buffer, int(stamps[-1]))
     x, origin_ns = x_of(name, buffer, int(stamps[-1]) + 3 * DT_NS)
     times = origin_ns + DT_NS * np.arange(len(x))
     assert np.allclose(x, 0.2 * times / NS, atol=1e-6)
@@ -70,11 +70,20 @@ def test_chunks_that_agree_are_executed_as_they_are(name: str, offsets: list[int
 @settings(max_examples=25, deadline=None)
 def test_nothing_leaves_the_hull_of_what_was_said(name: str, values: Float64) -> None:
     buffer = filled(*(chunk(4 * i * DT_NS, row) for i, row in enumerate(values)))
-    buffer.executed = make_strategy(name, PARAMS).steps(filled(chunk(0, values[0])), 0)
+    buffer.executed = buffer.led = make_strategy(name, PARAMS).steps(filled(chunk(0, values[0])), 0)
     steps = make_strategy(name, PARAMS).steps(buffer, 11 * DT_NS)
     assert np.all(np.isfinite(steps.actions))
     assert values.min() - 1e-6 <= steps.actions[:, 0].min() and steps.actions[:, 0].max() <= values.max() + 1e-6
     assert np.allclose(np.linalg.norm(steps.actions[:, 3:7], axis=1), 1.0, atol=1e-6)
+
+
+def test_what_comes_later_than_told_fades_in_from_what_runs() -> None:
+    """RTC: at the take-over the motion that is under way, four steps later the chunk alone, in between a line."""
+    buffer = filled(chunk(0, np.zeros(STEPS)), chunk(4 * DT_NS, np.ones(STEPS)))
+    buffer.led = Steps(np.tile(buffer.newest.actions.astype(np.float64) * [0, 1, 1, 1, 1, 1, 1, 1], (2, 1)), 0)
+    x, origin_ns = x_of("rtc_prefix", buffer, 10 * DT_NS)
+    assert origin_ns == 4 * DT_NS
+    assert np.allclose(x[6:11], [0.0, 0.25, 0.5, 0.75, 1.0]) and np.all(x[11:] == 1.0)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

@@ -38,11 +38,13 @@ class ChunkBuffer:
     Attributes:
         algebra: As given.
         executed: The steps in execution, None before the first.
+        led: The same, followed by the brake and the hold that would come after them.
     """
 
     def __init__(self, algebra: ActionAlgebra, size: int = 32) -> None:
         self.algebra = algebra
         self.executed: Steps | None = None
+        self.led: Steps | None = None
         self._chunks: deque[ActionChunk] = deque(maxlen=size)
 
     def __len__(self) -> int:
@@ -60,7 +62,7 @@ class ChunkBuffer:
     def clear(self) -> None:
         """Forget everything: another task, or the robot has been stopped."""
         self._chunks.clear()
-        self.executed = None
+        self.executed = self.led = None
 
     def drop_newest(self) -> None:
         """Forget the chunk added last: it turned out that it can't be executed."""

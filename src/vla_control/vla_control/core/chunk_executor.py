@@ -319,7 +319,9 @@ class ChunkExecutor:
         if first >= last and not over:
             late_s = (branch_ns - chunk.stamp_ns) * 1e-9 - last * chunk.dt_s
             got = f"a chunk whose last step was due {late_s:.2f} s ago"
-            raise ChunkError(got, "steps in the future", "speed the policy up, lengthen its horizon, or choose 'synchronous'")
+            raise ChunkError(
+                got, "steps in the future", "speed the policy up, lengthen its horizon, or choose 'synchronous'"
+            )
         if end is not None:
             chunk = replace(chunk, actions=chunk.actions[: max(end, 1) + 1])
         starving_s = self._starving_s(now_ns)
@@ -335,7 +337,8 @@ class ChunkExecutor:
         self._running = self._reader.by_contract(led, reference)
         self._chunk = self._reader.by_contract(replace(led, actions=led.actions[:count]), reference)
         self._terminates = end is not None
-        self._buffer.executed = Steps(led.actions[:count].astype(np.float64), steps.origin_ns)
+        self._buffer.led = Steps(led.actions.astype(np.float64), steps.origin_ns)
+        self._buffer.executed = Steps(self._buffer.led.actions[:count], steps.origin_ns)
 
     def _follow(self, chunk: ActionChunk, first: int, now_ns: int) -> None:
         """Write the plan that leads along absolute rows from row `first` on.

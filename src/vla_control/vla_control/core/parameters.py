@@ -172,6 +172,7 @@ class ExecutorParameters(_FromConfig):
     ik_posture_rate_1_s: float
     execution_horizon: int
     window: int
+    fade: int
     ensemble_decay: float
     ensemble_similarity: float
     ensemble_chunks: int
@@ -181,7 +182,12 @@ class ExecutorParameters(_FromConfig):
     def strategies(self) -> StrategyParameters:
         """The part that strategies are made from."""
         return StrategyParameters(
-            self.execution_horizon, self.window, self.ensemble_decay, self.ensemble_similarity, self.ensemble_chunks
+            self.execution_horizon,
+            self.window,
+            self.fade,
+            self.ensemble_decay,
+            self.ensemble_similarity,
+            self.ensemble_chunks,
         )
 
     def __post_init__(self) -> None:
@@ -196,6 +202,7 @@ class ExecutorParameters(_FromConfig):
             "steps_per_spline_knot",
             "execution_horizon",
             "window",
+            "fade",
             "ensemble_chunks",
         ):
             if getattr(self, name) <= 0:

@@ -2,7 +2,7 @@
 
 Naive asynchronous execution in the terms of Black et al., "Real-Time Execution of Action Chunking Flow Policies", 2025
 (arXiv:2506.07339), section 2: two chunks may follow different modes, and nothing here makes them agree. The strategies
-that make the *policy* continue what runs (RTC, training-time prefix, BID, A2C2, VLASH) execute their chunks this way.
+that make the *policy* agree with what runs (BID, A2C2, VLASH) execute their chunks this way.
 """
 
 from __future__ import annotations

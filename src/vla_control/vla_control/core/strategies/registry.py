@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from vla_control.core.strategies.adaptive_ensemble import AdaptiveEnsemble
+from vla_control.core.strategies.continued import Continued
 from vla_control.core.strategies.long_short import LongShort
 from vla_control.core.strategies.newest import Newest
 from vla_control.core.strategies.strategy import Strategy, StrategyParameters
@@ -14,7 +15,8 @@ from vla_control.core.strategies.temporal_ensemble import TemporalEnsemble
 from vla_control.core.strategies.weighted_overlap import WeightedOverlap
 from vla_core.errors import UnknownNameError
 
-#: Name → what makes it. Those made of `Newest` differ in how the policy decodes, which follows ExecutorState.strategy.
+#: Name → what makes it. Those made of `Newest` or `Continued` differ in how the policy draws, which follows
+#: ExecutorState.strategy.
 STRATEGIES: Mapping[str, Callable[[StrategyParameters], Strategy]] = MappingProxyType(
     {
         "synchronous": lambda p: Synchronous(p.execution_horizon),
@@ -23,8 +25,8 @@ STRATEGIES: Mapping[str, Callable[[StrategyParameters], Strategy]] = MappingProx
         "adaptive_ensemble": lambda p: AdaptiveEnsemble(p.ensemble_similarity, p.ensemble_chunks),
         "long_short": lambda p: LongShort(p.window),
         "weighted_overlap": lambda p: WeightedOverlap(),
-        "rtc_guided": lambda p: Newest(),
-        "rtc_prefix": lambda p: Newest(),
+        "rtc_guided": lambda p: Continued(p.fade),
+        "rtc_prefix": lambda p: Continued(p.fade),
         "bid": lambda p: Newest(),
         "a2c2": lambda p: Newest(),
         "vlash": lambda p: Newest(),

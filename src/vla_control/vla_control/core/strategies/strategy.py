@@ -14,6 +14,7 @@ class StrategyParameters:
 
     execution_horizon: int
     window: int
+    fade: int
     ensemble_decay: float
     ensemble_similarity: float
     ensemble_chunks: int

@@ -20,12 +20,16 @@ class WeightedOverlap:
     def steps(self, buffer: ChunkBuffer, branch_ns: int) -> Steps:
         """The cross-fade, at the step times of the newest chunk."""
         chunk, old = buffer.newest, buffer.executed
-        actions = chunk.actions.astype(np.float64)
-        if old is not None:
-            times = step_times_ns(chunk)
-            end_ns = old.origin_ns + round((len(old.actions) - 1) * chunk.dt_s * NS)
-            new = np.clip((times - branch_ns) / max(end_ns - branch_ns, 1), 0.0, 1.0)
-            place = np.clip((times - old.origin_ns) / (chunk.dt_s * NS), 0.0, len(old.actions) - 1)
-            before = buffer.algebra.at(old.actions, place)
-            actions = buffer.algebra.mean(np.stack([before, actions]), np.stack([1.0 - new, new]))
-        return Steps(actions, chunk.stamp_ns)
+        if old is None:
+            return Steps(chunk.actions.astype(np.float64), chunk.stamp_ns)
+        return cross_fade(buffer, old, branch_ns, old.origin_ns + round((len(old.actions) - 1) * chunk.dt_s * NS))
+
+
+def cross_fade(buffer: ChunkBuffer, old: Steps, begin_ns: int, end_ns: int) -> Steps:
+    """From old steps to the newest chunk, at its step times; only the new one counts from `end_ns` on."""
+    chunk = buffer.newest
+    times = step_times_ns(chunk)
+    new = np.clip((times - begin_ns) / max(end_ns - begin_ns, 1), 0.0, 1.0)
+    place = np.clip((times - old.origin_ns) / (chunk.dt_s * NS), 0.0, len(old.actions) - 1)
+    both = np.stack([buffer.algebra.at(old.actions, place), chunk.actions.astype(np.float64)])
+    return Steps(buffer.algebra.mean(both, np.stack([1.0 - new, new])), chunk.stamp_ns)
