@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from vla_core.errors import WeightsError
+from vla_core.errors import ConfigError, WeightsError
 from vla_policy.training.__main__ import main
 from vla_policy.training.featurise import FROZEN, featurise
 from vla_policy.training.session import Options, Session
@@ -60,6 +60,21 @@ def test_the_corrector_learns_what_disturbed_demonstrations_need(options: Option
     rows = [json.loads(line) for line in (options.out / "log.jsonl").read_text().splitlines()]
     losses = [row["losses"] for row in rows if "losses" in row]
     assert losses[-1]["l1"] < 0.8 * losses[-1]["l1_before"]
+
+
+def test_the_corrector_learns_from_episodes_only(options: Options, trained: Path) -> None:
+    """Regression: the two stills of a table are other poses, and passed for frames that follow each other."""
+    session = Session(replace(options, init=trained / "toy_flow.safetensors", steps={"corrector": 1}))
+    progress = session.dataset.labels["progress"]
+    progress[: len(progress) // 2] = np.nan
+    stage, _ = session._stage("corrector")
+    batches = stage.batches(np.random.default_rng(0))
+    for _ in range(20):
+        batch = next(batches)
+        assert np.isfinite(progress[batch["index"] - batch["first"]]).all()
+    progress[:] = np.nan
+    with pytest.raises(ConfigError, match="stills alone"):
+        session._stage("corrector")
 
 
 def test_future_states_are_learnt_where_the_recipe_says_so(options: Options, trained: Path) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vla_core.contract import Contract
+from vla_core.errors import ConfigError
 from vla_core.types import Float32
 from vla_policy.core.blocks.fusion import Condition
 from vla_policy.core.blocks.language import Reading
@@ -212,6 +213,9 @@ class CorrectorStage:
 
     Args:
         decoding_steps: Euler steps of the policy's chunks.
+
+    Raises:
+        ConfigError: there are no episodes among the data.
     """
 
     def __init__(
@@ -221,7 +225,10 @@ class CorrectorStage:
         self.model, self.material, self.config = model, material, config
         self.cached, self._transform = CachedPercepts(model, material, cache), action_transform(contract)
         rng = np.random.default_rng(seed)
-        train = material.dataset.train
+        dataset = material.dataset
+        train = dataset.train[np.isfinite(dataset.labels["progress"][dataset.train])]  # those of a still have no sequel
+        if not len(train):
+            raise ConfigError("a corrector to train on stills alone", "episodes among the data", "generate some")
         self._bases = np.sort(rng.choice(train, min(config.bases, len(train)), replace=False))
         self._chunks = self._draw(decoding_steps, torch.Generator().manual_seed(seed))
 

@@ -117,7 +117,8 @@ class Rig:
         """Hand a chunk (T,A) that answers the observation stamped `stamp_ns` to the executor.
 
         Returns:
-            False when the executor refuses it; the robot then goes on with what is committed, as in the node graph.
+            False when the executor refuses it or passes it over; the robot then goes on with what is committed, as in
+            the node graph.
         """
         self._sequence += 1
         contract = self.contract
@@ -133,15 +134,15 @@ class Rig:
         )
         now_ns, begun = self.world.time_ns, self.executor.state(self.world.time_ns).sequence > 0
         try:
-            self.executor.accept(chunk, now_ns)
+            taken = self.executor.accept(chunk, now_ns)
         except ChunkError as error:
             self.rejections.append(str(error))
             return False
-        if begun:
+        if taken and begun:
             after = self.executor.state(now_ns)
             branch = self.executor.sample(now_ns + round(after.committed_s * NS)).q_rad
             self.trace.seam(branch, branch + after.seam_rad)
-        return True
+        return taken
 
     def advance(self, duration_s: float) -> None:
         """Let simulated time pass: servo tick, physics step, at the scene's timestep."""
