@@ -87,6 +87,15 @@ class _Arm:
         return self.data.site("tool").xpos.copy()
 
 
+_REACH_M = np.array([0.05, 0.12, -0.05])
+
+
+def _reach(home: Float64) -> Float64:
+    """Tool positions, 20 steps, m: from home by `_REACH_M`, at rest at both ends."""
+    s = np.clip(np.arange(20) / 15.0, 0.0, 1.0)[:, None]
+    return home + (10 * s**3 - 15 * s**4 + 6 * s**5) * _REACH_M
+
+
 @pytest.fixture(scope="module")
 def position_robot(robot: RobotModel) -> RobotModel:
     return RobotModel(replace(robot.config, interface="position"))
@@ -99,13 +108,11 @@ def test_in_free_space_the_target_is_followed(
     arm = _Arm(position_robot, measures_torque)
     arm.run(10)
     home, _ = position_robot.tool_pose(position_robot.config.home_rad)
-    s = np.clip(np.arange(20) / 15.0, 0.0, 1.0)[:, None]
-    reach = np.array([0.05, 0.12, -0.05])
-    executor.accept(make_chunk(home + (10 * s**3 - 15 * s**4 + 6 * s**5) * reach, 9 * MS), 10 * MS)
+    executor.accept(make_chunk(_reach(home), 9 * MS), 10 * MS)
     arm.plan[:] = executor.plan
     arm.run(1600)
     np.testing.assert_allclose(arm.command["q"][0, :7], arm.status["q_target"][0, :7], atol=1e-3)
-    np.testing.assert_allclose(arm.tool, home + reach, atol=2e-3)
+    np.testing.assert_allclose(arm.tool, home + _REACH_M, atol=2e-3)
     if not measures_torque:
         assert not arm.status["wrench"].any()
         np.testing.assert_array_equal(arm.command["q"][0, :7], arm.status["q_target"][0, :7])
@@ -196,8 +203,7 @@ def test_regression_an_arm_that_is_not_heard_of_is_believed_at_its_target(
     arm = _Arm(position_robot, measures_torque)
     arm.run(10)
     home, _ = position_robot.tool_pose(position_robot.config.home_rad)
-    s = np.clip(np.arange(20) / 15.0, 0.0, 1.0)[:, None]
-    executor.accept(make_chunk(home + (10 * s**3 - 15 * s**4 + 6 * s**5) * [0.05, 0.12, -0.05], 9 * MS), 10 * MS)
+    executor.accept(make_chunk(_reach(home), 9 * MS), 10 * MS)
     arm.plan[:] = executor.plan
     arm.run(400)
     commands = []

@@ -69,7 +69,7 @@ class Replanner:
             contract: Of observations and chunks.
             period_s: Time between answered observations, by capture stamp [s].
             seed: Of the sampling noise.
-            publish: Called with every chunk, in the inference thread.
+            publish: Called with every chunk, in the inference or the correction thread.
             refuse: Called once per kind of refusal until a chunk succeeds again, in the inference thread.
         """
         self.contract, self._seed = contract, seed
