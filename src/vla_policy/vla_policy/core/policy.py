@@ -116,6 +116,13 @@ def _target_flow(preset: Preset, contract: Contract, backend: str, weights: Path
     return TargetPolicy.load(preset, contract, weights)
 
 
+@POLICIES.register("system")
+def _system(preset: Preset, contract: Contract, backend: str, weights: Path | None) -> Policy:
+    from vla_policy.core.system_policy import SystemPolicy
+
+    return SystemPolicy.load(preset, contract, weights)
+
+
 def load_policy(preset: str, contract: Contract, backend: str = "auto", weights: str | None = None) -> Policy:
     """Load the policy of a preset.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Metadata:
         model: The preset's `model` section: sizes of every block.
         vocabulary: Words that were taught, see `core/vocabulary.py`.
         training: Free notes: data, steps, metrics.
+        notes: What the model keeps beside tensors, by block.
         format: Version of this layout.
     """
 
@@ -39,6 +40,7 @@ class Metadata:
     model: dict[str, Any]
     vocabulary: dict[str, Any]
     training: dict[str, Any]
+    notes: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
 
@@ -68,6 +70,19 @@ def load_weights(path: Path, contract_hash: str) -> tuple[dict[str, Tensor], Met
     Raises:
         WeightsError: missing or corrupt, of another format version, or made for another contract.
     """
+    tensors, metadata = read_weights(path)
+    if metadata.contract_hash != contract_hash:
+        got = f"{path.name} for contract {metadata.contract_hash}"
+        raise WeightsError(got, f"contract {contract_hash}", "choose the preset made for this contract, or train again")
+    return tensors, metadata
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Metadata]:
+    """Read a weight file of any contract.
+
+    Raises:
+        WeightsError: missing or corrupt, or of another format version.
+    """
     retrain = "train again, or fetch the weight file again"
     if not path.is_file():
         raise WeightsError(f"no file {path}", "a weight file", "run ./vla train")
@@ -81,9 +96,6 @@ def load_weights(path: Path, contract_hash: str) -> tuple[dict[str, Tensor], Met
         raise WeightsError(f"{path.name}: {reason}", "an intact policy weight file", retrain) from error
     if metadata.format != FORMAT:
         raise WeightsError(f"{path.name} of format {metadata.format}", f"format {FORMAT}", retrain)
-    if metadata.contract_hash != contract_hash:
-        got = f"{path.name} for contract {metadata.contract_hash}"
-        raise WeightsError(got, f"contract {contract_hash}", "choose the preset made for this contract, or train again")
     return tensors, metadata
 
 

@@ -9,7 +9,6 @@ from vla_core.errors import ConfigError
 from vla_policy.core.preset import Preset, parse
 
 SOURCES = ("episodes", "stills", "own_episodes")
-STAGES = ("joint", "expert", "corrector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def _step(line: Any, where: str, scale: float) -> Step:
     if isinstance(step, Make):
         _check(step.make in SOURCES and step.count > 0, f"{where}: {line}", f"make: {' | '.join(SOURCES)}, count > 0")
         return replace(step, count=max(1, round(scale * step.count)))
-    _check(step.train in STAGES and step.steps > 0, f"{where}: {line}", f"train: {' | '.join(STAGES)}, steps > 0")
+    _check(step.steps > 0, f"{where}: {line}", "steps > 0")
     return replace(step, steps=max(1, round(scale * step.steps)))
 
 

@@ -1,0 +1,95 @@
+"""A world of three coloured things, for tests of systems: sights by hand, and chunks that lead to what is named."""
+
+from __future__ import annotations
+
+import torch
+
+from vla_policy.core.sight import Sight
+from vla_policy.core.systems.sizes import Fitting, Sizes
+from vla_policy.core.systems.system import Labels, Questions, System
+
+NAMES = ("red cube", "green cube", "blue bowl")
+SIZES = Sizes(
+    horizon=8, action_width=7, state=6, views=2, names=len(NAMES), features=8, generic=2, text=16, sentence=12
+)
+_TEXTS = (*(f"reach the {name}" for name in NAMES), "yes no", *NAMES)
+
+
+def toy_batch(rows: int, seed: int = 0) -> tuple[Sight, Labels]:
+    """Instructions name one of three things; the chunk leads there at constant speed, the last column says which half.
+
+    `known` is False for the last step of every second row.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    sizes, k = SIZES, len(NAMES)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=rng)
+
+    named = torch.randint(k, (rows,), generator=rng)
+    words = torch.randn(k, 3, sizes.text, generator=torch.Generator().manual_seed(1))
+    sentences = torch.randn(k, sizes.sentence, generator=torch.Generator().manual_seed(2))
+    xyz = torch.tensor([0.5, 0.0, 0.1]) + 0.1 * noise(rows, k, 3)
+    tool = torch.tensor([0.5, 0.0, 0.2]) + 0.02 * noise(rows, 3)
+    uv = torch.stack([xyz[..., 1] * 4, (0.5 - xyz[..., 0]) * 4], -1)[:, None].expand(-1, sizes.views, -1, -1)
+    sight = Sight(
+        pooled=queries()[None, None].expand(rows, sizes.views, -1, -1) + 0.1 * noise(rows, sizes.views, k, sizes.features),
+        uv=uv,
+        presence=torch.ones(rows, sizes.views, k),
+        xyz=xyz,
+        generic=0.1 * noise(rows, sizes.views, sizes.generic, sizes.features + 2),
+        text=words[named],
+        text_mask=torch.ones(rows, 3, dtype=torch.bool),
+        sentence=sentences[named],
+        state=torch.cat([tool, torch.zeros(rows, 3)], 1),
+        tool=tool,
+        fine=0.1 * noise(rows, sizes.views, sizes.features, 8, 8),
+    )
+    way = (xyz[torch.arange(rows), named] - tool) / 0.1
+    ramp = torch.linspace(0, 1, sizes.horizon)[None, :, None]
+    gripper = torch.where(ramp > 0.5, -1.0, 1.0).expand(rows, -1, -1)
+    chunk = torch.cat([ramp * way[:, None], torch.zeros(rows, sizes.horizon, 3), gripper], -1)
+    known = torch.ones(rows, sizes.horizon, dtype=torch.bool)
+    known[::2, -1] = False
+    subtask = tuple(f"reach the {NAMES[i]}" for i in named)
+    questions = Questions(sight, tuple(NAMES[i] for i in named))
+    return sight, Labels(chunk, known, subtask, questions)
+
+
+def queries() -> torch.Tensor:
+    """What the things look like (K,C)."""
+    return torch.randn(len(NAMES), SIZES.features, generator=torch.Generator().manual_seed(3))
+
+
+def fitted(system: System) -> System:
+    """The system with the statistics, names and words of the toy world."""
+    _, labels = toy_batch(256, 9)
+    system.fit(Fitting(labels.chunk, queries(), _TEXTS))
+    return system
+
+
+def learn(system: System, steps: int, rows: int = 32, stage: str = "system", rate: float = 3e-3) -> list[float]:
+    """Train on fresh toy batches; the sum of the losses of every step."""
+    parameters = [p for p in system.stages()[stage] if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=rate)
+    history = []
+    for step in range(steps):
+        sight, labels = toy_batch(rows * system.history, 100 + step)
+        labels = Labels(system.normalised(labels.chunk), labels.known, labels.subtask, labels.questions)
+        total = torch.stack(list(system.losses(sight, labels).values())).sum()
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        history.append(float(total.detach()))
+    return history
+
+
+@torch.no_grad()
+def miss_cm(system: System, rows: int = 64) -> float:
+    """Median distance [cm] between where drawn chunks end and the thing that was named; 10 cm away at the start."""
+    sight, labels = toy_batch(rows * system.history, 7)
+    noise = torch.randn(rows, *labels.chunk.shape[1:], generator=torch.Generator().manual_seed(5))
+    chunk = system.physical(system.draw(sight, noise).chunk)
+    wanted = labels.chunk[system.history - 1 :: system.history]
+    return float((10.0 * (chunk - wanted)[:, -2, :3].norm(dim=-1)).median())

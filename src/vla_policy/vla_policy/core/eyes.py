@@ -1,0 +1,201 @@
+"""Frozen eyes: the shipped policy's vision and language, asked for every object that was ever taught.
+
+Stage 2, first half, of every system: images and words to a Sight (core/sight.py). It is computed once per frame, so that
+all systems train on the same cached sights and differ in nothing but what they do with them. The shipped policy's own
+judge says whether the instruction is carried out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vla_core.contract import Contract
+from vla_core.types import Float32, Observation
+from vla_policy.core.blocks.fusion import Percept
+from vla_policy.core.blocks.language import Reading
+from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
+from vla_policy.core.openvino_graph import Run, compiled
+from vla_policy.core.policy import GroundedRoles
+from vla_policy.core.preset import load_preset
+from vla_policy.core.processors import action_transform, state_features
+from vla_policy.core.sight import Sight
+from vla_policy.core.systems.sizes import Sizes
+from vla_policy.core.text import minilm
+from vla_policy.core.vocabulary import Vocabulary
+from vla_policy.core.weights import fill, load_weights
+
+
+class Seen(NamedTuple):
+    """What the eyes make of images, whatever is asked of the robot; fields as in Sight."""
+
+    pooled: Tensor
+    uv: Tensor
+    presence: Tensor
+    xyz: Tensor
+    generic: Tensor
+    fine: Tensor
+
+
+class Told(NamedTuple):
+    """An instruction as read; fields as in Sight, and what the judge reads of it."""
+
+    text: Tensor
+    text_mask: Tensor
+    sentence: Tensor
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the shipped policy's judge says: progress 0..1, probability of success, and where it sees what is meant."""
+
+    progress: float
+    success: float
+    roles: GroundedRoles
+
+
+class Look(nn.Module):
+    """Everything that depends on the images, and that costs."""
+
+    queries: Tensor
+
+    def __init__(self, model: KeypointFlow, queries: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("queries", queries, persistent=False)
+
+    def forward(
+        self, rgb: Tensor, roles: Tensor, queries: Tensor, sentence: Tensor, state: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Images (B,V,H,W,3), a Reading and state features (B,S) to Seen, then the judge's uv, presence, xyz, progress, success."""
+        model, reading = self.model, Reading(roles, queries, sentence)
+        features = model.see(rgb)
+        percept, _ = model.perceive(features, reading)
+        condition = model.fusion(percept, reading, state)
+        role_xyz = condition.role_xyz * model.fusion.xyz_std + model.fusion.xyz_mean
+        judged = (percept.uv, torch.sigmoid(percept.presence), role_xyz, condition.progress, torch.sigmoid(condition.success))
+        return *self.see(features, state), *judged
+
+    def see(self, features: Tensor, state: Tensor, shift: Tensor | None = None) -> Seen:
+        """Features (B,V,C,h,w) and state features to Seen; `shift` (B,V,2) takes an augmentation's shift out again."""
+        model, fusion = self.model, self.model.fusion
+        located = model.grounding(features, self.queries.expand(state.shape[0], -1, -1))
+        generic = model.generic(features, model.grounding.cells)
+        percept = Percept(located.uv, located.presence, located.pooled, generic)
+        if shift is not None:
+            percept = percept.moved(-shift)
+        presence = torch.sigmoid(percept.presence)
+        whitened = (state - fusion.state_mean) / fusion.state_std
+        seen = torch.cat([percept.pooled, percept.uv, presence[..., None]], -1).transpose(1, 2).flatten(2)
+        place = fusion.locate(torch.cat([seen, whitened[:, None].expand(-1, seen.shape[1], -1)], -1))
+        xyz = place * fusion.xyz_std + fusion.xyz_mean
+        fine = F.avg_pool2d(features.flatten(0, 1), 2).unflatten(0, features.shape[:2])
+        return Seen(percept.pooled, percept.uv, presence, xyz, percept.generic, fine)
+
+
+class Eyes:
+    """See the module.
+
+    Attributes:
+        names: Every object that was taught, in the order of a Sight.
+        queries: float32 (K,C) what they look like.
+        mark: Changes with the weights; systems are made for one pair of eyes.
+    """
+
+    def __init__(self, model: KeypointFlow, vocabulary: Vocabulary, contract: Contract, mark: str) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.vocabulary, self.names, self.mark = vocabulary, vocabulary.objects, mark
+        self.contract, self.features = contract, state_features(contract)
+        self.encoder = minilm(model.config.language.max_tokens)
+        told = self.tell(list(self.names))
+        self.queries = told.reading.queries[:, 0]
+        self.look = Look(model, self.queries)
+        self._graph: Run | None = None
+        self._told_last: tuple[str, Told] | None = None
+
+    @classmethod
+    def load(cls, preset: str, contract: Contract) -> Eyes:
+        """Of a keypoint_flow preset.
+
+        Raises:
+            WeightsError: its weight file is missing, corrupt or of another contract.
+        """
+        chosen = load_preset(preset)
+        path = chosen.weights_path()
+        tensors, metadata = load_weights(path, contract.hash)
+        model = KeypointFlow(configure(chosen.model, contract))
+        fill(model, tensors, path.name)
+        mark = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return cls(model, Vocabulary.from_metadata(metadata.vocabulary), contract, mark)
+
+    @property
+    def sizes(self) -> Sizes:
+        """What they and the contract fix for systems."""
+        config, language = self.model.config, self.model.config.language
+        return Sizes(
+            horizon=config.horizon,
+            action_width=config.action_width,
+            state=config.state,
+            views=config.views,
+            names=len(self.names),
+            features=config.vision.features,
+            generic=config.fusion.generic_tokens,
+            text=language.text_width,
+            sentence=language.sentence_width,
+        )
+
+    @torch.no_grad()
+    def tell(self, sentences: list[str]) -> Told:
+        """Read sentences (N rows); as many word tokens as the longest has."""
+        text, reader = self.encoder.encode(sentences), self.model.language
+        tokens, mask, sentence = (torch.from_numpy(part) for part in text)
+        longest = int(mask.sum(1).max())
+        tokens, mask = tokens[:, :longest], mask[:, :longest]
+        reading = reader(tokens, mask, sentence)
+        words = (tokens - reader.token_mean) / reader.token_std * mask[..., None]
+        return Told(words, mask, reading.sentence, reading)
+
+    def observe(self, observation: Observation) -> tuple[Sight, Judgement]:
+        """What is to be known of one observation (batch of 1).
+
+        Raises:
+            UnknownObjectError: the instruction names something that was never taught.
+        """
+        told, state = self._told(observation.instruction), self.features.forward(observation.state)
+        inputs = (observation.rgb[None], *(part.numpy() for part in told.reading), state[None])
+        if self._graph is None:
+            self._graph = compiled(self.look, tuple(torch.from_numpy(np.array(part)) for part in inputs))[0]
+        *seen, uv, presence, xyz, progress, success = self._graph(inputs)
+        sight = self.sight(Seen(*(torch.from_numpy(part.copy()) for part in seen)), told, torch.from_numpy(state[None]))
+        roles = GroundedRoles(uv[0].copy(), presence[0].copy(), xyz[0].copy())
+        return sight, Judgement(float(progress[0]), float(success[0]), roles)
+
+    def sight(self, seen: Seen, told: Told, state: Tensor) -> Sight:
+        """Put a Sight together; state features (B,S) in their units."""
+        fusion = self.model.fusion
+        return Sight(
+            pooled=seen.pooled,
+            uv=seen.uv,
+            presence=seen.presence,
+            xyz=seen.xyz,
+            generic=seen.generic,
+            text=told.text,
+            text_mask=told.text_mask,
+            sentence=told.sentence,
+            state=(state - fusion.state_mean) / fusion.state_std,
+            tool=state[:, :3],
+            fine=seen.fine,
+        )
+
+    def _told(self, instruction: str) -> Told:
+        if self._told_last is None or self._told_last[0] != instruction:
+            self.vocabulary.check(instruction)
+            self._told_last = instruction, self.tell([instruction])
+        return self._told_last[1]

@@ -1,0 +1,49 @@
+"""A torch module compiled for the CPU by OpenVINO, with static shapes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vla_core.types import Float32
+
+#: Arrays in, arrays out, in the module's order.
+Run = Callable[[Sequence[Any]], list[Float32]]
+
+
+def compiled(module: nn.Module, example: tuple[Tensor, ...], streams: int = 1) -> list[Run]:
+    """Compile in float32 (half precision would cost millimetres of keypoints) for the example's shapes.
+
+    Args:
+        module: Traced once with `example`; it may return one tensor or several.
+        example: Inputs.
+        streams: Requests that may run beside each other; one function each.
+    """
+    ov = _openvino()
+    with torch.no_grad():
+        traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+    graph = ov.convert_model(traced, example_input=example)
+    graph.reshape({i: ov.PartialShape(list(part.shape)) for i, part in enumerate(example)})
+    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+    model = ov.Core().compile_model(graph, "CPU", options)
+    return [_runner(model.create_infer_request(), len(model.outputs)) for _ in range(streams)]
+
+
+def _runner(request: Any, outputs: int) -> Run:
+    def run(inputs: Sequence[Any]) -> list[Float32]:
+        found: Any = request.infer(list(inputs))
+        return [found[i] for i in range(outputs)]
+
+    return run
+
+
+def _openvino() -> Any:
+    """The library without its telemetry, which would report every model conversion over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino

@@ -1,0 +1,54 @@
+"""What a system is given of one observation: what frozen eyes make of the images, the words, and the state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Sight(NamedTuple):
+    """One batch row per observation; B rows, V views, K object names, L words.
+
+    Attributes:
+        pooled: (B,V,K,C) features at the place where each taught name lights up.
+        uv: (B,V,K,2) that place in the image, -1..1, x right, y down.
+        presence: (B,V,K) probability that the thing is in view.
+        xyz: (B,K,3) where it is in the robot base frame [m], as far as it can be seen.
+        generic: (B,V,G,C+2) pooled features and mean position of learned queries.
+        text: (B,L,W) token states of the instruction, whitened; zero where there is none.
+        text_mask: (B,L) bool.
+        sentence: (B,W2) sentence embedding of the instruction, whitened.
+        state: (B,S) state features (`processors.StateFeatures`), whitened.
+        tool: (B,3) tool position in the robot base frame [m].
+        fine: (B,V,C,h,w) feature map of the first encoder, for systems with a vision block of their own.
+    """
+
+    pooled: Tensor
+    uv: Tensor
+    presence: Tensor
+    xyz: Tensor
+    generic: Tensor
+    text: Tensor
+    text_mask: Tensor
+    sentence: Tensor
+    state: Tensor
+    tool: Tensor
+    fine: Tensor | None = None
+
+    def rows(self, index: Tensor | slice) -> Sight:
+        """Some of the batch's rows."""
+        return Sight(*(None if part is None else part[index] for part in self))  # type: ignore[arg-type]
+
+    @classmethod
+    def stacked(cls, sights: Sequence[Sight]) -> Sight:
+        """The rows of several sights of the same instruction, one after the other."""
+        parts = zip(*sights, strict=True)
+        return cls(*(None if part[0] is None else torch.cat(part) for part in parts))
+
+    def repeated(self, times: int) -> Sight:
+        """The whole batch so many times, one after the other."""
+        parts = (None if p is None else p.repeat(times, *(1,) * (p.dim() - 1)) for p in self)
+        return Sight(*parts)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""The systems of the literature, one file each: configuration, network, losses, and how a chunk is drawn."""
