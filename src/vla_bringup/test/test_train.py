@@ -90,7 +90,7 @@ def test_scale_shrinks_every_step_but_to_nothing() -> None:
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        ({"make": "coffee", "count": 1, "seed": 0}, "make: episodes | stills | own_episodes"),
+        ({"make": "coffee", "count": 1, "seed": 0}, "make: episodes | stills | own_episodes | metaworld"),
         ({"make": "stills", "count": 0, "seed": 0}, "count > 0"),
         ({"train": "joint", "steps": 0}, "steps > 0"),
         ({"train": "joint"}, "missing keys"),

@@ -115,9 +115,7 @@ def test_bounds_must_be_intervals_from_finite_data() -> None:
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.booleans(), st.integers(0, 8), seeds)
-def test_free_text_never_passes_the_mask(
-    vocabulary: int, count: int, append: bool, padding: int, seed: int
-) -> None:
+def test_free_text_never_passes_the_mask(vocabulary: int, count: int, append: bool, padding: int, seed: int) -> None:
     """RT-2's defining property: whatever the model prefers, only action tokens can be written."""
     count = min(count, vocabulary)
     if append:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,7 +18,9 @@ schedules, predictions = st.sampled_from(SCHEDULES), st.sampled_from(PREDICTIONS
 seeds = st.integers(0, 2**31)
 
 
-def process(schedule: str = "cosine", steps: int = 100, prediction: str = "epsilon", clip: float = math.inf) -> Diffusion:
+def process(
+    schedule: str = "cosine", steps: int = 100, prediction: str = "epsilon", clip: float = math.inf
+) -> Diffusion:
     return Diffusion(DiffusionConfig(schedule, steps, prediction, clip))
 
 
@@ -167,7 +170,7 @@ def test_sampling_times_fall_from_the_noisiest_to_the_least_noisy(steps: int, dr
     few = draw.draw(st.integers(1, steps))
     times = process(steps=steps).times(few)
     assert len(times) == few and times[0] == steps - 1 and (few == 1 or times[-1] == 0)
-    assert all(a > b for a, b in zip(times, times[1:], strict=False))
+    assert all(a > b for a, b in pairwise(times))
 
 
 def test_training_times_are_all_times() -> None:

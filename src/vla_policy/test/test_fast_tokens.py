@@ -78,6 +78,23 @@ def test_byte_pair_encoding_loses_nothing(seed: int) -> None:
     assert tokens.encode(again) == tokens.encode(chunk)
 
 
+def test_the_bound_holds_for_chunks_unlike_any_in_the_data() -> None:
+    """White noise has small coefficients only; a chunk that rests at a percentile has the largest one that there is."""
+    chunks = np.random.default_rng(0).uniform(-1, 1, (200, HORIZON, WIDTH))
+    tokens = FastTokens.fit(chunks)
+    seen = int(np.abs(tokens.coefficients(chunks)).max())
+    rest = np.tile(tokens.high, (HORIZON, 1))
+    assert seen < int(np.abs(tokens.coefficients(rest)).max()) <= tokens.reach
+    error = np.linalg.norm(tokens.decode(tokens.encode(rest)) - rest, axis=0)
+    assert (error <= tokens.error_bound() * (1 + 1e-5)).all()
+
+
+def test_chunks_that_recur_become_single_tokens() -> None:
+    motifs = arm(5, 3)
+    tokens = FastTokens.fit(np.concatenate([motifs] * 10), vocabulary=2048)
+    assert [len(tokens.encode(motif)) for motif in motifs] == [1, 1, 1]
+
+
 def test_finer_scales_are_nearer() -> None:
     chunks, bounds, errors = arm(1, 50), [], []
     for scale in (5.0, 20.0):

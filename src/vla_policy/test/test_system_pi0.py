@@ -40,7 +40,9 @@ def test_cached_keys_and_values_give_the_chunk_of_the_whole_sequence() -> None:
     expected = field.fast(actions, time)
     calls = []
     system.backbone.register_forward_pre_hook(lambda *_: calls.append(1))
-    again = torch.cat([system.field(sight.rows(slice(i, i + 1))).fast(actions[i : i + 1], time[i : i + 1]) for i in range(3)])
+    again = torch.cat(
+        [system.field(sight.rows(slice(i, i + 1))).fast(actions[i : i + 1], time[i : i + 1]) for i in range(3)]
+    )
     torch.testing.assert_close(again, expected, atol=1e-5, rtol=1e-4)
 
 

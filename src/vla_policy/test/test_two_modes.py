@@ -1,13 +1,12 @@
 """What each kind of head makes of demonstrations that go left or right of an obstacle, never through it.
 
-The obstacle is at `c`, the chunk is two steps of one dimension, both about c - 1 or both about c + 1. Of heads that give
-a mean or a median, the chunk runs into the obstacle; heads that draw a sample pass it (Chi et al. 2023, Diffusion Policy,
-section 2.1; Kim et al. 2025, OpenVLA-OFT, uses L1 nevertheless).
+The obstacle is at `c`, the chunk is two steps of one dimension, both about c - 1 or both about c + 1. Heads that
+give a mean run into it, those that draw a sample pass it (Chi et al. 2023, Diffusion Policy, section 4.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -71,8 +70,9 @@ def bins() -> Bins:
     return Bins.fit(demonstrations(20_000)[1].reshape(-1, 1).numpy(), "quantile", COUNT)
 
 
-def regression(loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    torch.manual_seed(0)
+def regression(loss: Callable[[Tensor, Tensor], Tensor], seed: int) -> Tensor:
+    """Chunks (ROWS,2,1) of a network that gives one chunk."""
+    torch.manual_seed(seed)
     model = mlp(1, HORIZON)
     train(model, lambda c, chunk: loss(model(c), chunk[..., 0]), 300)
     with torch.no_grad():
@@ -145,3 +145,54 @@ def flow_field() -> Callable[[Tensor, Tensor], Tensor]:
 
 def noise() -> Tensor:
     return torch.randn(ROWS, HORIZON, 1, generator=torch.Generator().manual_seed(3))
+
+
+def test_the_mean_runs_into_the_obstacle() -> None:
+    for seed in range(3):
+        assert shares(obstacles(), regression(F.mse_loss, seed))[2] == 1.0
+
+
+def test_l1_does_not_care_whether_it_runs_into_the_obstacle() -> None:
+    """Every point between two equal modes is a median: the loss is the same there, and chance decides."""
+    torch.manual_seed(0)
+    obstacle, chunk = demonstrations(100_000)
+    middle, left = (float((chunk[..., 0] - obstacle - place).abs().mean()) for place in (0.0, -0.8))
+    assert abs(middle - left) < 0.01
+    between = [shares(obstacles(), regression(F.l1_loss, seed))[2] for seed in range(8)]
+    assert sum(between) / len(between) > 0.6
+
+
+def test_the_mean_of_bins_runs_into_the_obstacle_and_their_draws_pass_it() -> None:
+    """The same network, the same probabilities."""
+    nothing_seen = torch.full((ROWS, HORIZON), MASK)
+    probability = token_model()(obstacles(), nothing_seen).softmax(-1)
+    assert shares(obstacles(), (probability @ bins().centres()[0])[..., None])[2] > 0.99
+    for temperature in (0.0, 1.0):
+        left, right, between = shares(obstacles(), drawn_tokens(HORIZON, temperature))
+        assert between < 0.02 and left + right > 0.95 and min(left, right) > 0.2
+
+
+def test_tokens_drawn_at_the_same_time_may_take_both_sides() -> None:
+    """In one parallel pass each step chooses a side for itself, half of the time another one than its neighbour."""
+    for temperature in (0.0, 1.0):
+        left, right, between = shares(obstacles(), drawn_tokens(1, temperature))
+        assert between < 0.02 and left + right < 0.85
+    assert left + right < 0.6
+
+
+def test_diffusion_passes_on_either_side() -> None:
+    diffusion, predict = denoiser()
+    for steps, eta, stray in ((50, 1.0, 0.05), (50, 0.0, 0.1), (10, 0.0, 0.15)):
+        chunks = diffusion.sample(predict, noise(), steps, eta, torch.Generator().manual_seed(0))
+        left, right, between = shares(obstacles(), chunks)
+        assert between < stray and left + right > 1 - 1.5 * stray and min(left, right) > 0.3
+
+
+def test_flow_matching_passes_on_either_side() -> None:
+    left, right, between = shares(obstacles(), flow.integrate(flow_field(), noise(), 10))
+    assert between < 0.15 and left + right > 0.8 and min(left, right) > 0.3
+
+
+def test_one_euler_step_of_a_flow_is_the_mean() -> None:
+    """From noise the best velocity leads to the mean of the data: drawing needs more than one step."""
+    assert shares(obstacles(), flow.integrate(flow_field(), noise(), 1))[2] > 0.9

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
 import torch
 
 from vla_policy.core.sight import Sight
@@ -12,13 +15,17 @@ NAMES = ("red cube", "green cube", "blue bowl")
 SIZES = Sizes(
     horizon=8, action_width=7, state=6, views=2, names=len(NAMES), features=8, generic=2, text=16, sentence=12
 )
+#: Of the two-mode world [0.1 m] by step: none at the first step, most half-way, none at the last two.
+DETOUR = torch.sin(torch.pi * torch.arange(SIZES.horizon).clamp(max=SIZES.horizon - 2) / (SIZES.horizon - 2))
+#: Rows, seed, history.
+Batch = Callable[[int, int, int], tuple[Sight, Labels]]
 _TEXTS = (*(f"reach the {name}" for name in NAMES), "yes no", *NAMES)
 
 
-def toy_batch(rows: int, seed: int = 0) -> tuple[Sight, Labels]:
+def toy_batch(rows: int, seed: int = 0, history: int = 1) -> tuple[Sight, Labels]:
     """Instructions name one of three things; the chunk leads there at constant speed, the last column says which half.
 
-    `known` is False for the last step of every second row.
+    `known` is False for the last step of every second row. Of `history` successive rows only the tool has moved.
     """
     rng = torch.Generator().manual_seed(seed)
     sizes, k = SIZES, len(NAMES)
@@ -31,9 +38,12 @@ def toy_batch(rows: int, seed: int = 0) -> tuple[Sight, Labels]:
     sentences = torch.randn(k, sizes.sentence, generator=torch.Generator().manual_seed(2))
     xyz = torch.tensor([0.5, 0.0, 0.1]) + 0.1 * noise(rows, k, 3)
     tool = torch.tensor([0.5, 0.0, 0.2]) + 0.02 * noise(rows, 3)
+    newest = torch.arange(rows) // history * history + history - 1
+    named, xyz = named[newest], xyz[newest]
     uv = torch.stack([xyz[..., 1] * 4, (0.5 - xyz[..., 0]) * 4], -1)[:, None].expand(-1, sizes.views, -1, -1)
     sight = Sight(
-        pooled=queries()[None, None].expand(rows, sizes.views, -1, -1) + 0.1 * noise(rows, sizes.views, k, sizes.features),
+        pooled=queries()[None, None].expand(rows, sizes.views, -1, -1)
+        + 0.1 * noise(rows, sizes.views, k, sizes.features),
         uv=uv,
         presence=torch.ones(rows, sizes.views, k),
         xyz=xyz,
@@ -56,6 +66,15 @@ def toy_batch(rows: int, seed: int = 0) -> tuple[Sight, Labels]:
     return sight, Labels(chunk, known, subtask, questions)
 
 
+def two_mode_batch(rows: int, seed: int = 0, history: int = 1) -> tuple[Sight, Labels]:
+    """The same, but every chunk makes a detour of 10 cm to one side (y) or the other, and nothing tells which."""
+    sight, labels = toy_batch(rows, seed, history)
+    side = torch.randint(2, (rows, 1), generator=torch.Generator().manual_seed(seed + 10_000)) * 2.0 - 1.0
+    chunk = labels.chunk.clone()
+    chunk[..., 1] += side * DETOUR
+    return sight, replace(labels, chunk=chunk)
+
+
 def queries() -> torch.Tensor:
     """What the things look like (K,C)."""
     return torch.randn(len(NAMES), SIZES.features, generator=torch.Generator().manual_seed(3))
@@ -68,15 +87,20 @@ def fitted(system: System) -> System:
     return system
 
 
-def learn(system: System, steps: int, rows: int = 32, stage: str = "system", rate: float = 3e-3) -> list[float]:
-    """Train on fresh toy batches; the sum of the losses of every step."""
+def learn(
+    system: System, steps: int, rows: int = 32, stage: str = "system", rate: float = 3e-3, batch: Batch = toy_batch,
+    weights: Mapping[str, float] | None = None,
+) -> list[float]:  # fmt: skip
+    """Train on fresh toy batches; the sum of the losses of every step, each with its weight, 1 where none is given."""
+    system.enter(stage)
     parameters = [p for p in system.stages()[stage] if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=rate)
     history = []
     for step in range(steps):
-        sight, labels = toy_batch(rows * system.history, 100 + step)
+        sight, labels = batch(rows * system.history, 100 + step, system.history)
         labels = Labels(system.normalised(labels.chunk), labels.known, labels.subtask, labels.questions)
-        total = torch.stack(list(system.losses(sight, labels).values())).sum()
+        losses = system.losses(sight, labels)
+        total = torch.stack([(weights or {}).get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -88,8 +112,18 @@ def learn(system: System, steps: int, rows: int = 32, stage: str = "system", rat
 @torch.no_grad()
 def miss_cm(system: System, rows: int = 64) -> float:
     """Median distance [cm] between where drawn chunks end and the thing that was named; 10 cm away at the start."""
-    sight, labels = toy_batch(rows * system.history, 7)
+    sight, labels = toy_batch(rows * system.history, 7, system.history)
     noise = torch.randn(rows, *labels.chunk.shape[1:], generator=torch.Generator().manual_seed(5))
     chunk = system.physical(system.draw(sight, noise).chunk)
     wanted = labels.chunk[system.history - 1 :: system.history]
     return float((10.0 * (chunk - wanted)[:, -2, :3].norm(dim=-1)).median())
+
+
+@torch.no_grad()
+def detours(system: System, rows: int = 64) -> torch.Tensor:
+    """Of drawn chunks half-way, -1 and 1 being those of the two-mode world, 0 the straight way (rows,)."""
+    sight, labels = toy_batch(rows * system.history, 7, system.history)
+    noise = torch.randn(rows, *labels.chunk.shape[1:], generator=torch.Generator().manual_seed(6))
+    chunk = system.physical(system.draw(sight, noise).chunk)
+    straight = labels.chunk[system.history - 1 :: system.history]
+    return ((chunk - straight)[..., 1] @ DETOUR) / DETOUR.square().sum()

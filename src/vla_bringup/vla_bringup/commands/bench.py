@@ -23,6 +23,7 @@ BENCHES = {
     "executor": "execution strategies under delay, jitter and loss, in simulated time",
     "ik": "inverse kinematics of chunks: time per problem and per chunk, with and without barriers, distance kept",
     "line": "from picture to torque: latency, jitter, CPU of every process",
+    "policies": "the systems of the literature side by side: success, time per chunk, size, passes",
     "faults": "every fault injected into a running graph, and its answer",
 }
 

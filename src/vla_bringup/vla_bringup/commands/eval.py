@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from vla_bringup import machine
+from vla_bringup import machine, third_party_suites
 from vla_bringup.core.scores import Score, rows
 from vla_bringup.graph import GraphOptions, simulated_graph
 from vla_bringup.results import markdown_table, publish, save, table
+from vla_bringup.third_party_suites import THIRD_PARTY
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.strategies.registry import make_strategy
 from vla_core.errors import ConfigError, UnknownNameError
@@ -61,8 +62,9 @@ PUBLISHED = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla eval`."""
     parser.add_argument("--policy", default="", help="policy preset (default: the one that ships for the suite)")
-    parser.add_argument("--suite", default="tabletop", help=f"one of: {', '.join(SUITES)}")
-    parser.add_argument("--episodes", type=int, default=200, help="number of episodes (default 200)")
+    parser.add_argument("--suite", default="tabletop", help=f"one of: {', '.join((*SUITES, *THIRD_PARTY))}")
+    parser.add_argument("--episodes", type=int, default=0, help="how many (default 200; metaworld: 10 per task)")
+    parser.add_argument("--task", default="", help="tasks or groups of tasks, separated by commas (metaworld)")
     parser.add_argument("--split", default="heldout_pose", help="train, heldout_pose, heldout_pair or heldout_phrase")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="seed of the first episode")
     parser.add_argument("--graph", action="store_true", help="through the node graph, in lockstep")
@@ -84,10 +86,14 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         VlaError: an unknown name, or a policy that can't be loaded.
     """
+    if args.suite in THIRD_PARTY:
+        return third_party_suites.run(args, _third_party_command(args))
     if args.suite not in SUITES:
-        raise UnknownNameError("suite", args.suite, SUITES)
+        raise UnknownNameError("suite", args.suite, (*SUITES, *THIRD_PARTY))
+    if args.task:
+        raise ConfigError(f"--task with suite '{args.suite}'", ", ".join(THIRD_PARTY), "leave --task out")
     suite = SUITES[args.suite]
-    args.policy = args.policy or suite.policy
+    args.policy, args.episodes = args.policy or suite.policy, args.episodes or 200
     part = Part(args.policy, args.split, args.episodes, args.graph)
     if part.split not in suite.splits:
         raise UnknownNameError("split", part.split, suite.splits)
@@ -181,6 +187,13 @@ def _command(args: argparse.Namespace) -> str:
     for option in ("strategy", "delay_ms", "jitter_ms", "loss"):
         words += [f"--{option.replace('_', '-')}", str(getattr(args, option))] if getattr(args, option) else []
     return shlex.join([*words, *(["--graph"] if args.graph else [])])
+
+
+def _third_party_command(args: argparse.Namespace) -> str:
+    words = ["./vla", "eval", "--suite", args.suite, *(["--policy", args.policy] if args.policy else [])]
+    for option in ("episodes", "task"):
+        words += [f"--{option}", str(getattr(args, option))] if getattr(args, option) else []
+    return shlex.join([*words, "--publish"])
 
 
 def _rig_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:

@@ -11,15 +11,20 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from vla_bringup import machine
 from vla_bringup.graph import GraphOptions
 from vla_bringup.results import save
+from vla_core.contract import load_contract
 from vla_core.errors import ConfigError
-from vla_policy.core.preset import Preset, load_preset
+from vla_core.files import workspace_root
+from vla_policy.core.preset import BACKBONE, SYSTEM, Preset, load_preset
 from vla_policy.training.recipe import Make, Train, read_recipe
 from vla_sim.core.suites import SUITES
+
+_PLAYED_SEED = 30_000_000  # no seed of demonstrations, and none that is scored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder of demonstrations (default OUT/data)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the recipe's sizes; 0.01 is a quick trial")
     parser.add_argument("--workers", type=int, default=2, help="processes that make demonstrations (default 2)")
+    parser.add_argument("--closed-loop", type=int, default=0, help="episodes played at every evaluation; the best stay")
+    parser.add_argument("--patience", type=int, default=0, help="evaluations without a better one before it ends early")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
 
 
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             name = f"step_{number}_{step.train}"
             say(f"step {number}/{len(recipe)}: stage {step.train}, {step.steps} steps")
-            weights, figures[name] = _train(step, args.out / name, data, args, weights)
+            weights, figures[name] = _train(step, preset, args.out / name, data, args, weights)
     if weights is None:
         say("the recipe has no training step: demonstrations only")
         return 1
@@ -83,29 +90,56 @@ def _train_on_the_fly(preset: Preset, args: argparse.Namespace, begin: float) ->
 def _make(step: Make, contract: str, data: Path, args: argparse.Namespace, weights: Path | None) -> None:
     from vla_sim.generate import generate
 
+    if step.make == "metaworld":
+        return _make_metaworld(step, contract, data, args)
     own = step.make == "own_episodes"
-    if own and weights is None:
+    if own and not step.policy and weights is None:
         raise ConfigError("own episodes before any training", "a training step above them", "mend the recipe")
     generate(
         data, step.count, contract, seed0=step.seed, workers=args.workers,
         stills=2 if step.make == "stills" else 0,
-        policy=args.policy if own else "", weights=str(weights) if own else "",
+        policy=(step.policy or args.policy) if own else "", weights=str(weights) if own and not step.policy else "",
     )  # fmt: skip
 
 
+def _make_metaworld(step: Make, contract: str, data: Path, args: argparse.Namespace) -> None:
+    from vla_bringup.setup.third_party import ensure
+    from vla_sim.metaworld.demonstrations import DemonstrationConfig, generate
+    from vla_sim.metaworld.tasks import TASKS
+    from vla_sim.metaworld.training_shards import write_training_shards
+
+    made, fixed = data.with_name(f"{data.name}_metaworld"), load_contract(contract)
+    config = DemonstrationConfig(per_task=step.count, size=fixed.cameras[0].width, horizon=fixed.horizon)
+    generate(made, ensure(workspace_root(), "metaworld"), TASKS, config, args.workers)
+    write_training_shards(made, data, fixed)
+
+
+def _player(preset: Preset, args: argparse.Namespace) -> Callable[[Path], float]:
+    from vla_sim.evaluate import evaluate
+
+    def play(weights: Path) -> float:
+        seeds = args.closed_loop, "heldout_pose", _PLAYED_SEED, args.workers
+        episodes = list(evaluate(args.policy, *seeds, weights=str(weights), suite=args.suite or "tabletop"))
+        return sum(episode.success for episode in episodes) / len(episodes)
+
+    return play
+
+
 def _train(
-    step: Train, out: Path, data: Path, args: argparse.Namespace, weights: Path | None
+    step: Train, preset: Preset, out: Path, data: Path, args: argparse.Namespace, weights: Path | None
 ) -> tuple[Path, dict[str, object]]:
     """Train one stage in its own folder, or take what lies there from an earlier run; weights and figures."""
     from vla_policy.training.session import Options, Session
+    from vla_policy.training.system_session import SystemSession
 
     finished = out / "result.json"
     if not finished.is_file():
         options = Options(
             data=data, out=out, preset=args.policy, minutes={}, steps={step.train: step.steps}, init=weights,
             device=args.device, learning_rate=step.learning_rate, future=step.future,
+            play=_player(preset, args) if args.closed_loop else None, patience=args.patience,
         )  # fmt: skip
-        found = Session(options).run(step.train)
+        found = (SystemSession if preset.policy in (SYSTEM, BACKBONE) else Session)(options).run(step.train)
         save(out, "result", {name: value if math.isfinite(value) else None for name, value in found.items()})
     figures: dict[str, object] = json.loads(finished.read_text(encoding="utf-8"))
     return next(out.glob("*.safetensors")), figures

@@ -1,8 +1,8 @@
 """Frozen eyes: the shipped policy's vision and language, asked for every object that was ever taught.
 
-Stage 2, first half, of every system: images and words to a Sight (core/sight.py). It is computed once per frame, so that
-all systems train on the same cached sights and differ in nothing but what they do with them. The shipped policy's own
-judge says whether the instruction is carried out.
+Stage 2, first half, of every system: images and words to a Sight (core/sight.py). It is computed once per frame, so
+that all systems train on the same cached sights and differ in nothing but what they do with them. The shipped policy's
+own judge says whether the instruction is carried out.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vla_core.contract import Contract
-from vla_core.types import Float32, Observation
+from vla_core.types import Observation
 from vla_policy.core.blocks.fusion import Percept
 from vla_policy.core.blocks.language import Reading
+from vla_policy.core.blocks.semantic import FEATURES, Semantic
 from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
 from vla_policy.core.openvino_graph import Run, compiled
 from vla_policy.core.policy import GroundedRoles
 from vla_policy.core.preset import load_preset
-from vla_policy.core.processors import action_transform, state_features
+from vla_policy.core.processors import state_features
 from vla_policy.core.sight import Sight
 from vla_policy.core.systems.sizes import Sizes
 from vla_policy.core.text import minilm
@@ -41,6 +42,7 @@ class Seen(NamedTuple):
     xyz: Tensor
     generic: Tensor
     fine: Tensor
+    semantic: Tensor | None = None
 
 
 class Told(NamedTuple):
@@ -62,33 +64,59 @@ class Judgement:
 
 
 class Look(nn.Module):
-    """Everything that depends on the images, and that costs."""
+    """Everything that depends on the images, and that costs.
+
+    Attributes:
+        semantic: The second encoder, where a system needs it.
+    """
 
     queries: Tensor
 
     def __init__(self, model: KeypointFlow, queries: Tensor) -> None:
         super().__init__()
         self.model = model
+        self.semantic: Semantic | None = None
         self.register_buffer("queries", queries, persistent=False)
 
     def forward(
         self, rgb: Tensor, roles: Tensor, queries: Tensor, sentence: Tensor, state: Tensor
     ) -> tuple[Tensor, ...]:
-        """Images (B,V,H,W,3), a Reading and state features (B,S) to Seen, then the judge's uv, presence, xyz, progress, success."""
+        """Seen, then the judge's uv, presence, xyz, progress, success.
+
+        Args:
+            rgb: (B,V,H,W,3) images.
+            roles, queries, sentence: A Reading.
+            state: (B,S) state features.
+        """
         model, reading = self.model, Reading(roles, queries, sentence)
         features = model.see(rgb)
         percept, _ = model.perceive(features, reading)
         condition = model.fusion(percept, reading, state)
         role_xyz = condition.role_xyz * model.fusion.xyz_std + model.fusion.xyz_mean
-        judged = (percept.uv, torch.sigmoid(percept.presence), role_xyz, condition.progress, torch.sigmoid(condition.success))
-        return *self.see(features, state), *judged
+        judged = (
+            percept.uv,
+            torch.sigmoid(percept.presence),
+            role_xyz,
+            condition.progress,
+            torch.sigmoid(condition.success),
+        )
+        seen = self.see(features, state, rgb=rgb)
+        return *(part for part in seen if part is not None), *judged
 
-    def see(self, features: Tensor, state: Tensor, shift: Tensor | None = None) -> Seen:
-        """Features (B,V,C,h,w) and state features to Seen; `shift` (B,V,2) takes an augmentation's shift out again."""
+    def see(self, features: Tensor, state: Tensor, shift: Tensor | None = None, rgb: Tensor | None = None) -> Seen:
+        """What the eyes make of images.
+
+        Args:
+            features: (B,V,C,h,w) of the first encoder.
+            state: (B,S) state features.
+            shift: (B,V,2) an augmentation's shift, which is taken out again.
+            rgb: (B,V,H,W,3) the images, for the second encoder.
+        """
         model, fusion = self.model, self.model.fusion
         located = model.grounding(features, self.queries.expand(state.shape[0], -1, -1))
         generic = model.generic(features, model.grounding.cells)
         percept = Percept(located.uv, located.presence, located.pooled, generic)
+        semantic = None if self.semantic is None or rgb is None else self.semantic(rgb, percept.uv)
         if shift is not None:
             percept = percept.moved(-shift)
         presence = torch.sigmoid(percept.presence)
@@ -96,8 +124,9 @@ class Look(nn.Module):
         seen = torch.cat([percept.pooled, percept.uv, presence[..., None]], -1).transpose(1, 2).flatten(2)
         place = fusion.locate(torch.cat([seen, whitened[:, None].expand(-1, seen.shape[1], -1)], -1))
         xyz = place * fusion.xyz_std + fusion.xyz_mean
-        fine = F.avg_pool2d(features.flatten(0, 1), 2).unflatten(0, features.shape[:2])
-        return Seen(percept.pooled, percept.uv, presence, xyz, percept.generic, fine)
+        fine = F.avg_pool2d(features.flatten(0, 1), 2)
+        fine = fine.view(*features.shape[:2], *fine.shape[1:])
+        return Seen(percept.pooled, percept.uv, presence, xyz, percept.generic, fine, semantic)
 
 
 class Eyes:
@@ -149,7 +178,18 @@ class Eyes:
             generic=config.fusion.generic_tokens,
             text=language.text_width,
             sentence=language.sentence_width,
+            semantic=FEATURES,
         )
+
+    def provide(self, needs: frozenset[str]) -> None:
+        """Make what a system needs beside what is always there, see System.needs.
+
+        Raises:
+            SetupError: the second encoder's weights are missing.
+        """
+        if "semantic" in needs and self.look.semantic is None:
+            self.look.semantic = Semantic()
+            self._graph = None
 
     @torch.no_grad()
     def tell(self, sentences: list[str]) -> Told:
@@ -192,6 +232,7 @@ class Eyes:
             state=(state - fusion.state_mean) / fusion.state_std,
             tool=state[:, :3],
             fine=seen.fine,
+            semantic=seen.semantic,
         )
 
     def _told(self, instruction: str) -> Told:

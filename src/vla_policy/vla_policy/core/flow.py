@@ -14,6 +14,11 @@ def sample_time(count: int, device: torch.device | str = "cpu") -> Tensor:
     return 0.999 * (1.0 - uniform ** (1.0 / 1.5))
 
 
+def sample_middle_time(count: int, device: torch.device | str = "cpu") -> Tensor:
+    """Flow times (count,) ~ Beta(2, 2), within 0.02..0.98 (Lin et al. 2025, Evo-1): the middle one of three uniform."""
+    return torch.rand(3, count, device=device).median(0).values.clamp(0.02, 0.98)
+
+
 def sample_prefix(count: int, horizon: int, longest: int, device: torch.device | str = "cpu") -> Tensor:
     """Which steps are given instead of drawn, bool (count, horizon): the first 1..longest in half of the rows, or none.
 

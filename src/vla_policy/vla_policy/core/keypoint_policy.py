@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_core.contract import Contract
-from vla_core.errors import ObservationError, PolicyError
+from vla_core.errors import ConfigError, ObservationError, PolicyError
 from vla_core.strategies import A2C2, BID, RTC_GUIDED, RTC_PREFIX, VLASH
 from vla_core.types import Float32, Observation, Running
 from vla_policy.core.backends import Backend, Decoding, Seen, make_backend
@@ -19,7 +19,7 @@ from vla_policy.core.drawing.future_state import FutureState, Gripper, features,
 from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
 from vla_policy.core.policy import GroundedRoles, PolicyOutput
 from vla_policy.core.preset import Preset, parse
-from vla_policy.core.processors import action_transform, state_features
+from vla_policy.core.processors import ToolPoseRelative, action_transform, state_features
 from vla_policy.core.text import minilm
 from vla_policy.core.vocabulary import Vocabulary
 from vla_policy.core.weights import fill, load_weights
@@ -72,6 +72,9 @@ class KeypointPolicy:
         self.name, self.contract_hash = name, contract.hash
         self.contract, self.backend, self.vocabulary = contract, backend, vocabulary
         self.transform, self.features = action_transform(contract), state_features(contract)
+        if trained.gripper is not None and not isinstance(self.transform, ToolPoseRelative):
+            got = f"{name}: model: future with action space '{contract.action_space}'"
+            raise ConfigError(got, "tool_pose actions", "leave model: future out")
         self._encoder, self._trained, self.strategies = minilm(max_tokens), trained, trained.strategies
         self._read_last: tuple[str, Reading] | None = None
 
@@ -122,8 +125,10 @@ class KeypointPolicy:
         return self.transform.inverse(corrected, observation.state)
 
     def _seen(self, observation: Observation, future: FutureState | None) -> Seen:
-        told = self._trained.gripper is not None
-        ahead = features(future, observation, self.contract, self.transform) if told else None
+        ahead = None
+        if self._trained.gripper is not None:
+            assert isinstance(self.transform, ToolPoseRelative), "checked at the start"
+            ahead = features(future, observation, self.contract, self.transform)
         reading, state = self._read(observation.instruction), self.features.forward(observation.state)
         return Seen(observation.rgb, reading, state, ahead)
 

@@ -12,7 +12,7 @@ from vla_core.errors import PolicyError
 from vla_core.registry import Registry
 from vla_core.strategies import OF_POLICY
 from vla_core.types import Float32, Observation, Running
-from vla_policy.core.preset import Preset, load_preset
+from vla_policy.core.preset import SYSTEM, Preset, load_preset
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _target_flow(preset: Preset, contract: Contract, backend: str, weights: Path
     return TargetPolicy.load(preset, contract, weights)
 
 
-@POLICIES.register("system")
+@POLICIES.register(SYSTEM)
 def _system(preset: Preset, contract: Contract, backend: str, weights: Path | None) -> Policy:
     from vla_policy.core.system_policy import SystemPolicy
 

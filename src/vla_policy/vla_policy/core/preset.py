@@ -14,6 +14,11 @@ T = TypeVar("T")
 #: `policy` of the preset that only `vla eval` without --graph can play: it reads the simulator's ground truth.
 EXPERT = "scripted_expert"
 
+#: `policy` of a preset of `core/systems/`.
+SYSTEM = "system"
+#: `policy` of a preset that is trained as a part of others and never acts itself.
+BACKBONE = "backbone"
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_core import rotations
+from vla_core.action_parts import ActionPart
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError
 from vla_core.types import Float32
@@ -78,19 +79,67 @@ class StateFeatures:
         return np.concatenate([pose[..., :3], columns, rest], -1).astype(np.float32)
 
 
-def action_transform(contract: Contract) -> ToolPoseRelative:
+@dataclass(frozen=True, slots=True)
+class ToolSteps:
+    """Steps of the tool (`tool_delta` relative to the previous step) and a gripper effort, scaled; no state involved.
+
+    Outside (A=7): displacement [m], rotation vector [rad], gripper effort -1..1. Inside (D=7): displacement [cm], the
+    rest as it is.
+    """
+
+    width: int = 7
+
+    def forward(self, actions: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Float32:
+        """(...,T,7) to (...,T,7)."""
+        return (np.asarray(actions) * _STEP_SCALE).astype(np.float32)
+
+    def inverse(self, relative: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Float32:
+        """Inverse of `forward`; the gripper is clipped to -1..1."""
+        out = np.asarray(relative) / _STEP_SCALE
+        out[..., 6] = np.clip(out[..., 6], -1.0, 1.0)
+        return out.astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainState:
+    """A state vector that begins with the tool position [m] and is fed as it is."""
+
+    width: int
+
+    def place(self, column: int) -> int:
+        """See StateFeatures."""
+        return column
+
+    def forward(self, state: NDArray[np.floating[Any]]) -> Float32:
+        """(...,S) to the same."""
+        return np.asarray(state, np.float32)
+
+
+_STEP_SCALE = np.array([100.0, 100.0, 100.0, 1.0, 1.0, 1.0, 1.0])
+ActionTransform = ToolPoseRelative | ToolSteps
+
+
+def action_transform(contract: Contract) -> ActionTransform:
     """The transform for a contract's action space.
 
     Raises:
         PolicyError: no transform for it.
     """
-    if contract.action_space != "tool_pose":
-        raise PolicyError(
-            f"action space '{contract.action_space}'", "tool_pose", "use a contract with tool_pose actions"
-        )
-    return ToolPoseRelative(contract.state_slice("tool_pose"))
+    match contract.action_parts:
+        case _ if contract.action_space == "tool_pose":
+            return ToolPoseRelative(contract.state_slice("tool_pose"))
+        case [ActionPart(space="tool_delta", relative_to="previous_step"), ActionPart(space="gripper", kind="effort")]:
+            return ToolSteps()
+    expected = "tool_pose, or tool_delta of single steps with a gripper effort"
+    raise PolicyError(f"action space '{contract.action_space}'", expected, "use a contract with such actions")
 
 
-def state_features(contract: Contract) -> StateFeatures:
-    """The state features for a contract whose state holds a `tool_pose` block."""
+def state_features(contract: Contract) -> StateFeatures | PlainState:
+    """The state features for a contract whose state holds a `tool_pose` block, or begins with a `tool_position`.
+
+    Raises:
+        ContractError: neither.
+    """
+    if contract.state and contract.state[0].key == "tool_position":
+        return PlainState(len(contract.state_names))
     return StateFeatures(contract.state_slice("tool_pose"), len(contract.state_names))

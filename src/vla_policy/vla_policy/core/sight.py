@@ -24,6 +24,7 @@ class Sight(NamedTuple):
         state: (B,S) state features (`processors.StateFeatures`), whitened.
         tool: (B,3) tool position in the robot base frame [m].
         fine: (B,V,C,h,w) feature map of the first encoder, for systems with a vision block of their own.
+        semantic: (B,V,K,C2) a second encoder's features at the same places, for systems with two (blocks/semantic.py).
     """
 
     pooled: Tensor
@@ -37,6 +38,7 @@ class Sight(NamedTuple):
     state: Tensor
     tool: Tensor
     fine: Tensor | None = None
+    semantic: Tensor | None = None
 
     def rows(self, index: Tensor | slice) -> Sight:
         """Some of the batch's rows."""

@@ -50,10 +50,13 @@ class SystemPolicy:
         eyes = Eyes.load(preset.model["eyes"], contract)
         tensors, metadata = load_weights(path, contract.hash)
         system = make_system(preset, eyes.sizes)
+        eyes.provide(system.needs)
         notes: dict[str, Any] = metadata.notes
         if notes["eyes"] != eyes.mark:
             got = f"{path.name} trained with eyes {notes['eyes']}"
-            raise WeightsError(got, f"{preset.model['eyes']} as it is ({eyes.mark})", f"./vla train --policy {preset.name}")
+            raise WeightsError(
+                got, f"{preset.model['eyes']} as it is ({eyes.mark})", f"./vla train --policy {preset.name}"
+            )
         system.restore(notes["system"])
         fill(system, tensors, path.name)
         return cls(preset.name, contract, eyes, system)
@@ -71,17 +74,17 @@ class SystemPolicy:
         field = system.field(sight) if followed is not None else None
         if field is not None:
             steps = system.field_steps
-            chunk, text = draw(field, noise, steps, followed, system.action_mean, system.action_std)[0], ""
+            chunk, said = draw(field, noise, steps, followed, system.action_mean, system.action_std)[0], field.text
         else:
             drawn = system.draw(sight, noise[:1])
-            chunk, text = system.physical(drawn.chunk)[0], drawn.text[0] if drawn.text else ""
+            chunk, said = system.physical(drawn.chunk)[0], drawn.text
         if not bool(torch.isfinite(chunk).all()):
             raise PolicyError("a chunk with NaN or infinity", "finite actions", "train the weights again")
         return PolicyOutput(
             actions=transform.inverse(chunk.numpy(), observation.state),
             progress=judgement.progress,
             success_estimate=judgement.success,
-            subtask=text,
+            subtask=said[0] if said else "",
             roles=judgement.roles,
         )
 

@@ -99,8 +99,14 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Metadata]:
     return tensors, metadata
 
 
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str, assign: bool = False) -> None:
     """Load tensors into a model, all of them and nothing else.
+
+    Args:
+        model: Takes them.
+        tensors: By the model's names.
+        source: Name for messages.
+        assign: They become the model's parameters instead of being copied: for a model on the meta device.
 
     Raises:
         WeightsError: keys are missing, unexpected or of another shape; lists them by group.
@@ -113,7 +119,7 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     found = [f"{len(keys)} {kind} ({_groups(keys)})" for kind, keys in faults.items() if keys]
     if found:
         raise WeightsError(f"{source} with keys {'; '.join(found)}", "this preset's model", "use the preset's own file")
-    model.load_state_dict(dict(tensors))
+    model.load_state_dict(dict(tensors), assign=assign)
 
 
 def _groups(keys: Iterable[str]) -> str:

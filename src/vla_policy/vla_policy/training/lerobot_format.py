@@ -3,7 +3,7 @@
     meta/info.json                              fps, features, path templates, counts
     meta/stats.json                             statistics of every feature
     meta/tasks.parquet                          task_index, task
-    meta/episodes/chunk-000/file-000.parquet    one row per episode: length, tasks, which file holds it, from where to where
+    meta/episodes/chunk-000/file-000.parquet    one row per episode: length, tasks, files and places in them
     data/chunk-000/file-000.parquet             one row per frame; several episodes per file
     videos/KEY/chunk-000/file-000.mp4           several episodes per file
 

@@ -7,16 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vla_core.errors import UnknownNameError
 from vla_core.types import UInt8
 from vla_policy.training import lerobot_format as layout
 from vla_policy.training.lerobot_format import DatasetError, Feature
+from vla_policy.training.lerobot_table import DataFile, pixels
 from vla_policy.training.lerobot_video import VideoFile
 
 _OPEN_FILES = 16
@@ -196,12 +194,11 @@ class LeRobotDataset:
             if len(self._groups) > _ROW_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(place)
-        content = (self._groups[place][row] or {}).get("bytes")
-        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        picture = pixels((self._groups[place][row] or {}).get("bytes"))
         if picture is None or picture.shape != (*size, 3):
             got = f"{key} of frame {frame} with {'no picture' if picture is None else picture.shape}"
             raise DatasetError(got, f"a PNG or JPEG of {size[1]} x {size[0]} in the table", _AGAIN)
-        return np.asarray(picture[..., ::-1], np.uint8)
+        return picture
 
     def _check_videos(self) -> None:
         keys = self.info.keys("video")
@@ -212,47 +209,7 @@ class LeRobotDataset:
             raise DatasetError(got, f"{len(paths)} video files", _AGAIN)
 
 
-class _DataFile:
-    """One parquet file: frames start..stop-1."""
-
-    def __init__(self, path: Path, start: int, stop: int, features: Mapping[str, Feature]) -> None:
-        self.path, self.start, self.stop = path, start, stop
-        try:
-            meta = pq.read_metadata(path)
-        except (OSError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise DatasetError(f"{path}: {reason}", "a parquet file", _AGAIN) from error
-        absent = [k for k, f in features.items() if f.dtype != "video" and k not in meta.schema.to_arrow_schema().names]
-        if meta.num_rows != stop - start or absent:
-            got = f"{path} with {meta.num_rows} rows, without {absent}" if absent else f"{path}, {meta.num_rows} rows"
-            raise DatasetError(got, f"{stop - start} rows with all features of info.json", _AGAIN)
-        self._groups = np.cumsum([0, *(meta.row_group(i).num_rows for i in range(meta.num_row_groups))])
-        self._checked = False
-
-    def group_of(self, frame: int) -> tuple[int, int]:
-        """Row group of a frame, and its row there."""
-        group = int(np.searchsorted(self._groups, frame - self.start, side="right")) - 1
-        return group, int(frame - self.start - self._groups[group])
-
-    def group(self, number: int, key: str) -> list[Any]:
-        """A column of one row group."""
-        try:
-            return list(pq.ParquetFile(self.path).read_row_group(number, [key])[key].to_pylist())
-        except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"{self.path}: {' '.join(str(error).split())[:200]}", "a parquet file", _AGAIN) from error
-
-    def numbers(self, name: str, feature: Feature) -> NDArray[Any]:
-        """A column of the whole file."""
-        if not self._checked:
-            index = _array(layout.read_table(self.path, ["index"])["index"], layout.INDEX_FEATURES["index"], self.path)
-            if not np.array_equal(index, np.arange(self.start, self.stop)):
-                got = f"{self.path} with frames {index[0]} to {index[-1]}, or not in order"
-                raise DatasetError(got, f"{self.start} to {self.stop - 1} in order", _AGAIN)
-            self._checked = True
-        return _array(layout.read_table(self.path, [name])[name], feature, self.path / name)
-
-
-def _data_files(dataset: LeRobotDataset) -> list[_DataFile]:
+def _data_files(dataset: LeRobotDataset) -> list[DataFile]:
     """All parquet files of the frames, in order."""
     spans: dict[tuple[int, int], list[int]] = {}
     for episode in dataset.episodes:
@@ -263,42 +220,6 @@ def _data_files(dataset: LeRobotDataset) -> list[_DataFile]:
         span[1] = episode.stop
     template = dataset.info.data_path
     return [
-        _DataFile(dataset.folder / template.format(chunk_index=c, file_index=f), start, stop, dataset.features)
+        DataFile(dataset.folder / template.format(chunk_index=c, file_index=f), start, stop, dataset.features)
         for (c, f), (start, stop) in spans.items()
     ]
-
-
-def _array(column: pa.ChunkedArray, feature: Feature, where: Path) -> NDArray[Any]:
-    """A column as numpy, with every list as long as the feature's shape says."""
-    shape = () if feature.shape == (1,) else feature.shape
-    parts = [_values(chunk, feature, where) for chunk in column.chunks]
-    values = np.concatenate(parts) if parts else np.zeros(0)
-    if feature.dtype == "string":
-        return values.reshape(len(column), *shape).astype(object)
-    try:
-        wanted = np.dtype(feature.dtype)
-        if not np.can_cast(values.dtype, wanted, "same_kind"):
-            raise TypeError(f"{values.dtype} in the table")
-    except TypeError as error:
-        raise DatasetError(f"{where}: {error}", f"{feature.dtype}", "mend its dtype in meta/info.json") from error
-    return values.reshape(len(column), *shape).astype(wanted, copy=False)
-
-
-def _values(array: pa.Array, feature: Feature, where: Path) -> NDArray[Any]:
-    """All numbers of a chunk of rows, flat."""
-    shape = list(feature.shape)
-    rows = len(array)
-    while pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
-        length = shape.pop(0) if shape else -1
-        lengths = array.value_lengths().to_numpy(zero_copy_only=False)
-        if array.null_count or (lengths != length).any():
-            got = f"{where} with lists of {sorted(set(lengths.tolist()))[:4]}"
-            raise DatasetError(got, f"{length} by shape {feature.shape}", "mend the shape in meta/info.json")
-        array = array.flatten()
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    size = int(np.prod(feature.shape)) if feature.shape != (1,) else 1
-    if array.null_count or len(array) != rows * size:
-        got = f"{where} with {array.null_count} empty places, {len(array)} values in {rows} rows"
-        raise DatasetError(got, f"{rows} x {feature.shape}", "mend the shape in meta/info.json")
-    return np.asarray(array.to_numpy(zero_copy_only=False))

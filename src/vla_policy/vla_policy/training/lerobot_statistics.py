@@ -59,7 +59,8 @@ def of_pictures(rgb: UInt8) -> Statistics:
     std = np.sqrt((counts * (level - mean[:, None]) ** 2).sum(1) / total)
     used = [level[count > 0] for count in counts]
     low, high = np.array([u[0] for u in used]), np.array([u[-1] for u in used])
-    return Statistics(*(part.reshape(3, 1, 1) for part in (low, high, mean, std)), count=len(rgb))
+    low, high, mean, std = (part.reshape(3, 1, 1) for part in (low, high, mean, std))
+    return Statistics(low, high, mean, std, len(rgb))
 
 
 def merge(parts: Iterable[Statistics]) -> Statistics:

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -54,11 +54,11 @@ class VideoEncoder:
             fix = "store them with dtype 'image', or crop them"
             raise DatasetError(f"pictures of {width} x {height} for a video", "even sides", fix)
         self.frames = self.size_bytes = 0
-        self._container = av.open(str(path), "w")
+        self._container = _opened(path, "w")
         options = {"crf": str(codec.crf), "preset": codec.preset, "g": str(codec.key_frames)}
         # B-frames would delay the first time stamp of the file
         options |= {"bf": "0"} if codec.codec == "libx264" else {}
-        self._stream: Any = self._container.add_stream(codec.codec, rate=fps, options=options)
+        self._stream = self._container.add_stream(codec.codec, rate=fps, options=options)
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, PIXELS
 
     def append(self, rgb: UInt8) -> None:
@@ -97,8 +97,8 @@ class VideoFile:
         """
         self.path, self.decoded = path, 0
         try:
-            self._container = av.open(str(path))
-            self._stream: Any = self._container.streams.video[0]
+            self._container = _opened(path, "r")
+            self._stream = self._container.streams.video[0]
         except (OSError, IndexError, av.FFmpegError) as error:
             raise DatasetError(f"{path}: {_reason(error)}", "a video", _AGAIN) from error
         if (self._stream.height, self._stream.width) != (height, width):
@@ -132,7 +132,9 @@ class VideoFile:
                 self._go_to(time_s, tolerance_s)
             except (OSError, av.FFmpegError) as error:
                 self._frame = None
-                raise DatasetError(f"{self.path} at {time_s:.4f} s: {_reason(error)}", "a sound video", _AGAIN) from error
+                raise DatasetError(
+                    f"{self.path} at {time_s:.4f} s: {_reason(error)}", "a sound video", _AGAIN
+                ) from error
             if self._frame is None or abs(self._time_s() - time_s) > tolerance_s:
                 nearest = "the video ends before" if self._frame is None else f"the next at {self._time_s():.4f} s"
                 got = f"{self.path} without a frame at {time_s:.4f} s, {nearest}"
@@ -170,6 +172,10 @@ class VideoFile:
             self.decoded += 1
             if self._frame.is_corrupt:
                 raise OSError("corrupt frame")
+
+
+def _opened(path: Path, mode: Literal["r", "w"]) -> Any:
+    return av.open(str(path), mode)
 
 
 def _reason(error: Exception) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vla_core.errors import ConfigError
+from vla_core.files import config_path, load_yaml
 from vla_policy.core.preset import Preset, parse
 
-SOURCES = ("episodes", "stills", "own_episodes")
+SOURCES = ("episodes", "stills", "own_episodes", "metaworld")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +18,16 @@ class Make:
 
     Attributes:
         make: 'episodes' (the expert acts, disturbed), 'stills' (two labelled states per table) or 'own_episodes' (the
-            newest weights act, the expert labels: DAgger).
-        count: Seeds to play.
+            newest weights act, the expert labels: DAgger), or 'metaworld' (Meta-World's own experts, disturbed).
+        count: Seeds to play; of Meta-World: demonstrations per task.
         seed: First one.
+        policy: Who acts in own episodes, with its shipped weights; empty: the policy that is being trained.
     """
 
     make: str
     count: int
     seed: int
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ def read_recipe(preset: Preset, scale: float = 1.0) -> list[Step]:
     """Steps of a preset's recipe.
 
     Args:
-        preset: Whose `training: recipe` to read.
+        preset: Whose `training: recipe` to read, after the steps of `config/demonstrations/` that its
+            `training: demonstrations` names.
         scale: Factor on all counts and steps, > 0.
 
     Raises:
@@ -62,6 +66,8 @@ def read_recipe(preset: Preset, scale: float = 1.0) -> list[Step]:
     lines = preset.training.get("recipe") or []
     if not isinstance(lines, list) or not lines:
         raise ConfigError(f"policy '{preset.name}' without training: recipe", "a list of steps", "write it there")
+    if shared := preset.training.get("demonstrations"):
+        lines = [*load_yaml(config_path("demonstrations", shared))["steps"], *lines]
     return [_step(line, f"{preset.name}.yaml: recipe: step {k}", scale) for k, line in enumerate(lines, 1)]
 
 

@@ -1,7 +1,7 @@
 """What can be said about a labelled frame: the sub-task that comes next, and answers to questions about the scene.
 
-Teaches small backbones to speak (pi0.5's sub-tasks, RT-2's and knowledge insulation's co-training). Simulated labels are
-read while training only.
+Teaches small backbones to speak (pi0.5's sub-tasks, RT-2's and knowledge insulation's co-training). Simulated labels
+are read while training only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_HELD_M, _NEAR_M, _OVER_M = 0.04, 0.06, 0.045  # tool to what it holds, or is about to; thing to where it belongs (level)
+_HELD_M, _NEAR_M, _OVER_M = (
+    0.04,
+    0.06,
+    0.045,
+)  # tool to what it holds, or is about to; thing to where it belongs (level)
 _SIDE_M, _FAR_M = 0.08, 0.52  # left and right of the middle (y); near and far from the base (x)
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 _SHAPES = ("cube", "cylinder", "ball", "bowl")
@@ -124,7 +128,9 @@ def question(frame: Frame, known: Sequence[str], rng: np.random.Generator) -> tu
             return f"where is the {name}", _where(frame.xyz[frame.names.index(name)])
         case 2 if len(seen) > 1:
             thing = frame.names.index(name)
-            gaps = [(float(np.linalg.norm(frame.xyz[i] - frame.xyz[thing])), frame.names[i]) for i in seen if i != thing]
+            gaps = [
+                (float(np.linalg.norm(frame.xyz[i] - frame.xyz[thing])), frame.names[i]) for i in seen if i != thing
+            ]
             return f"what is closest to the {name}", min(gaps)[1]
         case 3 if len(seen):
             return "what is closest to the gripper", min((frame.distance_m(i), frame.names[i]) for i in seen)[1]

@@ -52,6 +52,8 @@ class Options:
         mixed: Convolutions and transformer blocks in bfloat16.
         learning_rate: Peak, instead of the stage's own; 0: the stage's own.
         future: In the expert stage half of the chunks begin at a future state.
+        play: Share of episodes that a weight file wins in closed loop; None: nobody plays while training.
+        patience: See LoopConfig.
     """
 
     data: Path
@@ -64,6 +66,8 @@ class Options:
     mixed: bool = True
     learning_rate: float = 0.0
     future: bool = False
+    play: Callable[[Path], float] | None = None
+    patience: int = 0
 
 
 class Session:

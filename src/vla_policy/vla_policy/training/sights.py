@@ -19,8 +19,9 @@ from vla_policy.training.dataset import Dataset, prefetched
 
 _PRECISION = {
     "pooled": np.float16, "uv": np.float32, "presence": np.float16, "xyz": np.float32, "generic": np.float16,
-    "fine": np.float16,
+    "fine": np.float16, "semantic": np.float16,
 }  # fmt: skip
+_OPTIONAL = ("fine", "semantic")
 
 
 class SightBank:
@@ -32,22 +33,26 @@ class SightBank:
         sentences: All that may stand where the instruction stands: instructions and questions.
         folder: Where arrays are kept; used again while neither eyes nor data change.
         augmentation: Arguments of `augment`.
-        fine: Feature maps too: 64 KiB per frame.
+        needs: What else there must be, see System.needs; `fine` takes 64 KiB per frame.
         device: Where sights are wanted.
     """
 
     def __init__(
         self, eyes: Eyes, dataset: Dataset, sentences: list[str], folder: Path, augmentation: dict[str, Any],
-        fine: bool, device: torch.device,
+        needs: frozenset[str], device: torch.device,
     ) -> None:  # fmt: skip
         self._eyes, self._dataset, self._device = eyes, dataset, device
-        names = [name for name in _PRECISION if fine or name != "fine"]
+        eyes.provide(needs)
+        names = [name for name in _PRECISION if name in needs or name not in _OPTIONAL]
         folder.mkdir(parents=True, exist_ok=True)
-        stamp = hashlib.sha256(str([eyes.mark, augmentation, *((s.path.name, len(s)) for s in dataset.shards)]).encode())
+        stamp = hashlib.sha256(
+            str([eyes.mark, augmentation, *((s.path.name, len(s)) for s in dataset.shards)]).encode()
+        )
         mark, missing = folder / "fingerprint", [n for n in names if not (folder / f"{n}.npy").is_file()]
-        if missing or not mark.is_file() or mark.read_text() != stamp.hexdigest():
+        same = mark.is_file() and mark.read_text() == stamp.hexdigest()
+        if missing or not same:
             mark.unlink(missing_ok=True)
-            self._look(folder, names, augmentation)
+            self._look(folder, missing if same else names, augmentation)
             mark.write_text(stamp.hexdigest())
         self._arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
         told = [eyes.tell(sentences[i : i + 256]) for i in range(0, len(sentences), 256)]
@@ -67,7 +72,7 @@ class SightBank:
         mask = self._mask[chosen]
         longest = int(mask.sum(1).max())
         told = Told(self._text[chosen, :longest], mask[:, :longest], self._sentence[chosen], self._reading)
-        seen = Seen(**rows) if "fine" in rows else Seen(**rows, fine=None)  # type: ignore[arg-type]
+        seen = Seen(**({"fine": None} | rows))
         return self._eyes.sight(seen, told, state)
 
     @torch.no_grad()
@@ -82,7 +87,7 @@ class SightBank:
             for count, (piece, labels) in enumerate(zip(pieces, batches, strict=False)):
                 rgb, shift = augment(torch.from_numpy(labels["rgb"]).to(device), **augmentation)
                 state = torch.from_numpy(labels["state"]).to(device)
-                seen = look.see(look.model.see(rgb, mixed=True), state, shift)
+                seen = look.see(look.model.see(rgb, mixed=True), state, shift, rgb)
                 for name in names:
                     rows = getattr(seen, name).float().cpu().numpy()
                     if name not in out:

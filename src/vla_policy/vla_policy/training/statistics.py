@@ -27,7 +27,8 @@ def fit_statistics(model: KeypointFlow, dataset: Dataset, instructions: TextBank
     put(model.action_mean, model.action_std, labels["chunk"][frames], MIN_ACTION_STD)
     put(model.fusion.state_mean, model.fusion.state_std, labels["state"][frames], MIN_STATE_STD)
     used = labels["role_used"][frames].astype(bool)
-    put(model.fusion.xyz_mean, model.fusion.xyz_std, labels["role_xyz"][frames][used], MIN_XYZ_STD)
+    if used.any():  # else nothing says where the roles' things are, and places stay in metres
+        put(model.fusion.xyz_mean, model.fusion.xyz_std, labels["role_xyz"][frames][used], MIN_XYZ_STD)
     words = instructions.tokens[instructions.mask]
     reader = model.language
     reader.token_mean.copy_(words.mean(0))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vla_core.contract import load_contract
+from vla_core.errors import UnknownNameError
 from vla_policy.core.eyes import Eyes
 from vla_policy.core.preset import load_preset, parse
 from vla_policy.core.systems.catalogue import make_system
@@ -23,7 +24,7 @@ from vla_policy.training.scene_texts import all_questions, all_texts
 from vla_policy.training.session import Options
 from vla_policy.training.sights import SightBank
 from vla_policy.training.system_stage import SystemStage, SystemStageConfig
-from vla_policy.training.trainer import Loop, LoopConfig
+from vla_policy.training.trainer import SUCCESS, Loop, LoopConfig
 
 JUDGED_FRAMES = 256
 _STEP = 8  # of a chunk, at which figures are given: 0.4 s, when the next chunk takes over
@@ -46,7 +47,7 @@ class SystemSession:
         sentences = [*self.dataset.instructions, *questions]
         self.bank = SightBank(
             self.eyes, self.dataset, sentences, options.data / "sights", preset.training["augmentation"],
-            "fine" in self.system.needs, self.device,
+            self.system.needs, self.device,
         )  # fmt: skip
         if options.init is None:
             texts = (*sentences, *all_texts(self.eyes.names))
@@ -60,8 +61,15 @@ class SystemSession:
         print(f"{preset.name}: {len(self.dataset)} frames, {size:.2f} M parameters, {self.device}", flush=True)
 
     def run(self, stage: str) -> dict[str, Any]:
-        """Train one stage and write `<preset>.safetensors`; returns the held-out figures."""
+        """Train one stage and write `<preset>.safetensors`; returns the held-out figures.
+
+        Raises:
+            UnknownNameError: the system has no such stage; lists those that it has.
+            ConfigError: the preset doesn't say how to train it.
+        """
         training, where = self.preset.training, f"{self.preset.name}.yaml: training: stages"
+        if stage not in self.system.stages():
+            raise UnknownNameError("stage", stage, self.system.stages())
         config = parse(SystemStageConfig, training["stages"].get(stage), f"{where}: {stage}")
         made = SystemStage(self.system, stage, self.dataset, self.bank, self.contract, config, training["frame_s"])
         bounds = LoopConfig(
@@ -75,17 +83,20 @@ class SystemSession:
             ema=training["ema"],
             losses=training["losses"],
             seed=training["seed"],
+            patience=self.options.patience,
         )
         judge: Callable[[nn.Module], dict[str, Any]] = self._judge  # type: ignore[assignment]
         loop = Loop(self.system, made, bounds, self.options.out, judge)
         loop.run()
         self.system.load_state_dict(loop.average.state_dict())
         figures = self._judge(self.system)
-        self._export({"stage": stage, "steps": loop.step, "minutes": round(loop.elapsed_s / 60, 1), "metrics": figures})
+        notes = {"stage": stage, "steps": loop.step, "minutes": round(loop.elapsed_s / 60, 1), "metrics": figures}
+        if loop.team.leads:
+            self._export(self.system, self.preset.name, notes)
         return figures
 
-    def _export(self, notes: dict[str, Any]) -> Path:
-        path = self.options.out / f"{self.preset.name}.safetensors"
+    def _export(self, system: System, name: str, notes: dict[str, Any]) -> Path:
+        path = self.options.out / f"{name}.safetensors"
         metadata = Metadata(
             policy=self.preset.policy,
             preset=self.preset.name,
@@ -95,7 +106,7 @@ class SystemSession:
             training={"frames": len(self.dataset), "date": time.strftime("%Y-%m-%d"), **notes},
             notes={"eyes": self.eyes.mark, "system": self.system.notes()},
         )
-        save_weights(path, self.system, metadata)
+        save_weights(path, system, metadata)
         return path
 
     def _chunks(self) -> torch.Tensor:
@@ -123,4 +134,6 @@ class SystemSession:
             figures[f"{name}/grip"] = float((np.sign(chunk[:, _STEP, -1]) == np.sign(wanted[:, _STEP, -1])).mean())
             figures[f"{name}/passes"] = drawn.passes
         system.train(training)
+        if self.options.play is not None and system.acts:
+            figures[SUCCESS] = self.options.play(self._export(system, "candidate", {}))
         return figures

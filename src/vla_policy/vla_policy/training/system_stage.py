@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vla_core.contract import Contract
-from vla_core.errors import UnknownNameError
 from vla_policy.core.systems.system import Labels, Questions, System
 from vla_policy.training.dataset import Batch, Dataset, shuffled
 from vla_policy.training.scene_texts import Frame, question, subtask
@@ -33,19 +32,14 @@ class SystemStage:
     Args:
         name: Of the stage, among the system's.
         frame_s: Time between two frames of an episode [s].
-
-    Raises:
-        UnknownNameError: the system has no such stage; lists those that it has.
     """
 
     def __init__(
-        self, system: System, name: str, dataset: Dataset, bank: SightBank, contract: Contract, config: SystemStageConfig,
-        frame_s: float,
+        self, system: System, name: str, dataset: Dataset, bank: SightBank, contract: Contract,
+        config: SystemStageConfig, frame_s: float,
     ) -> None:  # fmt: skip
-        stages = system.stages()
-        if name not in stages:
-            raise UnknownNameError("stage", name, stages)
-        self.system, self._learn, self._dataset, self._bank = system, stages[name], dataset, bank
+        system.enter(name)
+        self.system, self._learn, self._dataset, self._bank = system, system.stages()[name], dataset, bank
         self._config, self._tool = config, contract.state_slice("tool_pose")
         self._device = system.action_mean.device
         self._apart = max(1, round(system.history_s / frame_s))
@@ -60,7 +54,11 @@ class SystemStage:
         labels = dataset.labels
         for frames in shuffled(dataset.train, self._config.batch // system.history, rng):
             index = self._with_past(frames)
-            batch: Batch = {"index": index, "instruction": labels["instruction"][index], "chunk": labels["chunk"][index]}
+            batch: Batch = {
+                "index": index,
+                "instruction": labels["instruction"][index],
+                "chunk": labels["chunk"][index],
+            }
             if system.speaks:
                 batch["subtask"] = np.array([subtask(self._frame(row)) for row in index])
             asked = rng.choice(dataset.train, round(system.questions_per_row * len(index)))
@@ -86,7 +84,7 @@ class SystemStage:
         return Frame.of(dataset.labels, int(row), dataset.object_names, dataset.families, self._tool)
 
     def _with_past(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Frames (B,) to (B*history,): every frame behind its past, oldest first; an episode's first frame is repeated."""
+        """Frames (B,) to (B*history,): every frame behind its past, oldest first; before an episode was its start."""
         count = self.system.history
         if count == 1:
             return frames

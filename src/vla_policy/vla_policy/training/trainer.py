@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from tensorboardX import SummaryWriter
 from torch import nn
 
 from vla_core.errors import WeightsError
 from vla_policy.training.dataset import prefetched
+from vla_policy.training.distributed import Team
 from vla_policy.training.losses import weighted_sum
 from vla_policy.training.stages import Stage
 
+SUCCESS = "closed_loop"  # figure that says how often the averaged model wins when it plays
 FINAL_RATE = 0.02  # of the peak learning rate
 
 
@@ -38,6 +41,7 @@ class LoopConfig:
         print_every: Steps per progress line.
         save_minutes: Minutes between checkpoints.
         evaluate_minutes: Minutes between evaluations.
+        patience: Evaluations without a better closed-loop success after which training ends; 0: never.
     """
 
     name: str
@@ -53,6 +57,7 @@ class LoopConfig:
     print_every: int = 50
     save_minutes: float = 3.0
     evaluate_minutes: float = 5.0
+    patience: int = 0
 
 
 class Loop:
@@ -73,7 +78,8 @@ class Loop:
             stage: Batches and losses.
             config: Bounds and options.
             out: Folder for `checkpoint_<stage>.pt` and `log.jsonl`.
-            judge: Metrics of a model, called with the averaged one.
+            judge: Metrics of a model, called with the averaged one. Where SUCCESS is among them, the best weights by
+                it are kept and become the result.
         """
         self.model, self.stage, self.config, self.out, self.judge = model, stage, config, out, judge
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
@@ -82,12 +88,16 @@ class Loop:
         plain = [p for p in self.parameters if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
-        self.rng = np.random.default_rng(config.seed)
-        torch.manual_seed(config.seed)
+        self.team = Team.join()
+        self.rng = np.random.default_rng(config.seed if self.team.leads else [config.seed, self.team.rank])
+        torch.manual_seed(config.seed + 7919 * self.team.rank)
         self.step, self.elapsed_s, self.stop = 0, 0.0, False
-        self.path = out / f"checkpoint_{config.name}.pt"
+        self.best, self.misses = -1.0, 0
+        self.path, self.best_path = (out / f"{kind}_{config.name}.pt" for kind in ("checkpoint", "best"))
+        self.board: SummaryWriter | None = None
         if self.path.is_file():
             self._resume()
+        self.team.begin_alike(self.model)
 
     def run(self) -> None:
         """Train until a bound is reached, then save and judge.
@@ -104,12 +114,13 @@ class Loop:
         trained = [p for p in self.parameters if p.requires_grad]
         pairs = [(a, p) for a, p in zip(self.average.parameters(), self.model.parameters(), strict=True)]
         with prefetched(self.stage.batches(self.rng)) as batches:
-            while not self.stop and (fraction := self.fraction()) < 1.0:
-                self._set_rate(fraction)
+            while not self.team.any(self.stop or self.fraction() >= 1.0, trained[0].device):
+                self._set_rate(min(1.0, self.fraction()))
                 losses = self.stage.losses(next(batches))
                 total = weighted_sum(losses, config.losses)
                 self.optimiser.zero_grad(set_to_none=True)
                 total.backward()
+                self.team.average(trained)
                 norm = nn.utils.clip_grad_norm_(trained, config.clip_norm)
                 if not bool(torch.isfinite(norm)):
                     raise WeightsError(
@@ -140,15 +151,28 @@ class Loop:
         if self.stop:
             raise KeyboardInterrupt
         self.evaluate()
+        if self.best_path.is_file():
+            self.average.load_state_dict(torch.load(self.best_path, weights_only=True))
+        if self.board is not None:
+            self.board.close()
 
     def fraction(self) -> float:
         """How much of the bound is used up, 0..1; the nearer of the two counts."""
+        if self.config.patience and self.misses >= self.config.patience:
+            return 1.0
         by_time = self.elapsed_s / (60 * self.config.minutes) if self.config.minutes else 0.0
         return max(by_time, self.step / self.config.steps if self.config.steps else 0.0)
 
     def evaluate(self) -> dict[str, Any]:
-        """Judge the averaged model, print and log the figures."""
+        """Judge the averaged model, print and log the figures, and keep it where it does best."""
+        if not self.team.leads:
+            return {}
         figures = self.judge(self.average)
+        if SUCCESS in figures:
+            better = figures[SUCCESS] > self.best
+            self.best, self.misses = (figures[SUCCESS], 0) if better else (self.best, self.misses + 1)
+            if better:
+                torch.save(self.average.state_dict(), self.best_path)
         print(
             f"{self.config.name} {self.step} EVAL " + " ".join(f"{n} {_short(v)}" for n, v in figures.items()),
             flush=True,
@@ -158,7 +182,11 @@ class Loop:
 
     def save(self) -> None:
         """Write the checkpoint; an interrupted write leaves the old one."""
+        if not self.team.leads:
+            return
         state = {
+            "best": self.best,
+            "misses": self.misses,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -178,6 +206,7 @@ class Loop:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
+        self.best, self.misses = state.get("best", -1.0), state.get("misses", 0)
         torch.set_rng_state(state["torch_rng"].cpu())
         self.rng.bit_generator.state = state["numpy_rng"]
         print(f"{self.config.name}: resumed at step {self.step}, {self.elapsed_s / 60:.1f} min", flush=True)
@@ -189,12 +218,18 @@ class Loop:
             group["lr"] = self.config.learning_rate * warm * cosine
 
     def _report(self, losses: dict[str, float], rate: float) -> None:
+        if not self.team.leads:
+            return
         text = " ".join(f"{name} {_short(value)}" for name, value in losses.items())
         print(f"{self.config.name} {self.step} {self.elapsed_s / 60:.1f}min {rate:.2f}it/s | {text}", flush=True)
         self._log({"losses": losses, "steps_per_s": rate})
 
     def _log(self, row: dict[str, Any]) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
+        if self.board is None:
+            self.board = SummaryWriter(str(self.out / "tensorboard"))
+        for name, value in {**row.get("losses", {}), **row.get("metrics", {})}.items():
+            self.board.add_scalar(f"{self.config.name}/{name}", value, self.step)
         with (self.out / "log.jsonl").open("a") as file:
             head = {"stage": self.config.name, "step": self.step, "elapsed_s": round(self.elapsed_s, 1)}
             file.write(json.dumps(head | row) + "\n")

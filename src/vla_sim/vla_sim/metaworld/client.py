@@ -143,6 +143,10 @@ class Worker:
         self._send(wire.LABEL, wire.COUNT.pack(horizon), "question to the expert")
         return np.frombuffer(self._receive(wire.ACTIONS), "<f4").reshape(horizon, 4).astype(np.float32)
 
+    def kill(self) -> None:
+        """End it at once, whatever it does: whoever waits for its answer gets a WorkerError."""
+        self._process.kill()
+
     def close(self) -> None:
         """End it; at the latest after some seconds."""
         for pipe in (self._process.stdin, self._process.stdout):

@@ -227,8 +227,11 @@ def generate(
                     refused[name] += scenes
                     spent = time.monotonic() - begin
                     print(f"{done}/{total} episodes, {frames} frames, {done / spent:.2f} episodes/s", flush=True)
-            finally:
-                threads.shutdown(wait=True, cancel_futures=True)
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                for worker in ready:
+                    worker.kill()  # else the threads would finish their shards first
+                raise
     failed = {name: count for name, count in refused.items() if count}
     seconds = time.monotonic() - begin
     return {"episodes": done, "frames": frames, "refused": failed, "retried": retried, "seconds": seconds}

@@ -54,10 +54,10 @@ class EncoderBlock(nn.Module):
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = mlp(width, 4 * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B,N,C) to (B,N,C)."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B,N,C) to (B,N,C); mask as in Attention."""
         y = self.norm_self(x)
-        x = x + self.attend_self(y, self.attend_self.keys_values(y))
+        x = x + self.attend_self(y, self.attend_self.keys_values(y), mask)
         out: Tensor = x + self.mlp(self.norm_mlp(x))
         return out
 

@@ -122,7 +122,10 @@ class DecoderLayer(nn.Module):
         """x (B,M,C) to the same, and keys and values of past and x."""
         config = self.config
         y = self.norm_attention(x)
-        query, key, value = (part(y).unflatten(-1, (-1, config.head_width)).transpose(1, 2) for part in (self.query, self.key, self.value))
+        query, key, value = (
+            part(y).unflatten(-1, (-1, config.head_width)).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
         query, key = rotate(query, positions, config.rope_base), rotate(key, positions, config.rope_base)
         if past is not None:
             key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
@@ -177,6 +180,12 @@ def block_mask(blocks: Tensor, valid: Tensor, queries: int | None = None) -> Ten
     blocks = blocks.expand(valid.shape) if blocks.dim() == 1 else blocks
     rows = blocks if queries is None else blocks[:, blocks.shape[1] - queries :]
     return ((rows[:, :, None] >= blocks[:, None]) & valid[:, None])[:, None]
+
+
+def mean_of(hidden: Tensor, valid: Tensor) -> Tensor:
+    """Mean (B,C) of the states (B,N,C) that are valid, bool (B,N)."""
+    weight = valid[..., None].to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1.0)
 
 
 def detached(cache: Cache) -> Cache:

@@ -7,7 +7,7 @@ prefix and what was said before. `blocks/hf_vlm.py` wraps published ones behind 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ from vla_policy.core.weights import fill, read_weights
 from vla_policy.core.words import END, PAD, Words
 
 _PART = "backbone."  # of the system that a `start` weight file belongs to
+_SEE = "see."  # what may have more than a `start` weight file knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class SmallVlmConfig:
         tokens: Options of SightTokens. decoder: Sizes of the Decoder.
         vocabulary: Tokens, of which the last ones stay free for actions.
         start: Weight file that the backbone begins with, as in Preset.weights; empty: from nothing.
+        first_layers: Layers that are run, without those behind them (Shukor et al. 2025, SmolVLA; Lin et al. 2025,
+            Evo-1); 0: all.
     """
 
     block: str
@@ -43,6 +46,7 @@ class SmallVlmConfig:
     decoder: dict[str, Any]
     vocabulary: int
     start: str = ""
+    first_layers: int = 0
 
 
 class Read(NamedTuple):
@@ -65,7 +69,11 @@ class SmallVlm(nn.Module):
     def __init__(self, config: SmallVlmConfig, sizes: Sizes) -> None:
         super().__init__()
         self.config = config
-        self.decoder_config = parse(DecoderConfig, config.decoder, "backbone: decoder").check()
+        decoder = parse(DecoderConfig, config.decoder, "backbone: decoder").check()
+        if not 0 <= config.first_layers <= decoder.layers:
+            got = f"the first {config.first_layers} of {decoder.layers} layers"
+            raise ConfigError(got, "at most all of them", "mend backbone: first_layers")
+        self.decoder_config = replace(decoder, layers=config.first_layers or decoder.layers)
         width = self.decoder_config.width
         self.see = SightTokens(parse(SightTokensConfig, config.tokens, "backbone: tokens"), sizes, width)
         self.decoder = Decoder(self.decoder_config)
@@ -73,6 +81,11 @@ class SmallVlm(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary, width)
         self.speak = nn.Linear(width, config.vocabulary, bias=False)
         nn.init.normal_(self.embedding.weight, std=0.1)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """See System.needs."""
+        return self.see.needs
 
     def fit(self, data: Fitting) -> None:
         """Begin with the `start` weights, or collect the words of the data.
@@ -84,6 +97,11 @@ class SmallVlm(nn.Module):
         if self.config.start:
             tensors, metadata = read_weights(asset_path(self.config.start))
             own = {name.removeprefix(_PART): part for name, part in tensors.items() if name.startswith(_PART)}
+            seen = {name.removeprefix(_SEE): part for name, part in own.items() if name.startswith(_SEE)}
+            own |= {f"{_SEE}{name}": part for name, part in self.see.completed(seen).items()}
+            layers = range(self.decoder_config.layers, self.config.decoder["layers"])
+            left_out = tuple(f"decoder.layers.{layer}." for layer in layers)
+            own = {name: part for name, part in own.items() if not name.startswith(left_out)}
             fill(self, own, self.config.start)
             self.restore(metadata.notes[_PART.rstrip(".")])
             return
@@ -111,7 +129,9 @@ class SmallVlm(nn.Module):
         hidden, cache = self.decoder(tokens, positions, valid[:, None, None])
         return Read(hidden, valid, cache)
 
-    def extend(self, read: Read, tokens: Tensor, mask: Tensor | None = None, before: Cache | None = None) -> tuple[Tensor, Cache]:
+    def extend(
+        self, read: Read, tokens: Tensor, mask: Tensor | None = None, before: Cache | None = None
+    ) -> tuple[Tensor, Cache]:
         """Go on behind a prefix.
 
         Args:
@@ -132,6 +152,11 @@ class SmallVlm(nn.Module):
         seen = read.valid[:, None].expand(-1, count, -1)
         positions = torch.arange(known, known + count, device=tokens.device)[None]
         return self.decoder(tokens, positions, torch.cat([seen, mask], 2)[:, None], past)  # type: ignore[no-any-return]
+
+    def appended(self, read: Read, tokens: Tensor) -> Read:
+        """The prefix with words (B,L), padded, behind it: for what is to follow as if they had been given."""
+        hidden, cache = self.extend(read, self.embedding(tokens))
+        return Read(torch.cat([read.hidden, hidden], 1), torch.cat([read.valid, tokens != PAD], 1), cache)
 
     def say(self, read: Read, begin: Tensor, limit: int, allowed: Tensor | None = None) -> tuple[Tensor, int]:
         """Greedy words behind a prefix.

@@ -10,7 +10,7 @@ from vla_core.actions import ActionAlgebra
 from vla_core.contract import Contract
 from vla_core.strategies import BID, RTC_GUIDED, RTC_PREFIX
 from vla_core.types import NS, Float32, Observation, Running
-from vla_policy.core.processors import ToolPoseRelative
+from vla_policy.core.processors import ActionTransform
 
 #: Strategies of the executor for which the policy has to draw differently.
 CONTINUED = (RTC_PREFIX, RTC_GUIDED, BID)
@@ -34,7 +34,7 @@ class Continuation:
 
 
 def continuation(
-    running: Running | None, observation: Observation, contract: Contract, transform: ToolPoseRelative, longest: int
+    running: Running | None, observation: Observation, contract: Contract, transform: ActionTransform, longest: int
 ) -> Continuation | None:
     """The running motion on the clock of a chunk that answers `observation`; None if there is nothing to continue.
 

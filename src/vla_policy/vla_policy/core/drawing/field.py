@@ -18,10 +18,12 @@ class Field:
     Attributes:
         fast: The velocity, without gradients.
         differentiable: The same by torch, for guidance.
+        text: What was said before, as in `Drawn.text`.
     """
 
     fast: Velocity
     differentiable: Velocity
+    text: tuple[str, ...] = ()
 
     def pull_back(self, x: Tensor, time: Tensor, choose: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Velocity v at x, and w^T dv/dx for the weights w = choose(v); all (B,T,D)."""

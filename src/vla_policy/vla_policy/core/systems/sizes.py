@@ -15,6 +15,7 @@ class Sizes:
         horizon, action_width: T and D of a chunk as the model sees it.
         state: State features. views: Cameras. names: Taught objects. features: Channels of the first encoder.
         generic: Scene tokens per view. text: Width of word states. sentence: Of the sentence embedding.
+        semantic: Channels of the second encoder; 0 where there is none.
     """
 
     horizon: int
@@ -26,6 +27,7 @@ class Sizes:
     generic: int
     text: int
     sentence: int
+    semantic: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,9 @@ class System(nn.Module, ABC):
         """Which parameters learn in which training stage; most systems have one that learns all."""
         return {"system": list(self.parameters())}
 
+    def enter(self, stage: str) -> None:
+        """Told which stage begins, before its first batch; for systems whose losses aren't the same in all stages."""
+
     @abstractmethod
     def losses(self, sight: Sight, labels: Labels) -> dict[str, Tensor]:
         """Every loss of one batch by name; the preset's `training: losses` weighs them."""

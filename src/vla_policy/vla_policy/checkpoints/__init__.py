@@ -1,0 +1,1 @@
+"""Published checkpoints in the layout of their authors, as policies."""

@@ -1,0 +1,91 @@
+"""RT-2 (Brohan et al. 2023): actions are words, and the vision-language model that answers questions also says them.
+
+Every value of the action is one of 256 bins, every bin a token of the vocabulary that is used least (section 3.2). The
+model learns from demonstrations and from questions about images in the same batches (co-fine-tuning), so that one set of
+weights acts and answers. Asked to act, it may only say action tokens; asked a question, anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vla_policy.core.blocks.backbones import make_backbone
+from vla_policy.core.blocks.code_writer import Written, check_room, prompt, teach
+from vla_policy.core.blocks.knot_words import KnotWords, KnotWordsConfig
+from vla_policy.core.preset import parse
+from vla_policy.core.sight import Sight
+from vla_policy.core.systems.sizes import Fitting, Sizes
+from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, System
+from vla_policy.core.words import BEGIN
+
+
+@dataclass(frozen=True, slots=True)
+class Rt2Config:
+    """A preset's `model: system` section.
+
+    Attributes:
+        backbone: See blocks/backbones.py.
+        actions: See KnotWordsConfig.
+    """
+
+    backbone: dict[str, Any]
+    actions: dict[str, Any]
+
+
+class Rt2(System):
+    """See the module."""
+
+    questions_per_row = 0.5  # 66 % of the data are robot's (appendix B, RT-2-PaLM-E)
+
+    def __init__(self, config: Rt2Config, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.backbone = make_backbone(config.backbone, sizes)
+        actions = parse(KnotWordsConfig, config.actions, "model: actions")
+        self.actions = KnotWords(actions, "uniform", sizes, self.backbone.embedding.num_embeddings)
+
+    def fit(self, data: Fitting) -> None:
+        """See System.
+
+        Raises:
+            ConfigError: words would stand where actions stand.
+        """
+        super().fit(data)
+        check_room(self.backbone, self.actions.slots)
+
+    def losses(self, sight: Sight, labels: Labels) -> dict[str, Tensor]:
+        """Next tokens of actions and of answers."""
+        assert labels.questions is not None, "the stage asks, see questions_per_row"
+        backbone = self.backbone
+        codes = self.actions.encode(self.physical(labels.chunk), labels.known)
+        answers = backbone.texts(labels.questions.answers)
+        return {
+            "action": teach(backbone, self.actions.slots, backbone.read(sight), prompt(backbone, len(codes)), codes),
+            "answer": backbone.word_loss(backbone.read(labels.questions.sight), answers),
+        }
+
+    def act(self, sight: Sight) -> Written:
+        """What it says when it is asked to act: action tokens, nothing else."""
+        backbone = self.backbone
+        return self.actions.write(backbone, backbone.read(sight), prompt(backbone, len(sight.state)))
+
+    @torch.no_grad()
+    def answer(self, sight: Sight, limit: int = 12) -> list[str]:
+        """What it says to each row's question."""
+        begin = torch.full((len(sight.state),), BEGIN, device=sight.state.device)
+        said, _ = self.backbone.say(self.backbone.read(sight), begin, limit)
+        return [self.backbone.words.decode(row) for row in said.tolist()]
+
+    @torch.no_grad()
+    def draw(self, sight: Sight, noise: Tensor) -> Drawn:
+        """The likeliest tokens; the noise has no influence."""
+        written = self.act(sight)
+        return Drawn(self.normalised(self.actions.decode(written.codes)), written.passes)
+
+
+@SYSTEMS.register("rt2")
+def _make(model: dict[str, Any], decoding: dict[str, Any], sizes: Sizes) -> Rt2:
+    return Rt2(parse(Rt2Config, {**model, **decoding}, "preset"), sizes)
