@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "run the node graph in simulation and carry an instruction out",
     "eval": "success rate of a policy over episodes, with confidence interval",
     "train": "demonstrations from scripted experts, then weights",
+    "convert": "demonstration shards to a LeRobot data set, and back",
     "bench": "latency and throughput of one part, as JSON",
     "view": "live console in the browser",
     "param": "read or change a parameter of a running node",

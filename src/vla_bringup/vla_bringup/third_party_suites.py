@@ -58,7 +58,7 @@ def _metaworld(args: argparse.Namespace) -> list[Row]:
     contract = load_contract(load_preset(args.policy).contract)
     policy = MetaworldPolicy(load_policy(args.policy, contract), contract)
     tasks = select(args.task.split(",") if args.task else ())
-    per_task = args.episodes or 10
+    per_task = 10 if args.episodes is None else args.episodes
     config = EvaluationConfig(
         episodes=per_task, execute=_EXECUTE, size=contract.cameras[0].width, workers=args.workers
     )
@@ -88,6 +88,8 @@ def run(args: argparse.Namespace, command: str) -> int:
     if args.graph or args.strategy or args.delay_ms or args.loss:
         expected = "only --policy, --episodes, --task, --workers and --publish"
         raise ConfigError(f"--graph, --strategy or delays with suite '{args.suite}'", expected, "leave them out")
+    if args.episodes is not None and args.episodes < 1:
+        raise ConfigError(f"{args.episodes} episodes", "at least 1", "give --episodes")
     name, default, play = THIRD_PARTY[args.suite]
     args.policy = args.policy or default
     made = play(args)

@@ -75,7 +75,7 @@ def together(episodes: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]
 def by_hand(folder: Path) -> dict[str, NDArray[Any]]:
     """Episodes of 7, 5 and 9 frames, as LeRobot 0.6.1 lays them out; what they hold.
 
-    The first video file holds two episodes, with B-frames, so that its index runs ahead of the frames; the second one begins anew.
+    The first video file holds two episodes and has B-frames, so that its index runs ahead; the second one begins anew.
     """
     lengths, starts = (7, 5, 9), (0, 7, 12)
     rng = np.random.default_rng(5)

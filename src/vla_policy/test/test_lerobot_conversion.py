@@ -106,11 +106,11 @@ def test_batches_are_those_of_the_shards(shards: Path, converted: Path, contract
 def test_videos_instead_of_png_cost_a_little_and_change_no_number(
     shards: Path, contract: Contract, tmp_path: Path
 ) -> None:
-    """32-pixel pictures of full-colour squares on noise: 4:2:0 halves the colours' resolution, mean error 7 of 255."""
+    """Mean error measured on these squares on noise [0..255]: 4:2:0 alone 7.6, the video 8.7, the worst frame 10."""
     shards_to_lerobot(shards, tmp_path / "a", contract, FRAME_STEPS, say=quiet)
     lerobot_to_shards(tmp_path / "a", tmp_path / "back", contract, say=quiet)
     error = np.abs(_content(tmp_path / "back", "rgb").astype(int) - _content(shards, "rgb"))
-    assert 0 < error.mean() < 10 and error.mean((1, 2, 3, 4)).max() < 14
+    assert 0 < error.mean() < 9.5 and error.mean((1, 2, 3, 4)).max() < 12
     np.testing.assert_array_equal(_content(tmp_path / "back", "chunk"), _content(shards, "chunk"))
 
 

@@ -62,13 +62,13 @@ def test_numbers_texts_and_png_come_back_exactly(written: tuple[Path, dict[str, 
 
 
 def test_video_loses_little_more_than_its_colour_subsampling(written: tuple[Path, dict[str, NDArray[Any]]]) -> None:
-    """Measured on these pictures: 4:2:0 alone costs 0.85 levels on average, crf 18 makes it 1.6; a frame off 17."""
+    """Mean error on these pictures [0..255]: 4:2:0 alone 2.2, crf 18 2.5 (at most 0.6 more), a frame off 15."""
     folder, truth = written
     with LeRobotDataset(folder) as dataset:
         got = dataset.images(np.arange(25), FRONT).astype(int)
     halved = [av.VideoFrame.from_ndarray(p, "rgb24").reformat(format="yuv420p").to_ndarray(format="rgb24")
               for p in truth[FRONT]]  # fmt: skip
-    bound = np.abs(np.stack(halved).astype(int) - truth[FRONT]).mean((1, 2, 3)) + 1.5
+    bound = np.abs(np.stack(halved).astype(int) - truth[FRONT]).mean((1, 2, 3)) + 1.0
     error = np.abs(got - truth[FRONT]).mean((1, 2, 3))
     assert (error < bound).all(), (error, bound)
     other = np.abs(got[1:] - truth[FRONT][:-1]).mean((1, 2, 3))
@@ -126,6 +126,11 @@ def test_going_on_decodes_every_frame_once_and_a_jump_only_from_its_key_frame(tm
     assert read(58) <= 5 and read(59) == 1 and read(59, 59) == 0
     assert read(3) <= 4 and read(47) <= 5  # far ahead: by its key frame, not through everything between
     assert read(33) == 1  # an episode begins with a key frame
+    video.close()
+    film(tmp_path / "b.mp4", pictures(np.arange(60)), key_frames=20)  # with B-frames: the index runs two frames ahead
+    video = VideoFile(tmp_path / "b.mp4", 32, 48)
+    assert read(5, 18, 19) == 20  # no second start from frame 0 just before the key frame
+    assert read(20, 39, 50) <= 1 + 19 + 11 and read(2) == 3
     video.close()
 
 
@@ -411,23 +416,23 @@ def test_broken_folders_are_refused_in_a_sentence(copy: Path, fault: str) -> Non
     assert "; expected " in str(caught.value) and "; fix: " in str(caught.value)
 
 
-def test_flipped_bytes_in_a_video_never_give_a_wrong_picture(copy: Path) -> None:
-    right = LeRobotDataset(copy).images(range(25), FRONT)
-    whole = (copy / FILM).read_bytes()
-    start, rng, refused = whole.index(b"mdat") + 40, np.random.default_rng(3), 0
-    end = whole.index(b"moov") - 8
-    for _ in range(8):
-        spoilt = bytearray(whole)
-        for place in rng.integers(start + 700, end, 20):
-            spoilt[place] ^= 0xFF
-        (copy / FILM).write_bytes(bytes(spoilt))
-        try:
-            got = LeRobotDataset(copy).images(range(25), FRONT)
-        except DatasetError:
-            refused += 1
-        else:
-            assert np.abs(got.astype(int) - right).mean((1, 2, 3)).max() < 8
-    assert refused >= 4
+def test_a_hole_in_a_video_is_refused(copy: Path) -> None:
+    """As a copy that was broken off and filled up leaves it. A flipped bit within a frame often goes unnoticed."""
+    whole = bytearray((copy / FILM).read_bytes())
+    start, end = whole.index(b"mdat"), whole.index(b"moov")
+    middle = (start + end) // 2
+    whole[middle : end - 8] = bytes(end - 8 - middle)
+    (copy / FILM).write_bytes(bytes(whole))
+    with pytest.raises(DatasetError, match="a sound video"):
+        LeRobotDataset(copy).images(range(25), FRONT)
+
+
+def test_a_flipped_bit_in_a_table_is_refused(copy: Path) -> None:
+    whole = (copy / DATA).read_bytes()
+    place = whole.index(LeRobotDataset(copy).column("action").tobytes()[:40])
+    (copy / DATA).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(DatasetError, match=r"file-000\.parquet: .*(CRC|checksum)"):
+        LeRobotDataset(copy).column("action")
 
 
 def test_unknown_features_and_frames_are_named(foreign: LeRobotDataset) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -18,8 +17,9 @@ from vla_policy.core.systems.act import Act, ActConfig
 from vla_policy.core.systems.sizes import Sizes
 from vla_policy.core.systems.system import Labels
 
-CONFIG = ActConfig(tokens={}, width=32, heads=4, style=8, style_layers=1, encoder_layers=2, decoder_layers=1)
-WEIGHTS = {"l1": 1.0, "kl": 0.002}  # of the toy worlds, where seven numbers share one loss and one of them has modes
+CONFIG = ActConfig(
+    tokens={"text": False, "film": True}, width=32, heads=4, style=8, style_layers=1, encoder_layers=1, decoder_layers=1
+)  # fmt: skip
 
 
 def make() -> Act:
@@ -33,7 +33,7 @@ def make() -> Act:
 def trained() -> Act:
     """In the world of two modes."""
     system = make()
-    learn(system, 250, batch=two_mode_batch, weights=WEIGHTS)
+    learn(system, 260, rows=64, rate=4e-3, batch=two_mode_batch, weights={"kl": 0.05})
     return system.eval()
 
 
@@ -61,22 +61,10 @@ def test_the_style_encoder_is_dropped_at_inference() -> None:
     assert torch.equal(system.draw(sight, noise(3)).chunk, chunk)
 
 
-@torch.no_grad()
-def test_z_says_which_way_a_demonstration_went() -> None:
-    """Decoded with its own style a chunk keeps to its side; nothing else tells the sides apart."""
-    system, (sight, labels) = trained(), two_mode_batch(64, 5)
-    assert system.style is not None
-    chunk = system.normalised(labels.chunk)
-    z = system.style(sight.state, chunk, labels.known).mean
-    side = torch.sign((labels.chunk - toy_batch(64, 5)[1].chunk)[:, SIZES.horizon // 2, 1])
-    middle = [system.physical(system.decode(sight, style))[:, SIZES.horizon // 2, 1] for style in (z, torch.zeros_like(z))]
-    assert float((torch.sign(middle[0] - middle[1]) == side).float().mean()) > 0.9
-
-
-def test_without_style_the_chunk_runs_between_the_modes_or_keeps_to_one() -> None:
-    """z = 0 says one thing for one observation; that is no sample of what demonstrators did."""
+def test_without_style_chunks_run_between_the_modes() -> None:
+    """z = 0 says one thing for one observation, and L1 has no reason to choose a side: Diffusion Policy and Octo do."""
     off = detours(trained())
-    assert float(off.std()) < 0.9, "samples of two modes have 1"
+    assert float((off.abs() < 0.65).float().mean()) > 0.3
 
 
 @torch.no_grad()
@@ -115,17 +103,27 @@ TWO_ARMS = Sizes(
 
 
 def hand_over(rows: int, seed: int, history: int = 1) -> tuple[Sight, Labels]:
-    """Both arms leave together, at a time that nothing tells, and go where the state says: the left there, the right back."""
+    """Both arms leave together, at a time that nothing tells: all joints of the left forwards, of the right back."""
     rng = torch.Generator().manual_seed(seed)
     one, _ = toy_batch(rows, seed)
     views = [0, 1, 1]
     state = torch.randn(rows, TWO_ARMS.state, generator=rng)
     start = 4.0 + 12.0 * torch.rand(rows, 1, 1, generator=rng)
     gone = torch.sigmoid(torch.arange(20.0)[None, :, None] - start)
-    way = torch.where(torch.arange(14) < 7, 1.0, -1.0) * (1.0 + 0.5 * torch.tanh(state))
+    way = torch.where(torch.tensor([i in LEFT for i in range(14)]), 1.0, -1.0)
     sight = one._replace(pooled=one.pooled[:, views], uv=one.uv[:, views], presence=one.presence[:, views],
                          generic=one.generic[:, views], state=state)  # fmt: skip
-    return sight, Labels(gone * way[:, None], torch.ones(rows, 20, dtype=torch.bool))
+    return sight, Labels(gone * way, torch.ones(rows, 20, dtype=torch.bool))
+
+
+@torch.no_grad()
+def test_z_says_how_a_demonstration_was_done() -> None:
+    """Decoded in its own style, a chunk leaves when the demonstration did; no observation tells when."""
+    system, (sight, labels) = two_armed(), hand_over(32, 3)
+    assert system.style is not None
+    z = system.style(sight.state, system.normalised(labels.chunk), labels.known).mean
+    when, again = (chunk.abs().mean((1, 2)) for chunk in (labels.chunk, system.physical(system.decode(sight, z))))
+    assert float(torch.corrcoef(torch.stack([when, again]))[0, 1]) > 0.9
 
 
 @torch.no_grad()
@@ -136,14 +134,15 @@ def test_one_z_moves_both_arms_in_step() -> None:
     sight, labels = hand_over(32, 3)
     times = []
     for seed in range(4):
-        z = torch.randn(32, CONFIG.style, generator=torch.Generator().manual_seed(seed))
+        z = torch.randn(32, system.config.style, generator=torch.Generator().manual_seed(seed))
         chunk = system.physical(system.decode(sight, z))
         way = labels.chunk[:, -1:]
         progress = chunk / way  # 0..1 of every joint's own way
         left, right = progress[..., LEFT].mean(-1), progress[..., RIGHT].mean(-1)
         times.append(torch.stack([left.sum(1), right.sum(1)]))
-    left_s, right_s = torch.stack(times, 1)
-    assert float((left_s - right_s).abs().median()) < 0.25 * float(left_s.std())
+    left, right = torch.stack(times, 1)  # steps spent at the goal
+    assert float(left.std()) > 1.0
+    assert float((left - right).abs().median()) < 0.1 * float(left.std())
     drawn = system.draw(sight, torch.randn(32, 20, 14)).chunk
     assert drawn.shape == (32, 20, 14) and bool(torch.isfinite(drawn).all())
 
@@ -152,6 +151,6 @@ def test_one_z_moves_both_arms_in_step() -> None:
 def two_armed() -> Act:
     with torch.enable_grad():
         torch.manual_seed(0)
-        system = Act(replace(CONFIG, style=2, encoder_layers=1), TWO_ARMS)
-        learn(system, 150, rows=16, batch=hand_over, weights=WEIGHTS)
+        system = Act(replace(CONFIG, style=2), TWO_ARMS)
+        learn(system, 240, rows=16, batch=hand_over, weights={"kl": 0.001})
     return system.eval()

@@ -14,7 +14,7 @@ from vla_core.errors import ConfigError, UnknownNameError
 from vla_policy.core.systems.cogact import CogAct, CogActConfig
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
-BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": 64}
+BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {"film": True}, "decoder": DECODER, "vocabulary": 64}
 CONFIG = CogActConfig(
     backbone=BACKBONE,
     dit={"width": 32, "layers": 2, "heads": 4},
@@ -75,7 +75,9 @@ def test_the_cognition_token_stands_behind_all_that_is_seen_and_read() -> None:
     leaves = {name: getattr(sight, name).clone().requires_grad_(True) for name in ("pooled", "xyz", "text", "state")}
     system.feature(sight._replace(**leaves)).square().sum().backward()  # type: ignore[no-untyped-call]
     for name, leaf in leaves.items():
-        assert leaf.grad is not None and bool((leaf.grad.flatten(2 if leaf.dim() > 2 else 1).abs().sum(-1) > 0).all()), name
+        assert leaf.grad is not None and bool(
+            (leaf.grad.flatten(2 if leaf.dim() > 2 else 1).abs().sum(-1) > 0).all()
+        ), name
 
 
 def test_rows_that_drop_the_feature_teach_the_blind_prediction() -> None:
@@ -117,5 +119,5 @@ def test_both_conditionings_begin_at_zero_and_use_the_feature_and_the_time() -> 
 def test_impossible_configurations_are_refused() -> None:
     with pytest.raises(ConfigError, match="above 0 unless guidance is 1"):
         make(dropped=0.0)
-    with pytest.raises(UnknownNameError, match="in_context, adaln_zero"):
+    with pytest.raises(UnknownNameError, match="adaln_zero, in_context"):
         make(conditioning="film")

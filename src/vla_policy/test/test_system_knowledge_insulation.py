@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from toy_sights import SIZES, fitted, learn, miss_cm, queries, toy_batch
+from toy_sights import SIZES, Batch, fitted, learn, left_or_right, miss_cm, queries, toy_batch
 
 from vla_core.errors import ConfigError
 from vla_policy.core.blocks.fast_words import FastWords, FastWordsConfig
@@ -19,19 +18,19 @@ from vla_policy.core.systems.system import Labels
 from vla_policy.core.words import END, PAD
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
-BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": 192}
-ACTIONS = {"vocabulary": 128, "scale": 3.0}
+BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": 96}
+ACTIONS = {"vocabulary": 24, "scale": 1.0}
 
 
 def config(**changes: Any) -> KnowledgeInsulationConfig:
-    expert = {"width": 24, "hidden": 48}
-    settings = {"backbone": BACKBONE, "expert": expert, "actions": ACTIONS, "samples": 2, "prefix_steps": 4, "steps": 5}
+    expert = {"width": 32, "hidden": 64}
+    settings = {"backbone": BACKBONE, "expert": expert, "actions": ACTIONS, "samples": 4, "prefix_steps": 4, "steps": 5}
     return KnowledgeInsulationConfig(**{**settings, **changes})
 
 
-def make(**changes: Any) -> KnowledgeInsulation:
+def make(batch: Batch = toy_batch, **changes: Any) -> KnowledgeInsulation:
     torch.manual_seed(0)
-    system = fitted(KnowledgeInsulation(config(**changes), SIZES))
+    system = fitted(KnowledgeInsulation(config(**changes), SIZES), batch)
     assert isinstance(system, KnowledgeInsulation)
     return system
 
@@ -48,12 +47,8 @@ def gradients(system: KnowledgeInsulation, *names: str) -> dict[str, float]:
 
 def test_the_gradient_of_the_experts_loss_is_exactly_zero_in_the_backbone() -> None:
     found = gradients(make(), "flow")
-    assert {name for name, size in found.items() if size > 0} == {n for n in found if n.startswith("expert.")} - UNUSED
+    assert {name for name, size in found.items() if size > 0} == {n for n in found if n.startswith("expert.")}
     assert all(size == 0.0 for name, size in found.items() if name.startswith("backbone."))
-
-
-#: What no token of the backbone's last layer needs: its keys and values are all that the expert reads.
-UNUSED: set[str] = set()
 
 
 def test_without_insulation_it_would_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,16 +65,15 @@ def test_the_backbone_learns_from_words_alone_and_the_expert_from_none() -> None
 
 
 def test_it_learns_to_reach_what_is_named_and_to_write_the_chunk_in_words() -> None:
-    system = make()
-    before = miss_cm(system)
-    learn(system, 160)
-    assert miss_cm(system) < 0.5 * before
-    sight, labels = toy_batch(64, 7)
+    """Insulated, the expert can only know what the backbone learnt to know by writing action tokens."""
+    system = make(left_or_right)
+    before = miss_cm(system, batch=left_or_right)
+    learn(system, 120, rate=5e-3, batch=left_or_right)
+    assert miss_cm(system, batch=left_or_right) < 0.4 * before
+    sight, labels = left_or_right(64, 7)
     labels = Labels(system.normalised(labels.chunk), labels.known, labels.subtask, labels.questions)
     with torch.no_grad():
-        losses = system.losses(sight, labels)
-    assert float(losses["action_tokens"]) < 0.75 * math.log(BACKBONE["vocabulary"])
-    assert float(losses["answer"]) < 0.4 and float(losses["subtask"]) < 0.2
+        assert float(system.losses(sight, labels)["action_tokens"]) < 0.1
 
 
 @torch.no_grad()
@@ -152,5 +146,5 @@ def test_fitted_words_survive_a_weight_file() -> None:
 
 
 def test_action_tokens_never_overwrite_words() -> None:
-    with pytest.raises(ConfigError, match="words; expected at most 2 beside"):
-        make(backbone=BACKBONE | {"vocabulary": 130})
+    with pytest.raises(ConfigError, match="12 words and 24 action tokens in 30; expected at most 6 words"):
+        make(backbone=BACKBONE | {"vocabulary": 30})

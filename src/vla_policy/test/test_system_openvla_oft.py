@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 from toy_sights import SIZES, fitted, learn, miss_cm, toy_batch
 
 from vla_policy.core.systems.openvla_oft import OpenVlaOft, OpenVlaOftConfig
+from vla_policy.core.systems.system import Labels
 from vla_policy.core.words import BEGIN, END, PAD
 
-DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
-VALUES = SIZES.horizon * SIZES.action_width
+DECODER = {"width": 48, "layers": 2, "heads": 8, "kv_heads": 4, "head_width": 8, "hidden": 64}
+KNOTS = (1, 3, 5, 7)
+VALUES = len(KNOTS) * SIZES.action_width
 
 
 def make(**tokens: Any) -> OpenVlaOft:
     torch.manual_seed(0)
     backbone = {"block": "small_vlm", "tokens": tokens, "decoder": DECODER, "vocabulary": 64}
-    system = fitted(OpenVlaOft(OpenVlaOftConfig(backbone, {"hidden": 48, "layers": 1}), SIZES))
+    system = fitted(OpenVlaOft(OpenVlaOftConfig(backbone, {"hidden": 48, "layers": 1}, KNOTS), SIZES))
     assert isinstance(system, OpenVlaOft)
     return system
 
@@ -26,8 +27,8 @@ def make(**tokens: Any) -> OpenVlaOft:
 def test_it_learns_to_reach_what_is_named() -> None:
     system = make()
     before = miss_cm(system)
-    learn(system, 150)
-    assert miss_cm(system) < 0.4 * before
+    learn(system, 220)
+    assert miss_cm(system) < 0.65 * before
 
 
 @torch.no_grad()
@@ -39,6 +40,7 @@ def test_one_pass_gives_all_values_where_autoregression_takes_one_each() -> None
     drawn = system.draw(sight, torch.zeros(2, SIZES.horizon, SIZES.action_width))
     prefix = system.backbone.see(sight)[0].shape[1]
     assert widths == [prefix, VALUES] and drawn.passes == 1
+    torch.testing.assert_close(system.knots.encode(drawn.chunk), system.values(sight))
     allowed = torch.ones(64, dtype=torch.bool)
     allowed[[PAD, END]] = False
     said, passes = system.backbone.say(system.backbone.read(sight), torch.full((2,), BEGIN), VALUES, allowed)
@@ -49,9 +51,9 @@ def test_every_action_token_sees_every_other_one() -> None:
     """Under a causal mask the first value could not depend on the place of the last."""
     system = make()
     sight, _ = toy_batch(1)
-    for step, other in ((0, SIZES.horizon - 1), (SIZES.horizon - 1, 0)):
+    for step, other in ((0, len(KNOTS) - 1), (len(KNOTS) - 1, 0)):
         system.zero_grad()
-        system.chunk(sight)[0, step].sum().backward()
+        system.values(sight)[0, step].sum().backward()
         grad = system.actions.step.grad
         assert grad is not None and bool((grad[other].abs() > 0).any())
 
@@ -76,14 +78,31 @@ def test_film_changes_nothing_at_the_start() -> None:
     missing = plus.load_state_dict(plain.state_dict(), strict=False)
     assert missing.missing_keys == ["backbone.see.film.to_both.weight", "backbone.see.film.to_both.bias"]
     sight, _ = toy_batch(4)
-    assert torch.equal(plain.chunk(sight), plus.chunk(sight))
+    assert torch.equal(plain.values(sight), plus.values(sight))
 
 
-@pytest.mark.parametrize("film", [True, False])
-def test_film_alone_brings_the_language_in(film: bool) -> None:
-    """No word stands in the sequence. With FiLM the right thing is reached, without it nobody can know which."""
-    system = make(text=False, film=film)
-    before = miss_cm(system)
-    learn(system, 150)
-    after = miss_cm(system)
-    assert after < 0.4 * before if film else after > 0.6 * before
+def test_film_alone_can_bring_the_language_in() -> None:
+    """The same scenes under three sentences, and no word in the sequence: who can't hear can only guess the middle."""
+    scenes = 2
+    sight, labels = toy_batch(scenes, 3)
+    sight = sight.repeated(3)._replace(sentence=torch.eye(3, SIZES.sentence).repeat_interleave(scenes, 0))
+    named = torch.arange(3).repeat_interleave(scenes)
+    way = (sight.xyz[torch.arange(3 * scenes), named] - sight.tool) / 0.1
+    chunk = labels.chunk.repeat(3, 1, 1)
+    chunk[..., :3] = torch.linspace(0, 1, SIZES.horizon)[None, :, None] * way[:, None]
+    system = make(text=False, film=True)
+    wanted = Labels(system.normalised(chunk), torch.ones(chunk.shape[:2], dtype=torch.bool))
+    middle = wanted.chunk.view(3, scenes, *chunk.shape[1:]).median(0).values.repeat(3, 1, 1)
+    deaf = float((middle - wanted.chunk).abs().mean())
+    optimiser = torch.optim.AdamW(system.parameters(), lr=3e-3)
+    for _ in range(160):
+        loss = system.losses(sight, wanted)["l1"]
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert float(loss.detach()) < 0.8 * deaf
+    with torch.no_grad():
+        torch.nn.init.zeros_(system.backbone.see.film.to_both.weight)
+        torch.nn.init.zeros_(system.backbone.see.film.to_both.bias)
+        first, second, third = system.values(sight).view(3, scenes, len(KNOTS), SIZES.action_width)
+    assert torch.equal(first, second) and torch.equal(second, third), "it was the only way in"

@@ -28,23 +28,25 @@ def make(frames: int = FRAMES) -> Rt1:
 
 
 def painted(rows: int, seed: int) -> tuple[Sight, Labels]:
-    """Things and tool stand on the feature maps, x and y in the first view, z in the second; nothing else is told."""
+    """The things stand on the first view's map, 10 cm are a cell; a chunk leads from its middle to the thing named."""
     sight, labels = toy_batch(rows, seed)
-    fine = 0.05 * torch.randn(rows, 2, SIZES.features, 8, 8, generator=torch.Generator().manual_seed(seed))
-    looks = torch.cat([queries(), 2.0 * torch.ones(1, SIZES.features)])
-    places = torch.cat([sight.xyz, sight.tool[:, None]], 1) - torch.tensor([0.5, 0.0, 0.1])
-    at = (places / 0.1 + 3.5).clamp(0, 7)
-    cells = torch.arange(8.0)
-    for view, (row, column) in enumerate(((0, 1), (2, 1))):
-        weights = [(1 - (at[..., axis, None] - cells).abs()).clamp(min=0) for axis in (row, column)]
-        fine[:, view] += torch.einsum("nkr,nkc,kf->nfrc", *weights, looks)
-    told = sight._replace(
-        fine=fine,
-        pooled=sight.pooled.fill_(torch.nan),
-        xyz=sight.xyz.fill_(torch.nan),
-        state=sight.state.fill_(torch.nan),
-    )
-    return told, labels
+    draw = torch.Generator().manual_seed(seed)
+    named = (sight.sentence[:, None] == _sentences()).all(-1).long().argmax(1)
+    place = 2.0 * torch.rand(rows, len(NAMES), 2, generator=draw) - 1.0
+    weights = (1 - (2.5 * place[..., None] + 2.5 - torch.arange(6.0)).abs()).clamp(min=0)
+    fine = 0.05 * torch.randn(rows, 2, SIZES.features, 6, 6, generator=draw)
+    fine[:, 0] += torch.einsum("nkr,nkc,kf->nfrc", weights[:, :, 0], weights[:, :, 1], queries())
+    chunk = labels.chunk.clone()
+    chunk[..., :2] = torch.linspace(0, 1, SIZES.horizon)[:, None] * place[torch.arange(rows), named][:, None]
+    chunk[..., 2] = 0.0
+    names = "pooled", "uv", "xyz", "generic", "state", "tool", "text"
+    unseen = {name: torch.full_like(getattr(sight, name), torch.nan) for name in names}
+    return sight._replace(fine=fine, **unseen), Labels(chunk, labels.known)
+
+
+def _sentences() -> torch.Tensor:
+    """As toy_batch draws them."""
+    return torch.randn(len(NAMES), SIZES.sentence, generator=torch.Generator().manual_seed(2))
 
 
 def learn(system: Rt1, steps: int, rows: int = 48) -> None:
@@ -60,17 +62,17 @@ def learn(system: Rt1, steps: int, rows: int = 48) -> None:
 
 @torch.no_grad()
 def miss_cm(system: Rt1) -> float:
-    """Median distance [cm] at the knot."""
+    """Median distance [cm] at the knot; 10 cm if it stays or guesses."""
     sight, labels = painted(64 * system.history, 7)
     chunk = system.physical(system.draw(sight, labels.chunk).chunk)
     wanted = labels.chunk[system.history - 1 :: system.history]
-    return float((10.0 * (chunk - wanted)[:, KNOT, :3].norm(dim=-1)).median())
+    return float((10.0 * (chunk - wanted)[:, KNOT, :2].norm(dim=-1)).median())
 
 
 def test_it_learns_to_reach_what_is_named_from_images_and_language_alone() -> None:
     system = make(frames=1)
     before = miss_cm(system)
-    learn(system, 250)
+    learn(system, 260)
     assert miss_cm(system) < 0.5 * before
 
 

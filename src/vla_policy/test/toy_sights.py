@@ -80,9 +80,9 @@ def queries() -> torch.Tensor:
     return torch.randn(len(NAMES), SIZES.features, generator=torch.Generator().manual_seed(3))
 
 
-def fitted(system: System) -> System:
+def fitted(system: System, batch: Batch = toy_batch) -> System:
     """The system with the statistics, names and words of the toy world."""
-    _, labels = toy_batch(256, 9)
+    _, labels = batch(256, 9, 1)
     system.fit(Fitting(labels.chunk, queries(), _TEXTS))
     return system
 
@@ -110,9 +110,9 @@ def learn(
 
 
 @torch.no_grad()
-def miss_cm(system: System, rows: int = 64) -> float:
+def miss_cm(system: System, rows: int = 64, batch: Batch = toy_batch) -> float:
     """Median distance [cm] between where drawn chunks end and the thing that was named; 10 cm away at the start."""
-    sight, labels = toy_batch(rows * system.history, 7, system.history)
+    sight, labels = batch(rows * system.history, 7, system.history)
     noise = torch.randn(rows, *labels.chunk.shape[1:], generator=torch.Generator().manual_seed(5))
     chunk = system.physical(system.draw(sight, noise).chunk)
     wanted = labels.chunk[system.history - 1 :: system.history]
@@ -127,3 +127,20 @@ def detours(system: System, rows: int = 64) -> torch.Tensor:
     chunk = system.physical(system.draw(sight, noise).chunk)
     straight = labels.chunk[system.history - 1 :: system.history]
     return ((chunk - straight)[..., 1] @ DETOUR) / DETOUR.square().sum()
+
+
+def left_or_right(rows: int, seed: int = 0, history: int = 1) -> tuple[Sight, Labels]:
+    """As toy_batch, with every thing 15 cm to the left or to the right: for what learns slowly, such as tokens."""
+    sight, labels = toy_batch(rows, seed, history)
+    named = torch.tensor([NAMES.index(said.removeprefix("reach the ")) for said in labels.subtask])
+    side = torch.sign(sight.xyz[..., 1:2])
+    xyz = torch.tensor([0.5, 0.0, 0.1]) + 0.15 * side * torch.tensor([0.0, 1.0, 0.0])
+    tool = torch.tensor([[0.5, 0.0, 0.2]]).expand(rows, -1)
+    uv = (0.6 * side * torch.tensor([1.0, 0.0]))[:, None].expand(-1, SIZES.views, -1, -1)
+    seen = sight._replace(xyz=xyz, uv=uv, tool=tool, state=torch.cat([tool, torch.zeros(rows, 3)], 1))
+    way = (xyz[torch.arange(rows), named] - tool) / 0.1
+    position = torch.linspace(0, 1, SIZES.horizon)[None, :, None] * way[:, None]
+    chunk = torch.cat([position, labels.chunk[..., 3:]], -1)
+    assert labels.questions is not None
+    asked = Questions(seen._replace(text=-seen.text), labels.questions.answers)  # in other words than it is told
+    return seen, Labels(chunk, labels.known, labels.subtask, asked)

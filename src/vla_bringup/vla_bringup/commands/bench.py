@@ -1,7 +1,8 @@
 """`vla bench NAME`: one part measured on this machine; every part is a module of vla_bringup.bench.
 
 Such a module has `add_arguments(parser)`, `measure(args, say) -> rows` and `repeat(args) -> options`, which are those
-that lead to the same table again; one that also judges has `passed(rows) -> bool`.
+that lead to the same table again; one that also judges has `passed(rows) -> bool`, and one whose table has another name
+than itself `TABLE`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ BENCHES = {
     "executor": "execution strategies under delay, jitter and loss, in simulated time",
     "ik": "inverse kinematics of chunks: time per problem and per chunk, with and without barriers, distance kept",
     "line": "from picture to torque: latency, jitter, CPU of every process",
+    "policy": "time per chunk of every policy, on CPU cores and on a GPU",
     "policies": "the systems of the literature side by side: success, time per chunk, size, passes",
     "faults": "every fault injected into a running graph, and its answer",
 }
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     success = bool(module.passed(rows)) if hasattr(module, "passed") else True
     save(own.out, "result", {"success": success, **content})
     if own.publish:
-        publish(args.name, content)
+        publish(getattr(module, "TABLE", args.name), content)
     print(f"\n{machine.sentence(content['machine'])}\n\n{markdown_table(rows)}")
     return 0 if success else 1
 

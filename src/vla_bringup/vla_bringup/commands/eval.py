@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla eval`."""
     parser.add_argument("--policy", default="", help="policy preset (default: the one that ships for the suite)")
     parser.add_argument("--suite", default="tabletop", help=f"one of: {', '.join((*SUITES, *THIRD_PARTY))}")
-    parser.add_argument("--episodes", type=int, default=0, help="how many (default 200; metaworld: 10 per task)")
+    parser.add_argument("--episodes", type=int, default=None, help="how many (default 200; metaworld: 10 per task)")
     parser.add_argument("--task", default="", help="tasks or groups of tasks, separated by commas (metaworld)")
     parser.add_argument("--split", default="heldout_pose", help="train, heldout_pose, heldout_pair or heldout_phrase")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="seed of the first episode")
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if args.task:
         raise ConfigError(f"--task with suite '{args.suite}'", ", ".join(THIRD_PARTY), "leave --task out")
     suite = SUITES[args.suite]
-    args.policy, args.episodes = args.policy or suite.policy, args.episodes or 200
+    args.policy, args.episodes = args.policy or suite.policy, 200 if args.episodes is None else args.episodes
     part = Part(args.policy, args.split, args.episodes, args.graph)
     if part.split not in suite.splits:
         raise UnknownNameError("split", part.split, suite.splits)
@@ -192,7 +192,7 @@ def _command(args: argparse.Namespace) -> str:
 def _third_party_command(args: argparse.Namespace) -> str:
     words = ["./vla", "eval", "--suite", args.suite, *(["--policy", args.policy] if args.policy else [])]
     for option in ("episodes", "task"):
-        words += [f"--{option}", str(getattr(args, option))] if getattr(args, option) else []
+        words += [f"--{option}", str(getattr(args, option))] if getattr(args, option) not in (None, "") else []
     return shlex.join([*words, "--publish"])
 
 

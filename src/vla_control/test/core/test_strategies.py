@@ -126,6 +126,16 @@ def test_adaptive_ensemble_weights_by_the_cosine_of_the_displacements() -> None:
     assert np.allclose(x, share * there + (1 - share) * back, atol=1e-6)
 
 
+@given(alpha=st.floats(2.0, 10.0), speed=st.floats(0.05, 0.5))
+def test_adaptive_ensemble_ignores_a_prediction_of_the_other_mode(alpha: float, speed: float) -> None:
+    """The old chunk passes left, the newest right: it goes right, where a temporal ensemble runs into the middle."""
+    left, right = (side * speed * DT_NS / NS * np.arange(STEPS) for side in (-1.0, 1.0))
+    buffer = filled(chunk(0, left), chunk(0, right))
+    kept = make_strategy("adaptive_ensemble", replace(PARAMS, ensemble_similarity=alpha)).steps(buffer, 0).actions[:, 0]
+    assert np.all(np.abs(kept - right) <= 0.04 * np.abs(right) + 1e-9)
+    assert np.abs(x_of("temporal_ensemble", buffer, 0)[0]).max() < 0.1 * right.max()
+
+
 def test_adaptive_ensemble_counts_only_its_newest_chunks() -> None:
     rows = [chunk(0, np.full(STEPS, 100.0)), *(chunk(0, np.full(STEPS, 1.0)) for _ in range(3))]
     assert np.allclose(x_of("adaptive_ensemble", filled(*rows), 0)[0], 1.0)

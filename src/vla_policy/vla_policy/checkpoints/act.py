@@ -7,6 +7,7 @@ The style variable z is zero at inference (section IV-C), so the CVAE's encoder 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +18,10 @@ from vla_core.errors import UnknownNameError
 from vla_policy.checkpoints.files import pick
 from vla_policy.checkpoints.keys import RESNET, KeyRules, all_of
 from vla_policy.checkpoints.lerobot_files import ACTION, STATE, LerobotCheckpoint
-from vla_policy.checkpoints.model import CheckpointModel, Inputs
+from vla_policy.checkpoints.model import MODELS, CheckpointModel, Inputs
 from vla_policy.core.blocks.resnet import FrozenBatchNorm, ResNet
 
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 RULES = all_of(
     KeyRules(((r"^model\.", ""),), (r"model\.vae_encoder",)),
@@ -124,10 +125,11 @@ def places_2d(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     return torch.cat([rows, columns], -1).flatten(0, 1).to(like.dtype)
 
 
+@MODELS.register("act")
 class Act(CheckpointModel):
     """See the module."""
 
-    def __init__(self, options: ActOptions, views: int, state: int, actions: int) -> None:
+    def __init__(self, options: ActOptions, state: int, actions: int) -> None:
         """Make the network.
 
         Raises:
@@ -143,7 +145,7 @@ class Act(CheckpointModel):
         self.state = nn.Linear(state, width)
         self.place = nn.Parameter(torch.zeros(2, width))
         self.query = nn.Parameter(torch.zeros(options.chunk_size, width))
-        self.backbone = ResNet(options.vision_backbone, FrozenBatchNorm, bool(options.replace_final_stride_with_dilation))
+        self.backbone = ResNet(options.vision_backbone, FrozenBatchNorm, options.replace_final_stride_with_dilation)
         self.image = nn.Conv2d(self.backbone.channels, width, 1)
         self.encoder = _Stack(options, options.n_encoder_layers, cross=False, norm=options.pre_norm)
         self.decoder = _Stack(options, options.n_decoder_layers, cross=True, norm=True)
@@ -152,8 +154,15 @@ class Act(CheckpointModel):
     @classmethod
     def of(cls, checkpoint: LerobotCheckpoint) -> Act:
         """The network of a checkpoint, without its weights."""
-        options = pick(ActOptions, checkpoint.options, f"{checkpoint.name}/config.json")
-        return cls(options, len(checkpoint.views), checkpoint.size(STATE), checkpoint.size(ACTION))
+        dilated = bool(checkpoint.options.get("replace_final_stride_with_dilation", False))  # 0 and 1 occur too
+        data = {**checkpoint.options, "replace_final_stride_with_dilation": dilated}
+        options = pick(ActOptions, data, f"{checkpoint.name}/config.json")
+        return cls(options, checkpoint.size(STATE), checkpoint.size(ACTION))
+
+    @staticmethod
+    def weights(checkpoint: LerobotCheckpoint) -> dict[str, Tensor]:
+        """Tensors by our names."""
+        return RULES.apply(checkpoint.tensors)
 
     def act(self, inputs: Inputs, noise: Tensor) -> Tensor:
         """See CheckpointModel; the noise has no influence."""

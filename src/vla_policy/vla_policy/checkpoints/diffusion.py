@@ -1,7 +1,8 @@
 """Diffusion Policy (Chi et al. 2023, CNN variant) in the layout of LeRobot's checkpoints.
 
-ResNet features become keypoints by a spatial softmax; they and the states of the last observations modulate a 1-D U-Net
-(`core/blocks/unet1d.py`) that denoises the chunk. The chunk begins with the oldest observation; what is past is cut off.
+ResNet features become keypoints by a spatial softmax; they and the states of the last observations modulate a 1-D
+U-Net (`core/blocks/unet1d.py`) that denoises the chunk. The chunk begins with the oldest observation; what is past is
+cut off.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from vla_core.errors import UnknownNameError
 from vla_policy.checkpoints.files import pick
 from vla_policy.checkpoints.keys import RESNET, KeyRules, all_of
 from vla_policy.checkpoints.lerobot_files import ACTION, STATE, LerobotCheckpoint
-from vla_policy.checkpoints.model import CheckpointModel, Inputs
+from vla_policy.checkpoints.model import MODELS, CheckpointModel, Inputs
 from vla_policy.core.blocks.resnet import STRIDE, FrozenBatchNorm, ResNet, group_norm
 from vla_policy.core.blocks.spatial_softmax import SpatialSoftmax
 from vla_policy.core.blocks.unet1d import Unet1d, Unet1dConfig
@@ -60,8 +61,8 @@ RULES = all_of(
     ),
 )
 
-#: What the network predicts, and how noise is taken away.
-PREDICTIONS, SAMPLERS, SCHEDULES = ("epsilon", "sample"), ("DDPM", "DDIM"), ("squaredcos_cap_v2", "linear", "scaled_linear")
+PREDICTIONS, SAMPLERS = ("epsilon", "sample"), ("DDPM", "DDIM")
+SCHEDULES = ("squaredcos_cap_v2", "linear", "scaled_linear")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ class _Eye(nn.Module):
         return F.relu(self.out(self.pool(self.backbone(x)).flatten(1)))
 
 
+@MODELS.register("diffusion")
 class Diffusion(CheckpointModel):
     """See the module."""
 
@@ -162,10 +164,12 @@ class Diffusion(CheckpointModel):
         self.noise_shape = ((1 + draws) * options.horizon, actions)
         separate = options.use_separate_rgb_encoder_per_camera
         self.eyes = nn.ModuleList(_Eye(options, image) for _ in range(views if separate else 1))
-        config = Unet1dConfig(options.down_dims, options.kernel_size, options.n_groups, options.diffusion_step_embed_dim)
+        config = Unet1dConfig(
+            options.down_dims, options.kernel_size, options.n_groups, options.diffusion_step_embed_dim
+        )
         condition = self.history * (state + views * 2 * options.spatial_softmax_num_keypoints)
         self.unet = Unet1d(config, Sizes(options.horizon, actions, 0, 0, 0, 0, 0, 0, 0), condition)
-        self.unet.out[0].norm.num_groups = LAST_GROUPS
+        self.unet.out[0].norm = nn.GroupNorm(LAST_GROUPS, options.down_dims[0])
 
     @classmethod
     def of(cls, checkpoint: LerobotCheckpoint) -> Diffusion:
@@ -220,7 +224,7 @@ def denoise(options: DiffusionOptions, predict: Callable[[Tensor, int], Tensor],
         noise: (B,T,D), for DDPM followed by as much for every step.
     """
     alpha_bar, ratio = options.alpha_bar(), options.num_train_timesteps // options.samples
-    x, *more = noise.split(options.horizon, 1)
+    x, *more = torch.split(noise, options.horizon, 1)
     times = [i * ratio for i in range(options.samples)][::-1]
     draws: Iterator[Tensor] = iter(more)
     for time in times:
@@ -241,5 +245,3 @@ def denoise(options: DiffusionOptions, predict: Callable[[Tensor, int], Tensor],
         if time > 0:
             x = x + ((1 - before) / (1 - now) * beta) ** 0.5 * next(draws)
     return x
-
-

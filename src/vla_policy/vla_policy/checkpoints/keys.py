@@ -1,16 +1,20 @@
 """From the parameter names of a published checkpoint to ours, by rules that can be read.
 
-Nothing is skipped silently: a name that no rule drops or turns into one of ours is 'unexpected' for `core.weights.fill`.
+Nothing is skipped silently: a name that no rule drops or turns into one of ours is 'unexpected' for
+`core.weights.fill`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+#: As for `re.sub`.
+Replacement = str | Callable[[re.Match[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class KeyRules:
         drop: Patterns that, at the start of a name, mean that inference doesn't need it.
     """
 
-    rename: tuple[tuple[str, str], ...] = ()
+    rename: tuple[tuple[str, Replacement], ...] = ()
     drop: tuple[str, ...] = ()
 
     def name(self, key: str) -> str | None:
@@ -54,6 +58,37 @@ RESNET = KeyRules(
         (r"(stages\.\d+\.\d+)\.downsample\.1\.", r"\1.shortcut.norm."),
     ),
     (r".*\.num_batches_tracked$",),
+)
+
+#: SigLIP as transformers names it, behind `vision_tower.` or `vision_model.`, to `core/blocks/vit.py` as `vision.`.
+SIGLIP = KeyRules(
+    (
+        (r"\bvision_(?:tower\.vision_model|tower|model)\.", "vision."),
+        (r"\bvision\.embeddings\.patch_embedding\.", "vision.patch."),
+        (r"\bvision\.embeddings\.position_embedding\.weight$", "vision.place"),
+        (r"\bvision\.encoder\.layers\.", "vision.layers."),
+        (r"\bvision\.post_layernorm\.", "vision.norm."),
+        (r"\b(vision\.layers\.\d+)\.layer_norm1\.", r"\1.norm_attention."),
+        (r"\b(vision\.layers\.\d+)\.layer_norm2\.", r"\1.norm_mlp."),
+        (r"\b(vision\.layers\.\d+)\.self_attn\.out_proj\.", r"\1.out."),
+        (r"\b(vision\.layers\.\d+)\.self_attn\.", r"\1."),
+        (r"\b(vision\.layers\.\d+)\.mlp\.fc1\.", r"\1.up."),
+        (r"\b(vision\.layers\.\d+)\.mlp\.fc2\.", r"\1.down."),
+    )
+)
+QKV = ("q_proj", "k_proj", "v_proj")
+
+#: Gemma and Llama as transformers names their layers, behind any prefix, to `core/blocks/decoder.py`.
+DECODER = KeyRules(
+    (
+        (r"(layers\.\d+)\.input_layernorm\.", r"\1.norm_attention."),
+        (r"(layers\.\d+)\.post_attention_layernorm\.", r"\1.norm_mlp."),
+        (r"(layers\.\d+)\.self_attn\.q_proj\.", r"\1.query."),
+        (r"(layers\.\d+)\.self_attn\.k_proj\.", r"\1.key."),
+        (r"(layers\.\d+)\.self_attn\.v_proj\.", r"\1.value."),
+        (r"(layers\.\d+)\.self_attn\.o_proj\.", r"\1.out."),
+        (r"(layers\.\d+)\.mlp\.(gate|up|down)_proj\.", r"\1.\2."),
+    )
 )
 
 

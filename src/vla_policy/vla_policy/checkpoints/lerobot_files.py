@@ -1,7 +1,7 @@
-"""LeRobot's checkpoint folder: config.json, model.safetensors, and the processors that stand before and behind the model.
+"""LeRobot's checkpoint folder: config.json, model.safetensors, and the processors before and behind the model.
 
-`policy_preprocessor.json` and `policy_postprocessor.json` list steps in their order; a step with numbers of its own names
-a .safetensors file beside it. Folders from before LeRobot 0.4 keep the statistics among the weights instead.
+`policy_preprocessor.json` and `policy_postprocessor.json` list steps in their order; a step with numbers of its own
+names a .safetensors file beside it. Folders from before LeRobot 0.4 keep the statistics among the weights instead.
 """
 
 from __future__ import annotations

@@ -7,23 +7,22 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from vla_core.registry import Registry
+from vla_policy.checkpoints.lerobot_files import LerobotCheckpoint
+
 
 class Inputs(NamedTuple):
     """B answers, each from N observations (oldest first) of V views.
 
     Attributes:
-        images: (B,N,V,3,H,W), normalised as the checkpoint wants.
-        present: bool (V,); an absent view is black and masked.
+        images: (B,N,V,3,H,W), normalised as the checkpoint wants. Views that the robot lacks aren't among them.
         state: (B,N,S), normalised.
-        tokens: (B,L) int64 of the instruction; empty where the policy takes none.
-        token_mask: (B,L) bool.
+        tokens: (B,L) int64 of the instruction, without padding; L = 0 where the policy takes none.
     """
 
     images: Tensor
-    present: Tensor
     state: Tensor
     tokens: Tensor
-    token_mask: Tensor
 
 
 class CheckpointModel(nn.Module, ABC):
@@ -43,6 +42,25 @@ class CheckpointModel(nn.Module, ABC):
     resizes = False
     instructed = False
 
+    @classmethod
+    @abstractmethod
+    def of(cls, checkpoint: LerobotCheckpoint) -> CheckpointModel:
+        """The network of a checkpoint, without its weights.
+
+        Raises:
+            ConfigError: an option of config.json is missing, unknown or of a wrong type.
+            PolicyError: an option that isn't served here.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def weights(checkpoint: LerobotCheckpoint) -> dict[str, Tensor]:
+        """Its tensors by our names."""
+
     @abstractmethod
     def act(self, inputs: Inputs, noise: Tensor) -> Tensor:
         """Inputs and noise (B,T',D') to normalised actions (B,T,D)."""
+
+
+#: By the `type` of LeRobot's config.json; other packages add theirs by entry points of this group.
+MODELS: Registry[type[CheckpointModel]] = Registry("LeRobot policy type", "vla_policy.lerobot_models")

@@ -56,7 +56,9 @@ class Scaling:
         first, second = MODES[mode]
         lost = [name for name in (first, second) if name not in statistics]
         if lost:
-            raise WeightsError(f"{where} without {' and '.join(lost)}", f"statistics for {mode}", "fetch all files again")
+            raise WeightsError(
+                f"{where} without {' and '.join(lost)}", f"statistics for {mode}", "fetch all files again"
+            )
         low, other = statistics[first], statistics[second]
         if not bool(torch.isfinite(low).all() and torch.isfinite(other).all()):
             raise WeightsError(f"{where}: {mode} with NaN or infinity", "finite statistics", "fetch the files again")

@@ -26,7 +26,7 @@ from vla_policy.core.openvino_graph import Run, compiled
 from vla_policy.core.policy import GroundedRoles
 from vla_policy.core.preset import load_preset
 from vla_policy.core.processors import state_features
-from vla_policy.core.sight import Sight
+from vla_policy.core.sight import Sight, written
 from vla_policy.core.systems.sizes import Sizes
 from vla_policy.core.text import minilm
 from vla_policy.core.vocabulary import Vocabulary
@@ -148,6 +148,7 @@ class Eyes:
         self.look = Look(model, self.queries)
         self._graph: Run | None = None
         self._told_last: tuple[str, Told] | None = None
+        self._shown = False
 
     @classmethod
     def load(cls, preset: str, contract: Contract) -> Eyes:
@@ -187,6 +188,7 @@ class Eyes:
         Raises:
             SetupError: the second encoder's weights are missing.
         """
+        self._shown = self._shown or "rgb" in needs
         if "semantic" in needs and self.look.semantic is None:
             self.look.semantic = Semantic()
             self._graph = None
@@ -214,6 +216,9 @@ class Eyes:
             self._graph = compiled(self.look, tuple(torch.from_numpy(np.array(part)) for part in inputs))[0]
         *seen, uv, presence, xyz, progress, success = self._graph(inputs)
         sight = self.sight(Seen(*(torch.from_numpy(part.copy()) for part in seen)), told, torch.from_numpy(state[None]))
+        if self._shown:
+            rgb = torch.from_numpy(observation.rgb[None].copy())
+            sight = sight._replace(rgb=rgb, instruction=written([observation.instruction]))
         roles = GroundedRoles(uv[0].copy(), presence[0].copy(), xyz[0].copy())
         return sight, Judgement(float(progress[0]), float(success[0]), roles)
 

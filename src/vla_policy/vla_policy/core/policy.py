@@ -123,6 +123,20 @@ def _system(preset: Preset, contract: Contract, backend: str, weights: Path | No
     return SystemPolicy.load(preset, contract, weights)
 
 
+@POLICIES.register("lerobot")
+def _lerobot(preset: Preset, contract: Contract, backend: str, weights: Path | None) -> Policy:
+    from vla_policy.checkpoints.lerobot_policy import LerobotPolicy
+
+    return LerobotPolicy.load(preset, contract, weights)
+
+
+@POLICIES.register("openvla")
+def _openvla(preset: Preset, contract: Contract, backend: str, weights: Path | None) -> Policy:
+    from vla_policy.checkpoints.openvla_policy import OpenVlaPolicy
+
+    return OpenVlaPolicy.load(preset, contract, weights)
+
+
 def load_policy(preset: str, contract: Contract, backend: str = "auto", weights: str | None = None) -> Policy:
     """Load the policy of a preset.
 

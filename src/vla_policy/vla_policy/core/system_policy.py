@@ -50,7 +50,7 @@ class SystemPolicy:
         eyes = Eyes.load(preset.model["eyes"], contract)
         tensors, metadata = load_weights(path, contract.hash)
         system = make_system(preset, eyes.sizes)
-        eyes.provide(system.needs)
+        eyes.provide(system.wanted())
         notes: dict[str, Any] = metadata.notes
         if notes["eyes"] != eyes.mark:
             got = f"{path.name} trained with eyes {notes['eyes']}"

@@ -58,7 +58,7 @@ class Tables:
             path = Path(self._template.format(chunk_index=chunk, file_index=file))
             path.parent.mkdir(parents=True, exist_ok=True)
             self._sink = path.open("wb")
-            self._writer = pq.ParquetWriter(self._sink, table.schema, compression="snappy")
+            self._writer = pq.ParquetWriter(self._sink, table.schema, compression="snappy", write_page_checksum=True)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
         self._count += count
         return chunk, file

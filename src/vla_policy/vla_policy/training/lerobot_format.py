@@ -229,7 +229,8 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         if absent:
             known = f"the columns of LeRobot v3.0, {columns}"
             raise DatasetError(f"{path} without {absent}", known, "copy the data set again")
-        table = pq.ParquetFile(path).read(columns)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read(columns)
         holed = [name for name in columns or [] if table[name].null_count]
         if holed:
             raise DatasetError(f"{path} with empty places in {holed}", "a value in every row", "write it again")

@@ -66,7 +66,7 @@ class DataFile:
 
     def _read(self, name: str, group: int | None = None) -> pa.ChunkedArray:
         try:
-            with pq.ParquetFile(self.path, metadata=self._meta) as file:
+            with pq.ParquetFile(self.path, metadata=self._meta, page_checksum_verification=True) as file:
                 table = file.read([name]) if group is None else file.read_row_group(group, [name])
         except (OSError, pa.ArrowException) as error:
             raise _broken(self.path, error) from error

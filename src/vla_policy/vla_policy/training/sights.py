@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vla_policy.core.eyes import Eyes, Seen, Told
-from vla_policy.core.sight import Sight
+from vla_policy.core.sight import Sight, written
 from vla_policy.training.augment import augment
 from vla_policy.training.dataset import Dataset, prefetched
 
@@ -60,6 +60,7 @@ class SightBank:
         self._text = torch.cat([_padded(part.text, longest) for part in told]).to(device)
         self._mask = torch.cat([_padded(part.text_mask, longest) for part in told]).to(device)
         self._sentence = torch.cat([part.sentence for part in told]).to(device)
+        self._shown, self._written = "rgb" in needs, written(sentences).to(device)
         self.place = {sentence: i for i, sentence in enumerate(sentences)}
         self._reading = told[0].reading  # only its type is needed: systems don't read it
 
@@ -73,7 +74,11 @@ class SightBank:
         longest = int(mask.sum(1).max())
         told = Told(self._text[chosen, :longest], mask[:, :longest], self._sentence[chosen], self._reading)
         seen = Seen(**({"fine": None} | rows))
-        return self._eyes.sight(seen, told, state)
+        sight = self._eyes.sight(seen, told, state)
+        if not self._shown:
+            return sight
+        rgb = torch.from_numpy(self._dataset.images(index)).to(device)
+        return sight._replace(rgb=rgb, instruction=self._written[chosen])
 
     @torch.no_grad()
     def _look(self, folder: Path, names: list[str], augmentation: dict[str, Any], size: int = 64) -> None:

@@ -47,7 +47,7 @@ class SystemSession:
         sentences = [*self.dataset.instructions, *questions]
         self.bank = SightBank(
             self.eyes, self.dataset, sentences, options.data / "sights", preset.training["augmentation"],
-            self.system.needs, self.device,
+            self.system.wanted(), self.device,
         )  # fmt: skip
         if options.init is None:
             texts = (*sentences, *all_texts(self.eyes.names))

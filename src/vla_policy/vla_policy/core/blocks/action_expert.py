@@ -27,9 +27,10 @@ class ActionExpertConfig:
 
 def moment(time: Tensor, width: int) -> Tensor:
     """Sine and cosine embedding (...,width) of flow times (...), periods 4e-3 .. 4 (pi0, appendix B)."""
-    period = 4e-3 * (4.0 / 4e-3) ** torch.linspace(0, 1, width // 2, device=time.device)
-    phase = 2 * torch.pi * time[..., None] / period
-    return torch.cat([phase.sin(), phase.cos()], -1)
+    # Phases reach 1600, of which float32 keeps only three decimals.
+    period = 4e-3 * (4.0 / 4e-3) ** torch.linspace(0, 1, width // 2, dtype=torch.float64, device=time.device)
+    phase = 2 * torch.pi * time[..., None].double() / period
+    return torch.cat([phase.sin(), phase.cos()], -1).to(time.dtype)
 
 
 class ActionExpert(nn.Module):
@@ -63,7 +64,8 @@ class ActionExpert(nn.Module):
         noisy = self.mix_out(F.silu(self.mix(embedded)))
         x = torch.cat([self.state(state).repeat(times, 1)[:, None], noisy], 1)
         prefix, count = read.valid.shape[1], x.shape[1]
-        blocks = torch.tensor([0] * prefix + [1] + [2] * (count - 1), device=x.device)
+        place = torch.arange(prefix + count, device=x.device)
+        blocks = (place >= prefix).long() + (place > prefix)  # prefix 0, state 1, actions 2
         valid = torch.cat([read.valid, read.valid.new_ones(len(state), count)], 1).repeat(times, 1)
         positions = torch.arange(prefix, prefix + count, device=x.device)[None]
         cache = read.cache if times == 1 else repeated(read.cache, times)

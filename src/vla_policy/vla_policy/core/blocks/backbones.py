@@ -19,6 +19,13 @@ def _small(section: dict[str, Any], sizes: Sizes) -> SmallVlm:
     return SmallVlm(parse(SmallVlmConfig, section, "model: backbone"), sizes)
 
 
+@BACKBONES.register("hf_vlm")
+def _published(section: dict[str, Any], sizes: Sizes) -> SmallVlm:
+    from vla_policy.core.blocks.hf_vlm import HfVlm, HfVlmConfig
+
+    return HfVlm(parse(HfVlmConfig, section, "model: backbone"), sizes)
+
+
 def make_backbone(section: dict[str, Any], sizes: Sizes) -> SmallVlm:
     """Make the backbone that `block` names.
 

@@ -47,8 +47,16 @@ class BetaRouterConfig:
         Raises:
             ConfigError: a value out of range.
         """
-        if self.tasks < 1 or self.reach <= 0 or self.memory < 1 or not 0 <= self.margin < 1 or not 0 < self.confidence < 1:
-            raise ConfigError(f"{self}", "tasks, memory >= 1, reach > 0, margin and confidence in 0..1", "mend the preset")
+        if (
+            self.tasks < 1
+            or self.reach <= 0
+            or self.memory < 1
+            or not 0 <= self.margin < 1
+            or not 0 < self.confidence < 1
+        ):
+            raise ConfigError(
+                f"{self}", "tasks, memory >= 1, reach > 0, margin and confidence in 0..1", "mend the preset"
+            )
         return self
 
 

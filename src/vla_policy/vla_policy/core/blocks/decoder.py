@@ -7,6 +7,7 @@ a sequence left behind is a `Cache`; a decoder continues its own cache, and an a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,7 @@ class DecoderConfig:
         hidden: Width of the gated MLP.
         activation: 'gelu' (Gemma) or 'silu' (Llama, Qwen).
         rope_base: Of the rotary positions.
+        eps: Of the norms.
     """
 
     width: int
@@ -39,6 +41,7 @@ class DecoderConfig:
     hidden: int
     activation: str = "gelu"
     rope_base: float = 10_000.0
+    eps: float = 1e-6
 
     def check(self) -> DecoderConfig:
         """Return self.
@@ -46,9 +49,9 @@ class DecoderConfig:
         Raises:
             ConfigError: heads don't divide into groups, an odd head width, or an unknown activation.
         """
-        if self.heads % self.kv_heads or self.head_width % 2 or self.activation not in _ACTIVATIONS:
+        if self.heads % self.kv_heads or self.head_width % 2 or self.activation not in ACTIVATIONS:
             got = f"{self.heads} heads, {self.kv_heads} kv_heads, head_width {self.head_width}, '{self.activation}'"
-            expected = f"kv_heads that divide heads, an even head_width, an activation of {', '.join(_ACTIVATIONS)}"
+            expected = f"kv_heads that divide heads, an even head_width, an activation of {', '.join(ACTIVATIONS)}"
             raise ConfigError(got, expected, "mend the preset")
         return self
 
@@ -57,7 +60,7 @@ def _gelu(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-_ACTIVATIONS = {"gelu": _gelu, "silu": F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": _gelu, "silu": F.silu}
 
 
 class RmsNorm(nn.Module):
@@ -106,12 +109,12 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.config = config
         queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
-        self.norm_attention = RmsNorm(config.width)
+        self.norm_attention = RmsNorm(config.width, config.eps)
         self.query = nn.Linear(config.width, queries, bias=False)
         self.key = nn.Linear(config.width, keys, bias=False)
         self.value = nn.Linear(config.width, keys, bias=False)
         self.out = nn.Linear(queries, config.width, bias=False)
-        self.norm_mlp = RmsNorm(config.width)
+        self.norm_mlp = RmsNorm(config.width, config.eps)
         self.gate = nn.Linear(config.width, config.hidden, bias=False)
         self.up = nn.Linear(config.width, config.hidden, bias=False)
         self.down = nn.Linear(config.hidden, config.width, bias=False)
@@ -131,7 +134,7 @@ class DecoderLayer(nn.Module):
             key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
         x = x + self.out(attend(query, key, value, mask).transpose(1, 2).flatten(2))
         y = self.norm_mlp(x)
-        return x + self.down(_ACTIVATIONS[config.activation](self.gate(y)) * self.up(y)), (key, value)
+        return x + self.down(ACTIVATIONS[config.activation](self.gate(y)) * self.up(y)), (key, value)
 
 
 class Decoder(nn.Module):
@@ -141,7 +144,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config.check()
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
-        self.norm = RmsNorm(config.width)
+        self.norm = RmsNorm(config.width, config.eps)
 
     def forward(
         self, x: Tensor, positions: Tensor, mask: Tensor | None = None, past: Cache | None = None

@@ -79,10 +79,6 @@ class FastWords(nn.Module):
             raise ConfigError("FAST tokens before any data", "a fitted tokenizer", "call fit or restore first")
         return self._tokens
 
-    def words_left(self) -> int:
-        """How many of the vocabulary's tokens no action overwrites, counted from the first."""
-        return self.slots.size - self.config.skip - self.slots.count
-
     def begin(self, rows: int) -> Tensor:
         """The token that begins a chunk, int64 (rows,1)."""
         return self.slots.tokens(torch.zeros(rows, 1, dtype=torch.long))

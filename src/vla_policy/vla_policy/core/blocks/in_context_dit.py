@@ -1,4 +1,4 @@
-"""Diffusion transformer whose condition is a token of the sequence (Peebles & Xie 2023, DiT, "in-context conditioning").
+"""Diffusion transformer with its condition as a token of the sequence (Peebles & Xie 2023, in-context conditioning).
 
 CogACT (Li et al. 2024, section 3.2 and its released code) conditions this way and not by adaLN: condition and diffusion
 step are added up, stand in front of the noisy actions, and all see each other.

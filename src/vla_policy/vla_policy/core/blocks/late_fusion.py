@@ -59,6 +59,7 @@ class LateFusion(nn.Module):
         self.language = Decoder(language)
         self.language_out = nn.Linear(language.width, width)
         self.see = SightTokens(SightTokensConfig(text=False), sizes, width)
+        self.norm_told, self.norm_seen = nn.LayerNorm(width), nn.LayerNorm(width)
         self.step = learned(1, sizes.horizon, width)
         self.blocks = nn.ModuleList(DecoderBlock(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
@@ -84,7 +85,7 @@ class LateFusion(nn.Module):
     def look(self, sight: Sight) -> Features:
         """Of what is seen, and of the robot's state, whatever is asked."""
         tokens, valid = self.see(sight)
-        return self._features(tokens, valid)
+        return self._features(self.norm_seen(tokens), valid)
 
     def read(self, sight: Sight) -> Features:
         """Of the instruction; once per instruction as long as no gradient is wanted."""
@@ -99,7 +100,7 @@ class LateFusion(nn.Module):
     def _encode(self, text: Tensor, valid: Tensor) -> Features:
         positions = torch.arange(text.shape[1], device=text.device)[None]
         hidden, _ = self.language(self.word(text), positions, valid[:, None, None])
-        return self._features(self.language_out(hidden), valid)
+        return self._features(self.norm_told(self.language_out(hidden)), valid)
 
     def _features(self, tokens: Tensor, valid: Tensor) -> Features:
         kept = tuple(block.attend_cross.keys_values(tokens) for block in self.blocks)  # type: ignore[union-attr, operator]

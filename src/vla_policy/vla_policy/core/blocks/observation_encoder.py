@@ -1,4 +1,4 @@
-"""One vector per observation, for heads that are conditioned on a vector: a readout token attends to all that is known."""
+"""One vector per observation, for heads that a vector conditions: a readout token attends to all that is known."""
 
 from __future__ import annotations
 

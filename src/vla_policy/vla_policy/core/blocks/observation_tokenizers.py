@@ -1,4 +1,4 @@
-"""Tokenizers of one part of an observation each, for trunks to which parts are added one by one (Octo, section III-A)."""
+"""Tokenizers of one part of an observation each, for trunks to which parts are added one by one (Octo, sec. III-A)."""
 
 from __future__ import annotations
 

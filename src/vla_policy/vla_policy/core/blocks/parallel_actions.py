@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vla_policy.core.blocks.attention import learned
 from vla_policy.core.blocks.vlm import Read, SmallVlm
+
+_SPREAD = 0.5  # of places at the start: what empty tokens have nothing else to be told apart by
 
 
 class ParallelActions(nn.Module):
@@ -17,8 +18,8 @@ class ParallelActions(nn.Module):
 
     def __init__(self, steps: int, dimensions: int, width: int) -> None:
         super().__init__()
-        self.step = learned(steps, 1, width)
-        self.dimension = learned(1, dimensions, width)
+        self.step = nn.Parameter(torch.randn(steps, 1, width) * _SPREAD)
+        self.dimension = nn.Parameter(torch.randn(1, dimensions, width) * _SPREAD)
 
     def forward(self, backbone: SmallVlm, read: Read, tokens: Tensor | None = None) -> Tensor:
         """States (B,K*D,width) of the action tokens.

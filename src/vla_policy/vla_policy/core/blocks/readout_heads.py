@@ -99,7 +99,10 @@ class DiffusionHead(ReadoutHead):
         """Denoising; several noise samples share one embedding."""
         several, times = embedding.repeat(self.samples, 1), self.samples
         return objectives.denoising(
-            self.diffusion, lambda x, time: self.predict(several, x, time), chunk.repeat(times, 1, 1), known.repeat(times, 1)
+            self.diffusion,
+            lambda x, time: self.predict(several, x, time),
+            chunk.repeat(times, 1, 1),
+            known.repeat(times, 1),
         )
 
     def draw(self, embedding: Tensor, noise: Tensor, sampling: Sampling) -> Drawn:
@@ -134,8 +137,8 @@ class L1Head(ReadoutHead):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """The chunk (B,T,D)."""
-        bounded = self.largest * torch.tanh(self.out(embedding) / self.largest)
-        return bounded.unflatten(-1, self.shape)
+        bounded: Tensor = self.largest * torch.tanh(self.out(embedding) / self.largest)
+        return bounded.view(-1, *self.shape)
 
     def loss(self, embedding: Tensor, chunk: Tensor, known: Tensor) -> Tensor:
         """L1."""

@@ -69,9 +69,7 @@ class _Part(nn.Module):
 class _Block(nn.Module):
     """Two 3x3 convolutions, or a bottleneck of 1x1, 3x3, 1x1, beside a shortcut."""
 
-    def __init__(
-        self, inputs: int, width: int, stride: int, dilation: int, bottleneck: bool, norm: Norm
-    ) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, dilation: int, bottleneck: bool, norm: Norm) -> None:
         super().__init__()
         outputs = width * EXPANSION if bottleneck else width
         if bottleneck:
@@ -83,10 +81,8 @@ class _Block(nn.Module):
         else:
             parts = [_Part(inputs, width, 3, stride, norm), _Part(width, width, 3, 1, norm)]
         self.parts = nn.ModuleDict({str(i + 1): part for i, part in enumerate(parts)})
-        if stride != 1 or inputs != outputs:
-            self.shortcut = _Part(inputs, outputs, 1, stride, norm)
-        else:
-            self.shortcut = nn.Identity()
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else _Part(inputs, outputs, 1, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         y, last = x, len(self.parts)

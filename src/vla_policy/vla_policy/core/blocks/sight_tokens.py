@@ -24,8 +24,8 @@ class SightTokensConfig:
     Attributes:
         text: Word tokens stand in the sequence; False for systems that bring language in elsewhere.
         film: The sentence modulates the visual tokens (Perez et al. 2018; OpenVLA-OFT+), identity at the start.
-        fused: The second encoder's features stand beside the first one's, channel by channel, before the projector (Karamcheti
-            et al. 2024, Prismatic VLMs; OpenVLA, section 3.1).
+        fused: The second encoder's features stand beside the first one's, channel by channel, before the projector
+            (Karamcheti et al. 2024, Prismatic VLMs; OpenVLA, section 3.1).
     """
 
     text: bool = True
@@ -80,7 +80,7 @@ class SightTokens(nn.Module):
         return frozenset({"semantic"} if self.config.fused else ())
 
     def completed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors of SightTokens without `film` and `fused`, with what these add, which then changes nothing at first."""
+        """Tensors of SightTokens without `film` and `fused`, with what these add, which changes nothing at first."""
         own = {**tensors}
         if self.config.film:
             own |= {f"film.{name}": part for name, part in self.film.state_dict().items()}

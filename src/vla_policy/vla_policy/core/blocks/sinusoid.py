@@ -1,4 +1,4 @@
-"""Sines and cosines of a number, as networks are told the step of a diffusion process (Vaswani et al. 2017, section 3.5)."""
+"""Sines and cosines of a number, as networks are told the step of a diffusion process (Vaswani et al. 2017)."""
 
 from __future__ import annotations
 

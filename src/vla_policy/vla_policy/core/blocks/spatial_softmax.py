@@ -1,4 +1,4 @@
-"""Spatial softmax (Finn et al. 2016, "Deep Spatial Autoencoders"): where in the image each of K feature maps is strongest."""
+"""Spatial softmax (Finn et al. 2016, "Deep Spatial Autoencoders"): where each of K feature maps is strongest."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from vla_policy.core.blocks.attention import mlp
 
+_GAIN = 2.0  # so that the first maps differ: means over all cells tell nothing, and learn nothing
+
 
 class TokenLearner(nn.Module):
     """N cells to `tokens` tokens by as many softmax maps over the cells."""
@@ -18,6 +20,9 @@ class TokenLearner(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.choose = mlp(width, hidden, tokens)
+        for layer in self.choose:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_normal_(layer.weight, _GAIN)
 
     def weights(self, cells: Tensor) -> Tensor:
         """Cells (B,N,C) to (B,tokens,N), each row a distribution over the cells."""

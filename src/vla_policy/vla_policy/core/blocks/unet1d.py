@@ -1,7 +1,7 @@
 """Convolutions along a chunk's steps, coarser and finer again, with a condition that scales and shifts every channel.
 
-Chi et al. 2023, Diffusion Policy, section III-A (CNN-based Diffusion Policy), after Janner et al. 2022: residual blocks of
-two convolutions; Perez et al. 2018, FiLM, modulates the first one's channels by observation and diffusion step.
+Chi et al. 2023, Diffusion Policy, section III-A (CNN-based Diffusion Policy), after Janner et al. 2022: residual blocks
+of two convolutions; observation and diffusion step modulate the first one's channels (Perez et al. 2018, FiLM).
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class SmallVlm(nn.Module):
             left_out = tuple(f"decoder.layers.{layer}." for layer in layers)
             own = {name: part for name, part in own.items() if not name.startswith(left_out)}
             fill(self, own, self.config.start)
-            self.restore(metadata.notes[_PART.rstrip(".")])
+            self.restore(metadata.notes["system"][_PART.rstrip(".")])
             return
         self.words = Words.of(data.texts)
         if len(self.words) > self.config.vocabulary:

@@ -1,9 +1,10 @@
 """ACT (Zhao et al. 2023, "Learning Fine-Grained Bimanual Manipulation with Low-Cost Hardware"): chunks by a CVAE.
 
-While training, an encoder reads the demonstrated chunk and the robot's state into a style variable z, so that the decoder
-needn't average over the ways in which people do a thing; afterwards the encoder is dropped and z is 0, the mean of its
-prior (section IV-B, figure 4). The decoder is a transformer: an encoder over observation and z, then one query per step
-of the chunk. Loss, algorithm 1: L1 of the chunk, plus beta times the divergence of z from its prior; beta is 10.
+While training, an encoder reads the demonstrated chunk and the robot's state into a style variable z, so that the
+decoder needn't average over the ways in which people do a thing; afterwards the encoder is dropped and z is 0, the mean
+of its prior (section IV-B, figure 4). The decoder is a transformer: an encoder over observation and z, then one query
+per step of the chunk. Loss, algorithm 1: L1 of the chunk, plus beta times the divergence of z from its prior; beta is
+10.
 
 Numbers per step and steps are the contract's: 7 of one arm, or 14 of two (config/contracts/aloha.yaml). Successive
 chunks are averaged by the executor's strategy `temporal_ensemble`.

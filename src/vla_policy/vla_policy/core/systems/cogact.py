@@ -1,9 +1,9 @@
-"""CogACT (Li et al. 2024): what the vision-language model has understood, one token, conditions a diffusion transformer.
+"""CogACT (Li et al. 2024): what the vision-language model understood, one token, conditions a diffusion transformer.
 
 A learned cognition token stands behind what is seen and read; its state after the backbone is the cognition feature
 (section 3.1). A diffusion transformer denoises the chunk under that feature (section 3.2), guided without a classifier
-(Ho & Salimans 2022; section 4): while training, the feature is sometimes replaced by a learned one that says nothing, u,
-and a chunk is drawn by
+(Ho & Salimans 2022): while training, the feature is sometimes replaced by a learned one that says nothing, u, and a
+chunk is drawn by
 
     prediction = eps(u) + guidance * (eps(feature) - eps(u)).
 

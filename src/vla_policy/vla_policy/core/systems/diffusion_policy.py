@@ -1,4 +1,4 @@
-"""Diffusion Policy (Chi et al. 2023): a chunk is drawn by denoising, and so keeps to one of several ways of doing a task.
+"""Diffusion Policy (Chi et al. 2023): a chunk is drawn by denoising, and so keeps to one of several ways to do a task.
 
 The CNN variant: a one-dimensional U-Net over the chunk's steps says which noise is in it; the last observations and the
 diffusion step modulate every one of its blocks by FiLM (section III-A). Trained with DDPM's 100 steps, equation 5,

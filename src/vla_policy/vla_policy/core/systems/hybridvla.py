@@ -1,10 +1,10 @@
 """HybridVLA (Liu et al. 2025): one language model denoises an action and then writes it, and says how sure it is.
 
-Behind what is seen and read stand <BOD>, the diffusion time i, the noisy action a^i, <EOD>, and the action as tokens, all
-in one sequence of one model (section 3.2). The state of a^i's own token gives the noise, so that written tokens can't leak
-into it. Both are learnt together, L = L_diffusion + L_cross-entropy (section 3.3). An action is first denoised in a few DDIM
-steps, then written behind the denoised one; with c = the mean over its tokens of the probability of the likeliest one,
-what is carried out is the mean of both where c > 0.96, else the denoised one (section 3.4).
+Behind what is seen and read stand <BOD>, the diffusion time i, the noisy action a^i, <EOD>, and the action as tokens,
+all in one sequence of one model. The state of a^i's own token gives the noise, so that written tokens can't leak into
+it. Both are learnt together, L = L_diffusion + L_cross-entropy. An action is first denoised in a few DDIM steps, then
+written behind the denoised one; with c = the mean over its tokens of the probability of the likeliest one, what is
+carried out is the mean of both where c > 0.96, else the denoised one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class HybridVlaConfig:
 
     Attributes:
         backbone: See blocks/backbones.py. actions: See KnotWordsConfig; bins between the 1st and 99th percentile.
-        diffusion: See DiffusionConfig; 100 steps, squared cosine, epsilon in the authors' code.
+        diffusion: See DiffusionConfig; 100 steps, squared cosine, epsilon in the authors' code. Predicting the sample
+            instead is the same process, and learnt in far fewer steps by a small network.
         samples: Noise samples per row and training step; 4 in the authors' code.
         steps: DDIM steps; 4 in the paper.
         confidence: Above it written actions count; 0.96 in the paper.
@@ -54,7 +55,7 @@ class HybridVlaConfig:
 
 
 def collaborate(denoised: Tensor, written: Tensor, confidence: Tensor, threshold: float) -> Tensor:
-    """Chunks (B,T,D): the mean of both where confidence (B,) > threshold, else the denoised one (equation 3)."""
+    """Chunks (B,T,D): the mean of both where confidence (B,) > threshold, else the denoised one."""
     sure = (confidence > threshold)[:, None, None]
     return torch.where(sure, (denoised + written) / 2, denoised)
 
@@ -106,7 +107,7 @@ class HybridVla(System):
         return torch.cat([begin, moment, self.noisy(noisy), end], 1)
 
     def predicted(self, hidden: Tensor) -> Tensor:
-        """Noise (B,K,D) from the states (B,>=K+3,C) of `between` and of what follows."""
+        """Noise (B,K,D), or what else `diffusion` predicts, from states (B,>=K+3,C) of `between` and what follows."""
         out: Tensor = self.noise_out(hidden[:, 2 : 2 + len(self.actions.bins.knots.steps)])
         return out
 

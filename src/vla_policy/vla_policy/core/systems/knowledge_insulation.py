@@ -17,10 +17,10 @@ from typing import Any
 
 from torch import Tensor
 
-from vla_core.errors import ConfigError
 from vla_policy.core import flow, objectives
 from vla_policy.core.blocks.action_expert import ActionExpert, ActionExpertConfig
 from vla_policy.core.blocks.backbones import make_backbone
+from vla_policy.core.blocks.code_writer import check_room
 from vla_policy.core.blocks.decoder import detached
 from vla_policy.core.blocks.fast_words import FastWords, FastWordsConfig
 from vla_policy.core.blocks.vlm import Read
@@ -69,13 +69,10 @@ class KnowledgeInsulation(System):
         """See System.
 
         Raises:
-            ConfigError: action tokens would overwrite words.
+            ConfigError: words would stand where actions stand.
         """
         super().fit(data)
-        words, left = len(self.backbone.words), self.actions.words_left()
-        if words > left:
-            fix = "enlarge backbone: vocabulary, or lessen actions: vocabulary"
-            raise ConfigError(f"{words} words", f"at most {left} beside the action tokens", fix)
+        check_room(self.backbone, self.actions.slots)
 
     def losses(self, sight: Sight, labels: Labels) -> dict[str, Tensor]:
         """Action tokens, sub-tasks, answers; and flow matching, whose gradient ends at the expert."""

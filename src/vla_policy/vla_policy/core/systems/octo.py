@@ -1,8 +1,8 @@
 """Octo (Octo Model Team 2024): one trunk on tokens of task and observations, readout tokens, small heads on these.
 
-Every observation has a tokenizer of its own; attention is block-wise (blocks/blockwise.py): observations see the task and
-the past, readouts see them and are seen by nobody. A diffusion head draws the chunk from the readout's embedding, so
-that the trunk runs once per observation. Observations and heads are added without touching the trunk: `added` names
+Every observation has a tokenizer of its own; attention is block-wise (blocks/blockwise.py): observations see the task
+and the past, readouts see them and are seen by nobody. A diffusion head draws the chunk from the readout's embedding,
+so that the trunk runs once per observation. Observations and heads are added without touching the trunk: `added` names
 those that the `start` weights don't know; what was there before isn't computed otherwise than it was.
 """
 
@@ -158,12 +158,13 @@ class Octo(System):
         younger = added[added.index(head) :] if head in added else added
         readouts = self.readouts[head].expand(len(seen["task"].valid), -1, -1, -1)
         ring = self._run([readouts], {name: ring for name, ring in seen.items() if name not in younger})
-        return ring.hidden.unflatten(1, readouts.shape[1:3]).mean(2)
+        return ring.hidden.view(readouts.shape).mean(2)
 
     def _tokens(self, name: str, sight: Sight) -> Tensor:
         """Of one observation in all windows, (B,history,N,C)."""
         tokens: Tensor = self.tokenizers[name](sight)
-        return tokens.unflatten(0, (-1, self.history)) + self.places[name]
+        placed: Tensor = tokens.view(-1, self.history, *tokens.shape[1:]) + self.places[name]
+        return placed
 
     def _run(self, parts: list[Tensor], sees: dict[str, Ring]) -> Ring:
         """Tokens (B,history,N,C) as one ring."""

@@ -1,9 +1,9 @@
 """OpenVLA (Kim et al. 2024): two encoders, one language model, one action as seven of its least used tokens.
 
 A semantic and a spatial encoder look at the image; their features stand side by side, channel by channel, and an MLP
-projects them to tokens of the language model (section 3.1). Every action value is one of 256 bins between the 1st and 99th
-percentile of the data, which outliers don't widen, and every bin takes the place of one of the tokens that the tokenizer
-uses least: its last ones (section 3.2).
+projects them to tokens of the language model (section 3.1). Every action value is one of 256 bins between the 1st and
+99th percentile of the data, which outliers don't widen, and every bin takes the place of one of the tokens that the
+tokenizer uses least: its last ones (section 3.2).
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class OpenVla(System):
 
     def losses(self, sight: Sight, labels: Labels) -> dict[str, Tensor]:
         """Next tokens of actions."""
-        backbone = self.backbone
+        backbone, slots = self.backbone, self.actions.slots
         codes = self.actions.encode(self.physical(labels.chunk), labels.known)
-        return {"action": teach(backbone, self.actions.slots, backbone.read(sight), prompt(backbone, len(codes)), codes)}
+        return {"action": teach(backbone, slots, backbone.read(sight), prompt(backbone, len(codes)), codes)}
 
     @torch.no_grad()
     def draw(self, sight: Sight, noise: Tensor) -> Drawn:

@@ -16,6 +16,7 @@ from torch import Tensor
 from vla_policy.core import objectives
 from vla_policy.core.blocks.backbones import make_backbone
 from vla_policy.core.blocks.chunk_regression import ChunkRegression, ChunkRegressionConfig
+from vla_policy.core.blocks.knots import Knots
 from vla_policy.core.blocks.parallel_actions import ParallelActions
 from vla_policy.core.preset import parse
 from vla_policy.core.sight import Sight
@@ -29,10 +30,12 @@ class OpenVlaOftConfig:
 
     Attributes:
         backbone: See blocks/backbones.py. head: See ChunkRegressionConfig.
+        knots: K steps of the chunk that have tokens, D each; the others lie between them (blocks/knots.py).
     """
 
     backbone: dict[str, Any]
     head: dict[str, Any]
+    knots: tuple[int, ...]
 
 
 class OpenVlaOft(System):
@@ -41,23 +44,26 @@ class OpenVlaOft(System):
     def __init__(self, config: OpenVlaOftConfig, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.backbone = make_backbone(config.backbone, sizes)
-        width = self.backbone.decoder_config.width
-        self.actions = ParallelActions(sizes.horizon, sizes.action_width, width)
+        width, self.knots = self.backbone.decoder_config.width, Knots(config.knots, sizes.horizon)
+        self.actions = ParallelActions(len(config.knots), sizes.action_width, width)
         head = parse(ChunkRegressionConfig, config.head, "model: head")
         self.head = ChunkRegression(head, sizes.action_width, width)
 
-    def chunk(self, sight: Sight) -> Tensor:
-        """The chunk (B,T,D), normalised."""
-        chunk: Tensor = self.head(self.actions(self.backbone, self.backbone.read(sight)))
-        return chunk
+    def values(self, sight: Sight) -> Tensor:
+        """The chunk at its knots (B,K,D), normalised."""
+        values: Tensor = self.head(self.actions(self.backbone, self.backbone.read(sight)))
+        return values
 
     def losses(self, sight: Sight, labels: Labels) -> dict[str, Tensor]:
         """Absolute error."""
-        return {"l1": objectives.l1(self.chunk(sight), labels.chunk, labels.known)}
+        wanted, known = self.knots.encode(labels.chunk), self.knots.encode(labels.known)
+        return {"l1": objectives.l1(self.values(sight), wanted, known)}
 
     def draw(self, sight: Sight, noise: Tensor) -> Drawn:
         """Nothing is drawn by lot: the noise has no influence."""
-        return Drawn(self.chunk(sight), 1)
+        mean, std = (self.knots.encode(part[None]) for part in (self.action_mean, self.action_std))
+        chunk = self.knots.decode(self.values(sight) * std + mean)
+        return Drawn(self.normalised(chunk), 1)
 
 
 @SYSTEMS.register("openvla_oft")

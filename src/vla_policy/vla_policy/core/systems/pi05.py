@@ -26,6 +26,8 @@ from vla_policy.core.systems.sizes import Sizes
 from vla_policy.core.systems.system import SYSTEMS, Labels
 from vla_policy.core.words import BEGIN, PAD
 
+PRETRAIN = "pretrain"
+
 
 @dataclass(frozen=True, slots=True)
 class Pi05Config(KnowledgeInsulationConfig):
@@ -43,11 +45,15 @@ class Pi05(KnowledgeInsulation):
 
     def __init__(self, config: Pi05Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        self._words = config.words
+        self._words, self._acting = config.words, True
 
     def stages(self) -> dict[str, list[nn.Parameter]]:
         """Pre-training of the backbone, then everything."""
-        return {"pretrain": list(self.backbone.parameters()), "system": list(self.parameters())}
+        return {PRETRAIN: list(self.backbone.parameters()), "system": list(self.parameters())}
+
+    def enter(self, stage: str) -> None:
+        """Pre-training knows no flow."""
+        self._acting = stage != PRETRAIN
 
     def losses(self, sight: Sight, labels: Labels) -> dict[str, Tensor]:
         """Words as they follow each other: sub-task, then action tokens; the expert's flow behind the true sub-task.
@@ -58,12 +64,12 @@ class Pi05(KnowledgeInsulation):
         backbone, read = self.backbone, self.backbone.read(sight)
         said = self._padded(backbone.texts(labels.subtask))
         behind = backbone.appended(read, said)
-        return {
+        losses = {
             "subtask": backbone.word_loss(read, said),
             "action_tokens": self.action_loss(behind, labels),
             "answer": self.answer_loss(labels),
-            "flow": self.flow_loss(behind, sight.state, labels),
         }
+        return losses | ({"flow": self.flow_loss(behind, sight.state, labels)} if self._acting else {})
 
     def conditioned(self, sight: Sight) -> tuple[Read, tuple[str, ...], int]:
         """The prefix with the sub-task that the backbone says behind it; action tokens can't be said."""

@@ -1,8 +1,8 @@
-"""pi0-FAST (Pertsch et al. 2025): a vision-language model writes a whole chunk as a few FAST tokens, one after the other.
+"""pi0-FAST (Pertsch et al. 2025): a vision-language model writes a whole chunk as FAST tokens, one after the other.
 
-The chunk goes through a cosine transform over time and byte-pair encoding (tokenizers/fast.py), so that a smooth chunk is
-a short sentence, where bins take a token for every value. The sentence is written with cached keys and values; only tokens
-that still fit into the chunk may be written, so it ends with the chunk.
+The chunk goes through a cosine transform over time and byte-pair encoding (tokenizers/fast.py), so that a smooth chunk
+is a short sentence, where bins take a token for every value. The sentence is written with cached keys and values; only
+tokens that still fit into the chunk may be written, so it ends with the chunk.
 """
 
 from __future__ import annotations

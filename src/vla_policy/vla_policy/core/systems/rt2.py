@@ -1,8 +1,8 @@
 """RT-2 (Brohan et al. 2023): actions are words, and the vision-language model that answers questions also says them.
 
 Every value of the action is one of 256 bins, every bin a token of the vocabulary that is used least (section 3.2). The
-model learns from demonstrations and from questions about images in the same batches (co-fine-tuning), so that one set of
-weights acts and answers. Asked to act, it may only say action tokens; asked a question, anything.
+model learns from demonstrations and from questions about images in the same batches (co-fine-tuning), so that one set
+of weights acts and answers. Asked to act, it may only say action tokens; asked a question, anything.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Rt2Config:
 class Rt2(System):
     """See the module."""
 
-    questions_per_row = 0.5  # 66 % of the data are robot's (appendix B, RT-2-PaLM-E)
+    questions_per_row = 0.5  # two thirds of the data are the robot's, as in RT-2-PaLM-E
 
     def __init__(self, config: Rt2Config, sizes: Sizes) -> None:
         super().__init__(sizes)

@@ -117,6 +117,10 @@ class System(nn.Module, ABC):
         self.register_buffer("action_mean", torch.zeros(sizes.horizon, sizes.action_width))
         self.register_buffer("action_std", torch.ones(sizes.horizon, sizes.action_width))
 
+    def wanted(self) -> frozenset[str]:
+        """Optional fields of Sight that the system or one of its blocks needs."""
+        return self.needs.union(*(getattr(block, "needs", ()) for block in self.modules()))
+
     def fit(self, data: Fitting) -> None:
         """Take what must be known of the training data before the first step, with all blocks that want to know too."""
         self.action_mean.copy_(data.chunk.mean(0))
