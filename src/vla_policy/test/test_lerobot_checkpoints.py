@@ -100,7 +100,7 @@ def load(folder: Path, of: Contract, **model: Any) -> LerobotPolicy:
         ("act_pre_norm", 1e-5),
         ("diffusion", 1e-5),
         ("diffusion_shared", 1e-5),
-        ("pi0", 3e-4),  # LeRobot embeds flow times in float64
+        ("pi0", 1e-4),
         ("smolvla", 1e-4),
         ("smolvla_half", 1e-4),
     ],
@@ -135,6 +135,26 @@ def test_the_oldest_observation_is_the_one_of_a_step_ago(tmp_path: Path) -> None
     np.testing.assert_allclose(actions, np.array(data["actions"]), atol=1e-5)
     other = policy.predict(observation(of, 2, 1.1, "take it"), 0).actions  # a new instruction has no past
     assert np.abs(other - actions).max() > 1e-3
+
+
+def test_older_names_of_pi0_are_known(tmp_path: Path) -> None:
+    """As openpi wrote them: no prefix, SigLIP one level deeper, words under the name of the output layer only."""
+    data = write("lerobot_pi0", tmp_path / "pi0")
+    file = tmp_path / "pi0" / "model.safetensors"
+    old = {}
+    for key, tensor in load_file(file).items():
+        name = key.removeprefix("model.").replace("vision_tower.", "vision_tower.vision_model.")
+        old[name.replace("action_time_mlp_", "time_mlp_")] = tensor
+    words = old.pop("paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight")
+    old["paligemma_with_expert.paligemma.lm_head.weight"] = words
+    save_file(old, file)
+    of = contract(tmp_path)
+    actions = load(tmp_path / "pi0", of).predict(observation(of, 2), 0).actions
+    np.testing.assert_allclose(actions, np.array(data["actions"]), atol=3e-4)
+    del old["paligemma_with_expert.paligemma.lm_head.weight"]
+    save_file(old, file)
+    with pytest.raises(WeightsError, match="embed_tokens"):
+        load(tmp_path / "pi0", of)
 
 
 def test_bfloat16_stays_near(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""pi0 (Black et al. 2024) in the layout of openpi's and LeRobot's PyTorch checkpoints: PaliGemma and a Gemma expert.
+"""pi0 (Black et al. 2024) in the layout of LeRobot's checkpoints, with openpi's names: PaliGemma and a Gemma expert.
 
 SigLIP patches and the instruction are the prefix, seen in both directions; the state and the noisy actions are two more
 blocks with the expert's weights, which read the prefix' keys and values. openpi counts flow time from the data:
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from vla_core.errors import UnknownNameError, WeightsError
 from vla_policy.checkpoints.files import pick
-from vla_policy.core.images import padded
 from vla_policy.checkpoints.keys import DECODER, QKV, SIGLIP, KeyRules, all_of, fused
 from vla_policy.checkpoints.lerobot_files import ACTION, LerobotCheckpoint
 from vla_policy.checkpoints.model import MODELS, CheckpointModel, Inputs
@@ -22,6 +21,7 @@ from vla_policy.core.blocks.action_expert import ActionExpert, ActionExpertConfi
 from vla_policy.core.blocks.decoder import Decoder, DecoderConfig
 from vla_policy.core.blocks.vit import Vit, VitConfig
 from vla_policy.core.blocks.vlm import Read
+from vla_policy.core.images import padded
 from vla_policy.core.systems.sizes import Sizes
 
 #: Gemma by openpi's variants: width, layers, heads, key-value heads, head width, MLP.

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from vla_core.errors import PolicyError, UnknownNameError
 from vla_policy.checkpoints.files import pick, read_json
-from vla_policy.core.images import padded
 from vla_policy.checkpoints.keys import DECODER, QKV, SIGLIP, KeyRules, all_of, fused
 from vla_policy.checkpoints.lerobot_files import ACTION, LerobotCheckpoint
 from vla_policy.checkpoints.model import MODELS, CheckpointModel, Inputs
@@ -23,6 +22,7 @@ from vla_policy.core.blocks.action_expert import moment
 from vla_policy.core.blocks.decoder import Decoder, DecoderConfig, block_mask
 from vla_policy.core.blocks.interleaved_expert import InterleavedExpert
 from vla_policy.core.blocks.vit import Vit, VitConfig
+from vla_policy.core.images import padded
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Gemma and Llama style transformer: RMS norm, rotary positions, grouped queries, gated MLP, reusable keys and values.
 
-One block for every language-model backbone and action expert, from 1 to 2,300 million parameters. What an earlier part of
-a sequence left behind is a `Cache`; a decoder continues its own cache, and an action expert reads another decoder's
+One block for every language-model backbone and action expert, from 1 to 7,000 million parameters. What an earlier part
+of a sequence left behind is a `Cache`; a decoder continues its own cache, and an action expert reads another decoder's
 (Black et al. 2024, pi0: section III, "action expert").
 """
 
@@ -83,7 +83,7 @@ def rotate(x: Tensor, positions: Tensor, base: float) -> Tensor:
     frequency = base ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angle = positions[:, None, :, None].float() * frequency
     cos, sin = angle.cos(), angle.sin()
-    first, second = x.float().split(half, -1)
+    first, second = torch.split(x.float(), half, -1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1).to(x.dtype)
 
 
