@@ -26,8 +26,6 @@ JITTER, LOSS = 0.3, 0.05  # wherever there is a delay at all
 FIRST_SEED = 20_000_000
 QUICK = {"strategy": ("naive_async", "rtc_prefix"), "delay_ms": (0.0, 400.0), "episodes": 8, "task": ("turntable",)}
 TASKS = ("tabletop", "turntable")
-#: Strategies that need what the suite's policy hasn't got.
-WITHOUT = {"tabletop": ("a2c2", "vlash")}
 Row = dict[str, Any]
 
 
@@ -96,7 +94,7 @@ def grid(args: argparse.Namespace) -> list[tuple[str, str, float]]:
         [args.strategy] if args.strategy else [s for s in STRATEGIES if not args.quick or s in QUICK["strategy"]]
     )
     delays = QUICK["delay_ms"] if args.quick else DELAYS_MS
-    return [(t, s, d) for t in tasks for s in strategies if s not in WITHOUT.get(t, ()) for d in delays]
+    return [(t, s, d) for t in tasks for s in strategies for d in delays]
 
 
 def _row(args: argparse.Namespace, strategy: str, task: str, delay_ms: float, say: Callable[[str], None]) -> Row:
