@@ -31,7 +31,7 @@ def test_the_simplified_pi0_draws_the_same_chunk() -> None:
     inputs = net.inputs(CPU, torch.float32)
     expected = net(*inputs)
     torch.testing.assert_close(SimplifiedPi0(net)(*inputs), expected, atol=1e-5, rtol=1e-4)
-    for k, part in enumerate(inputs):
+    for k in range(len(inputs)):
         changed = [p + 1.0 if i == k else p for i, p in enumerate(inputs)]
         assert not torch.allclose(net(*changed), expected), f"input {k} has no influence"
 
@@ -70,7 +70,7 @@ def arguments(**changes: Any) -> argparse.Namespace:
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(UnknownNameError, match="'pi1'; expected one of: .*pi0"):
+    with pytest.raises(UnknownNameError, match=r"'pi1'; expected one of: .*pi0"):
         policy.measure(arguments(policy="pi1"), lambda text: None)
     with pytest.raises(ConfigError, match="--cores 4096"):
         policy.measure(arguments(policy="pi0", cores="4096"), lambda text: None)

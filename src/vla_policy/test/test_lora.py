@@ -108,7 +108,7 @@ def test_the_share_counts_every_weight() -> None:
     module = decoder()
     lora = Lora(CONFIG, module)
     thin = 2 * (2 * (16 + 16) + 2 * (16 + 8))  # two layers; rank 2; query 16x16, value 8x16
-    assert lora.share == pytest.approx(thin / (thin + sum(p.numel() for p in module.parameters())))
+    assert lora.share(module) == pytest.approx(thin / (thin + sum(p.numel() for p in module.parameters())))
 
 
 def test_a_layer_that_is_not_there_is_named() -> None:

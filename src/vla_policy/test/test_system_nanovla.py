@@ -210,7 +210,7 @@ def test_a_full_table_counts_known_tasks_and_leaves_others_uncertain() -> None:
 
 
 def test_each_row_is_answered_by_the_backbone_that_the_router_chose() -> None:
-    """A fresh policy is answered for by the large backbone, a trained one by the small; a new instruction goes to the large."""
+    """Of a fresh policy the large one answers, where trials went well the small one; new instructions go back."""
     system = make()
     small, large = calls(system.small.see.object), calls(system.large.see.object)
     sight, _ = toy_batch(6)
@@ -261,5 +261,5 @@ def test_evidence_reaches_the_weights_that_are_kept(tmp_path: Path) -> None:
 
 
 def test_routers_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="confidence in 0..1"):
+    with pytest.raises(ConfigError, match=r"confidence in 0\.\.1"):
         BetaRouterConfig(confidence=1.5).check()

@@ -84,7 +84,7 @@ def test_about_a_twentieth_of_the_shipped_backbone_learns() -> None:
     """5 % in the paper, section III."""
     system = make_system(load_preset("tinyvla"), SIZES)
     assert isinstance(system, TinyVla)
-    assert 0.03 < system.lora.share < 0.06
+    assert 0.03 < system.lora.share(system.backbone) < 0.06
     frozen = {id(p) for p in system.backbone.parameters()}
     assert frozen.isdisjoint(id(p) for p in system.stages()["system"])
     learning = sum(p.numel() for p in system.stages()["system"])

@@ -67,7 +67,7 @@ _SO400M = {
     "image_size": 224, "patch_size": 14, "vision_use_head": False,
 }  # fmt: skip
 SIZES = {
-    # PaliGemma's Gemma-2B and SigLIP, a 300 M expert, as in openpi; Realtime-VLA's realistic setting of prompt and chunk.
+    # PaliGemma's Gemma-2B and SigLIP, a 300 M expert, as in openpi; prompt and chunk as Realtime-VLA times them.
     "pi0, paper's size, 2 views": Pi0Size(
         DecoderConfig(2048, 18, 8, 1, 256, 16384), ActionExpertConfig(1024, 4096), _SO400M, 2, 20, 50, 32, 32
     ),
@@ -94,7 +94,7 @@ class SizedPi0(nn.Module):
             config = SiglipVisionConfig(**size.vision)
             self.vision: nn.Module = SiglipVisionModel(config)
             self.project = nn.Linear(config.hidden_size, width)
-            per_view = (config.image_size // config.patch_size) ** 2
+            per_view = (size.vision["image_size"] // size.vision["patch_size"]) ** 2
         self.prefix = size.views * per_view + size.words
         self.backbone = Decoder(size.backbone)
         sizes = Sizes(size.horizon, size.action, size.state, max(1, size.views), 1, 1, 1, 1, 1)
@@ -189,7 +189,10 @@ def measure(
 
 
 def _times_ms(run: Static, inputs: tuple[Tensor, ...], chunks: int) -> list[float]:
-    wait = torch.cuda.synchronize if inputs[0].is_cuda else lambda: None
+    def wait() -> None:
+        if inputs[0].is_cuda:
+            torch.cuda.synchronize()
+
     times = []
     for i in range(WARM_UP + chunks):
         wait()

@@ -1,7 +1,7 @@
-"""A network for inputs that always have the same shape: recorded or compiled once, then run without Python's part in it.
+"""A network for inputs that always have the same shape: recorded or compiled once, then run without Python's part.
 
 On a GPU the time of a large policy goes to launching a thousand small kernels one by one; a CUDA graph launches them
-together (Ma et al. 2025, "Running VLAs at Real-time Speed", section 3). On a CPU OpenVINO does the like.
+together (Ma et al. 2025, "Running VLAs at Real-time Speed"). On a CPU OpenVINO does the like.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def static(module: nn.Module, example: Sequence[Tensor], kind: str = AUTO) -> St
         raise PolicyError(f"'{kind}' on {example[0].device.type}", "a kind of this device", "choose 'auto'")
     if kind == OPENVINO:
         return _openvino(module, example)
-    chosen = module
+    chosen: Callable[..., Tensor] = module
     if kind in (COMPILED, COMPILED_CUDA_GRAPH):
         chosen = torch.compile(module, fullgraph=True, dynamic=False)
     return _recorded(chosen, example) if kind in (CUDA_GRAPH, COMPILED_CUDA_GRAPH) else _called(chosen)
@@ -71,7 +71,7 @@ def _openvino(module: nn.Module, example: Sequence[Tensor]) -> Static:
 
 def _recorded(module: Callable[..., Tensor], example: Sequence[Tensor]) -> Static:
     own = [part.clone() for part in example]
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UP):

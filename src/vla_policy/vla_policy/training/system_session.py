@@ -23,7 +23,7 @@ from vla_policy.training.dataset import Dataset
 from vla_policy.training.scene_texts import all_questions, all_texts
 from vla_policy.training.session import Options
 from vla_policy.training.sights import SightBank
-from vla_policy.training.system_stage import SystemStage, SystemStageConfig
+from vla_policy.training.system_stage import SystemStage, SystemStageConfig, with_past
 from vla_policy.training.trainer import SUCCESS, Loop, LoopConfig
 
 JUDGED_FRAMES = 256
@@ -121,7 +121,8 @@ class SystemSession:
         system.eval()
         for name, frames in (("train", self.dataset.train), ("held", self.dataset.held_out)):
             index = np.sort(rng.choice(frames, min(JUDGED_FRAMES, len(frames)), replace=False))
-            sight = self.bank.sight(*(np.repeat(a, system.history) for a in (index, labels["instruction"][index])))
+            seen = with_past(self.dataset, index, system, self.preset.training["frame_s"])
+            sight = self.bank.sight(seen, labels["instruction"][seen])
             if not system.acts:
                 continue
             wanted = labels["chunk"][index]

@@ -26,6 +26,26 @@ class SystemStageConfig:
     warmup_steps: int
 
 
+def with_past(dataset: Dataset, frames: NDArray[np.int64], system: System, frame_s: float) -> NDArray[np.int64]:
+    """Frames (B,) to (B*history,): every frame behind its past, oldest first; before an episode was its start.
+
+    Args:
+        dataset: With a frame every `frame_s` [s].
+        frames: The present ones.
+        system: How much past, and how far apart.
+        frame_s: Time between two frames of an episode [s].
+    """
+    count = system.history
+    if count == 1:
+        return frames
+    episode, step = dataset.labels["episode"], dataset.labels["step"]
+    back = max(1, round(system.history_s / frame_s)) * np.arange(count - 1, -1, -1)
+    past = np.maximum(frames[:, None] - back, 0)
+    same = (episode[past] == episode[frames][:, None]) & (step[past] == step[frames][:, None] - back)
+    first = np.where(same, past, frames[:, None]).min(1, keepdims=True)
+    return np.where(same, past, first).reshape(-1)
+
+
 class SystemStage:
     """Batches and losses of one stage.
 
@@ -42,7 +62,7 @@ class SystemStage:
         self.system, self._learn, self._dataset, self._bank = system, system.stages()[name], dataset, bank
         self._config, self._tool = config, contract.state_slice("tool_pose")
         self._device = system.action_mean.device
-        self._apart = max(1, round(system.history_s / frame_s))
+        self._frame_s = frame_s
 
     def parameters(self) -> list[nn.Parameter]:
         """Those of the stage."""
@@ -53,7 +73,7 @@ class SystemStage:
         dataset, system = self._dataset, self.system
         labels = dataset.labels
         for frames in shuffled(dataset.train, self._config.batch // system.history, rng):
-            index = self._with_past(frames)
+            index = with_past(dataset, frames, system, self._frame_s)
             batch: Batch = {
                 "index": index,
                 "instruction": labels["instruction"][index],
@@ -82,15 +102,3 @@ class SystemStage:
     def _frame(self, row: int) -> Frame:
         dataset = self._dataset
         return Frame.of(dataset.labels, int(row), dataset.object_names, dataset.families, self._tool)
-
-    def _with_past(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Frames (B,) to (B*history,): every frame behind its past, oldest first; before an episode was its start."""
-        count = self.system.history
-        if count == 1:
-            return frames
-        episode, step = self._dataset.labels["episode"], self._dataset.labels["step"]
-        back = self._apart * np.arange(count - 1, -1, -1)
-        past = np.maximum(frames[:, None] - back, 0)
-        same = (episode[past] == episode[frames][:, None]) & (step[past] == step[frames][:, None] - back)
-        first = np.where(same, past, frames[:, None]).min(1, keepdims=True)
-        return np.where(same, past, first).reshape(-1)

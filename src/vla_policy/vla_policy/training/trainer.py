@@ -61,7 +61,10 @@ class LoopConfig:
 
 
 class Loop:
-    """Trains a model in place on one stage; `average` holds the exponential moving average of its weights, and its buffers."""
+    """Trains a model in place on one stage.
+
+    `average` holds the exponential moving average of its parameters, and its buffers as they are.
+    """
 
     def __init__(
         self,

@@ -6,8 +6,8 @@ e_j is evidence for instruction e, weighted by similarity k_j = exp(-|e - e_j|^2
 
     theta | e  ~  Beta(1 + sum_j k_j successes_j, 1 + sum_j k_j failures_j)
 
-The small backbone answers where P(theta_small >= theta_large - margin) >= confidence. Elsewhere it is uncertain whether it
-is enough, and the large one answers; so it does whatever nothing is known of.
+The small backbone answers where P(theta_small >= theta_large - margin) >= confidence. Elsewhere it is uncertain whether
+it is enough, and the large one answers; so it does whatever nothing is known of.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A backbone's decoder and an action expert as fewer, larger operations, with the same result (Ma et al. 2025, "Running VLAs
-at Real-time Speed", section 3: simplifying the graph).
+"""A backbone's decoder and an action expert as fewer, larger operations, with the same result (Ma et al. 2025, "Running
+VLAs at Real-time Speed", simplifying the graph).
 
  - The scale of a norm belongs to the matrix behind it: W (s * x) = (W diag(s)) x.
  - Queries, keys and values are one product, and so are both halves of a gated MLP.
@@ -73,7 +73,7 @@ class FoldedLayer(nn.Module):
         """Of x (B,M,C), without queries."""
         config = self.config
         product = F.linear(_normalised(x, self.eps), self.qkv[config.heads * config.head_width :])
-        key, value = self._heads(product).split(config.kv_heads, 1)
+        key, value = self._heads(product).chunk(2, 1)
         return _rotated(key, by), value
 
     def forward(
@@ -82,20 +82,23 @@ class FoldedLayer(nn.Module):
         """As DecoderLayer; `mask` bool (B,1,1,P+M): whom all of x see."""
         config = self.config
         heads = self._heads(F.linear(_normalised(x, self.eps), self.qkv))
-        query, key, value = heads.split([config.heads, config.kv_heads, config.kv_heads], 1)
+        query, (key, value) = heads[:, : config.heads], heads[:, config.heads :].chunk(2, 1)
         query, key = _rotated(query, by), _rotated(key, by)
         if past is not None:
             key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
         # Heads that share keys and values stand one after the other as rows of one head.
-        rows = query.unflatten(1, (config.kv_heads, -1)).flatten(2, 3)
+        batch, count, _ = x.shape
+        rows = query.reshape(batch, config.kv_heads, -1, config.head_width)
         seen = F.scaled_dot_product_attention(rows, key, value, mask)
-        seen = seen.unflatten(2, (-1, x.shape[1])).flatten(1, 2).transpose(1, 2).flatten(2)
+        seen = seen.reshape(batch, config.heads, count, -1).transpose(1, 2).flatten(2)
         x = x + F.linear(seen, self.out)
         gate, up = F.linear(_normalised(x, self.eps), self.gate_up).chunk(2, -1)
-        return x + F.linear(ACTIVATIONS[config.activation](gate) * up, self.down), (key, value)
+        activated: Tensor = ACTIVATIONS[config.activation](gate)
+        return x + F.linear(activated * up, self.down), (key, value)
 
     def _heads(self, product: Tensor) -> Tensor:
-        return product.unflatten(-1, (-1, self.config.head_width)).transpose(1, 2)
+        batch, count, _ = product.shape
+        return product.reshape(batch, count, -1, self.config.head_width).transpose(1, 2)
 
 
 class FoldedDecoder(nn.Module):

@@ -45,8 +45,8 @@ class LowRank(nn.Module):
         """Forward hook of the linear layer."""
         if self.merged:
             return out
-        learnt: Tensor = (inputs[0] @ self.a.T @ self.b.T) * self.scale
-        return out + learnt
+        learnt: Tensor = (inputs[0].to(self.a.dtype) @ self.a.T @ self.b.T) * self.scale
+        return out + learnt.to(out.dtype)
 
     def product(self) -> Tensor:
         """What is added to the weight (outputs, inputs)."""
@@ -82,13 +82,11 @@ class Lora(nn.Module):
         for name, linear in self.adapted.items():
             linear.register_forward_hook(self._of(name).add)
         self._weights: dict[str, Tensor] = {}
-        self._all = sum(p.numel() for p in module.parameters())
 
-    @property
-    def share(self) -> float:
-        """Weights that learn, of all weights of the adapted module with its adapters; about 0.05 in TinyVLA."""
+    def share(self, whole: nn.Module) -> float:
+        """Weights that learn, of all weights of `whole` and of these adapters."""
         learning = sum(p.numel() for p in self.parameters())
-        return learning / (self._all + learning)
+        return learning / (sum(p.numel() for p in whole.parameters()) + learning)
 
     @torch.no_grad()
     def merge(self) -> None:
@@ -96,7 +94,7 @@ class Lora(nn.Module):
         for name, linear in self.adapted.items():
             if name not in self._weights:
                 self._weights[name] = linear.weight.clone()
-                linear.weight += self._of(name).product()
+                linear.weight += self._of(name).product().to(linear.weight.dtype)
                 self._of(name).merged = True
 
     @torch.no_grad()

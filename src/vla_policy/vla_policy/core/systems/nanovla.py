@@ -1,10 +1,10 @@
-"""NanoVLA (Chen et al. 2025, "NanoVLA: Routing Decoupled Vision-Language Understanding for Nano-sized Generalist Robotic
-Policies"): vision and language are fused late, and a small backbone answers wherever it is known to be enough.
+"""NanoVLA (Chen et al. 2025, "NanoVLA: Routing Decoupled Vision-Language Understanding for Nano-sized Generalist
+Robotic Policies"): vision and language are fused late, and a small backbone answers wherever it is known to be enough.
 
-Three things make it fast: language features are kept while the instruction stays (blocks/late_fusion.py); a long chunk is
-trained and a short window of it executed (execution strategy `long_short` of vla_control); a Bayesian router calls the
-large backbone only under uncertainty (blocks/beta_router.py). Both backbones learn together by L1 regression, and how
-close they come to the demonstrations is what the router counts.
+Three things make it fast: language features are kept while the instruction stays (blocks/late_fusion.py); a long chunk
+is trained and a short window of it executed (execution strategy `long_short` of vla_control); a Bayesian router calls
+the large backbone only under uncertainty (blocks/beta_router.py). Both backbones learn together by L1 regression, and
+how close they come to the demonstrations is what the router counts.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""pi0.5 (Physical Intelligence 2025, "pi0.5: a Vision-Language-Action Model with Open-World Generalization"): the policy
-first says what it does next, then acts on what it said.
+"""pi0.5 (Physical Intelligence 2025, "pi0.5: a Vision-Language-Action Model with Open-World Generalization"): it first
+says what it does next, then acts on what it said.
 
     p(chunk, subtask | observation, instruction) = p(chunk | observation, subtask) p(subtask | observation, instruction)
 
-One backbone does both: the sub-task is decoded as text and stays behind the prefix, and the action expert draws the chunk
-from all of it. The first stage trains the backbone alone, with FAST action tokens (pre-training); the second adds the
-expert by flow matching (post-training), here with its gradient stopped as in knowledge insulation.
+One backbone does both: the sub-task is decoded as text and stays behind the prefix, and the action expert draws the
+chunk from all of it. The first stage trains the backbone alone, with FAST action tokens (pre-training); the second adds
+the expert by flow matching (post-training), here with its gradient stopped as in knowledge insulation.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class TinyVlaConfig:
     """A preset's `model: system` and `decoding` sections.
 
     Attributes:
-        backbone: See blocks/backbones.py. lora: See LoraConfig.
+        backbone: See blocks/backbones.py. lora: See LoraConfig; of the backbone's decoder.
         unet: See Unet1dConfig. diffusion: See DiffusionConfig.
         samples: Noise samples per row and training step.
         steps: DDIM steps per chunk.
@@ -52,7 +52,8 @@ class TinyVla(System):
         super().__init__(sizes)
         self.config = config
         self.backbone = make_backbone(config.backbone, sizes)
-        self.lora = Lora(parse(LoraConfig, config.lora, "model: lora"), self.backbone)
+        self.backbone.requires_grad_(False)
+        self.lora = Lora(parse(LoraConfig, config.lora, "model: lora"), self.backbone.decoder)
         width = self.backbone.decoder_config.width
         self.norm = nn.LayerNorm(width)
         self.combine = nn.Linear(width + sizes.state, width)
