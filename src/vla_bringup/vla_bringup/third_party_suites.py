@@ -59,9 +59,7 @@ def _metaworld(args: argparse.Namespace) -> list[Row]:
     policy = MetaworldPolicy(load_policy(args.policy, contract), contract)
     tasks = select(args.task.split(",") if args.task else ())
     per_task = 10 if args.episodes is None else args.episodes
-    config = EvaluationConfig(
-        episodes=per_task, execute=_EXECUTE, size=contract.cameras[0].width, workers=args.workers
-    )
+    config = EvaluationConfig(episodes=per_task, execute=_EXECUTE, size=contract.cameras[0].width, workers=args.workers)
     played: list[MetaworldEpisode] = []
     for episode in evaluate(policy, ensure(workspace_root(), "metaworld"), tasks, config):
         played.append(episode)

@@ -114,4 +114,3 @@ def size(preset: Preset) -> Row:
         count = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
         notes = json.loads((file.metadata() or {}).get("training", "{}"))
     return {"parameters_m": rounded(count / 1e6), "passes": notes.get("metrics", {}).get("held/passes")}
-

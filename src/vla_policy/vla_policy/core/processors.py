@@ -91,13 +91,14 @@ class ToolSteps:
 
     def forward(self, actions: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Float32:
         """(...,T,7) to (...,T,7)."""
-        return (np.asarray(actions) * _STEP_SCALE).astype(np.float32)
+        inside: Float32 = np.asarray(actions, np.float32) * _STEP_SCALE
+        return inside
 
     def inverse(self, relative: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Float32:
         """Inverse of `forward`; the gripper is clipped to -1..1."""
-        out = np.asarray(relative) / _STEP_SCALE
+        out: Float32 = np.asarray(relative, np.float32) / _STEP_SCALE
         out[..., 6] = np.clip(out[..., 6], -1.0, 1.0)
-        return out.astype(np.float32)
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class PlainState:
         return np.asarray(state, np.float32)
 
 
-_STEP_SCALE = np.array([100.0, 100.0, 100.0, 1.0, 1.0, 1.0, 1.0])
+_STEP_SCALE = np.array([100.0, 100.0, 100.0, 1.0, 1.0, 1.0, 1.0], np.float32)
 ActionTransform = ToolPoseRelative | ToolSteps
 
 
