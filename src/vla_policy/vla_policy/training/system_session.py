@@ -71,7 +71,9 @@ class SystemSession:
         if stage not in self.system.stages():
             raise UnknownNameError("stage", stage, self.system.stages())
         config = parse(SystemStageConfig, training["stages"].get(stage), f"{where}: {stage}")
-        made = SystemStage(self.system, stage, self.dataset, self.bank, self.contract, config, training["frame_s"])
+        made = SystemStage(
+            self.system, stage, self.dataset, self.bank, self.contract, config, training["frame_s"], self.options.mixed
+        )
         bounds = LoopConfig(
             name=stage,
             minutes=self.options.minutes.get(stage, 0.0),

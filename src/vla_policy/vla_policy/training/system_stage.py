@@ -52,17 +52,18 @@ class SystemStage:
     Args:
         name: Of the stage, among the system's.
         frame_s: Time between two frames of an episode [s].
+        mixed: Matrix products in bfloat16; parameters and their averages stay in float32.
     """
 
     def __init__(
         self, system: System, name: str, dataset: Dataset, bank: SightBank, contract: Contract,
-        config: SystemStageConfig, frame_s: float,
+        config: SystemStageConfig, frame_s: float, mixed: bool,
     ) -> None:  # fmt: skip
         system.enter(name)
         self.system, self._learn, self._dataset, self._bank = system, system.stages()[name], dataset, bank
         self._config, self._tool = config, contract.state_slice("tool_pose")
         self._device = system.action_mean.device
-        self._frame_s = frame_s
+        self._frame_s, self._mixed = frame_s, mixed
 
     def parameters(self) -> list[nn.Parameter]:
         """Those of the stage."""
@@ -97,7 +98,9 @@ class SystemStage:
         questions = None
         if "asked" in batch:
             questions = Questions(self._bank.sight(batch["asked"], batch["question"]), tuple(map(str, batch["answer"])))
-        return self.system.losses(sight, Labels(chunk, known, tuple(map(str, batch.get("subtask", ()))), questions))
+        labels = Labels(chunk, known, tuple(map(str, batch.get("subtask", ()))), questions)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._mixed):
+            return self.system.losses(sight, labels)
 
     def _frame(self, row: int) -> Frame:
         dataset = self._dataset
