@@ -60,6 +60,7 @@ class Session:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._check = check
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._spin, name="session", daemon=True)
         # One client each for all calls. DDS finds each end by itself, and a server drops the answer to a client that it
         # hasn't found yet: the older a client, the safer.
@@ -74,9 +75,10 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._executor.create_task(self._over.set)  # in its own thread: nothing is taken from under it
+        self._thread.join(timeout=5.0)
         self._executor.shutdown()
         self._context.try_shutdown()
-        self._thread.join(timeout=5.0)
         self.node.destroy_node()
 
     def check_alone(self, nodes: Sequence[str]) -> None:
@@ -221,4 +223,5 @@ class Session:
 
     def _spin(self) -> None:
         with suppress(ExternalShutdownException):
-            self._executor.spin()
+            while not self._over.is_set():
+                self._executor.spin_once()

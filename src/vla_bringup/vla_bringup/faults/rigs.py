@@ -41,6 +41,7 @@ class ClockedRig(Rig):
     """
 
     NAMES = ("sim_node", "executor_node", "servo_node", "safety_monitor_node")
+    ABSENT = ("observation",)
     RELAYED: Mapping[str, tuple[tuple[str, type], ...]] = {
         "sim_node": (("/clock", Clock), ("joint_states", JointState)),
     }
