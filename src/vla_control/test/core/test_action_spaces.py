@@ -170,7 +170,12 @@ def test_a_differential_base_has_no_sideways_velocity(robot: RobotModel) -> None
         ActionSpaces(contract_with(ABSOLUTE[0], BASE), config, "continuous")
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in (workspace_root() / "config" / "contracts").glob("*.yaml")))
+def our_contracts() -> list[str]:
+    """All but Meta-World's, which moves its robot itself."""
+    return sorted({p.stem for p in (workspace_root() / "config" / "contracts").glob("*.yaml")} - {"metaworld_sawyer"})
+
+
+@pytest.mark.parametrize("name", our_contracts())
 def test_every_contract_moves_its_robot(name: str) -> None:
     """What stands in config/contracts can be executed, not only parsed."""
     contract = load_contract(name)

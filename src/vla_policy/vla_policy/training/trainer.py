@@ -116,7 +116,7 @@ class Loop:
         began = time.monotonic() - self.elapsed_s
         trained = [p for p in self.parameters if p.requires_grad]
         pairs = [(a, p) for a, p in zip(self.average.parameters(), self.model.parameters(), strict=True)]
-        buffers = list(self.average.buffers()), list(self.model.buffers())
+        buffers = [(a, b) for a, b in zip(self.average.buffers(), self.model.buffers(), strict=True)]
         with prefetched(self.stage.batches(self.rng)) as batches:
             while not self.team.any(self.stop or self.fraction() >= 1.0, trained[0].device):
                 self._set_rate(min(1.0, self.fraction()))
@@ -134,7 +134,8 @@ class Loop:
                 self.step += 1
                 decay = min(config.ema, (1 + self.step) / (10 + self.step))
                 torch._foreach_lerp_([a for a, _ in pairs], [p.detach() for _, p in pairs], 1.0 - decay)
-                torch._foreach_copy_(*buffers)
+                for kept, present in buffers:
+                    kept.copy_(present)
                 self.elapsed_s = time.monotonic() - began
                 for name, value in {**losses, "norm": norm}.items():
                     sums[name] = sums.get(name, 0.0) + float(value.detach())
