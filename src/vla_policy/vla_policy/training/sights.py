@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +51,13 @@ class SightBank:
         stamp = hashlib.sha256(
             str([eyes.mark, augmentation, *((s.path.name, len(s)) for s in dataset.shards)]).encode()
         )
-        mark, missing = folder / "fingerprint", [n for n in names if not (folder / f"{n}.npy").is_file()]
-        same = mark.is_file() and mark.read_text() == stamp.hexdigest()
-        if missing or not same:
-            mark.unlink(missing_ok=True)
-            self._look(folder, missing if same else names, augmentation)
-            mark.write_text(stamp.hexdigest())
+        with _alone(folder):
+            mark, missing = folder / "fingerprint", [n for n in names if not (folder / f"{n}.npy").is_file()]
+            same = mark.is_file() and mark.read_text() == stamp.hexdigest()
+            if missing or not same:
+                mark.unlink(missing_ok=True)
+                self._look(folder, missing if same else names, augmentation)
+                mark.write_text(stamp.hexdigest())
         self._arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
         told = [eyes.tell(sentences[i : i + 256]) for i in range(0, len(sentences), 256)]
         longest = max(part.text.shape[1] for part in told)
@@ -104,6 +108,14 @@ class SightBank:
                     print(f"sights {piece[-1] + 1}/{total} frames, {rate:.0f}/s", flush=True)
         for array in out.values():
             array.flush()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Several trainings may begin on the same data; one of them looks, the others wait."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _padded(part: Tensor, length: int) -> Tensor:
