@@ -9,6 +9,7 @@ import pytest
 
 from vla_bringup import docs
 from vla_bringup.faults.page import page as faults_page
+from vla_bringup.systems_page import page as systems_page
 from vla_core.files import workspace_root
 from vla_ros.docs import parameter_reference
 
@@ -27,6 +28,10 @@ def test_parameter_reference_is_up_to_date() -> None:
 
 def test_page_of_faults_is_up_to_date() -> None:
     assert (ROOT / "docs" / "faults.md").read_text(encoding="utf-8") == faults_page(), FIX
+
+
+def test_page_of_systems_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "systems.md").read_text(encoding="utf-8") == systems_page(), FIX
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

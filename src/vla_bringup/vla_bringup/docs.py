@@ -1,4 +1,4 @@
-"""Pages that are generated, so that they can't drift: README's straight-line table, docs/parameters.md, docs/faults.md.
+"""Pages that are generated, so that they can't drift: README's table, docs/parameters.md, faults.md, systems.md.
 
 ./vla python -m vla_bringup.docs          # rewrite them
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vla_bringup.faults.page import page as faults_page
+from vla_bringup.systems_page import page as systems_page
 from vla_core.files import workspace_root
 from vla_core.topics import TOPICS, Topic
 from vla_ros.docs import parameter_reference
@@ -74,6 +75,7 @@ def main() -> None:
     (root / "README.md").write_text(readme(), encoding="utf-8")
     (root / "docs" / "parameters.md").write_text(parameter_reference(), encoding="utf-8")
     (root / "docs" / "faults.md").write_text(faults_page(), encoding="utf-8")
+    (root / "docs" / "systems.md").write_text(systems_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy_sights import SIZES, queries, toy_batch
 
 from vla_core.errors import ConfigError
 from vla_policy.core.blocks.code_writer import NONE, check_room, prompt, teach, write
@@ -17,6 +16,7 @@ from vla_policy.core.systems.sizes import Fitting
 from vla_policy.core.tokenizers.errors import TokenError
 from vla_policy.core.tokenizers.vocabulary_slots import VocabularySlots
 from vla_policy.core.words import BEGIN
+from vla_policy.training.toy_world import SIZES, queries, toy_batch
 
 DECODER = {"width": 16, "layers": 2, "heads": 2, "kv_heads": 1, "head_width": 8, "hidden": 32}
 VOCABULARY, COUNT, ROWS = 40, 12, 3

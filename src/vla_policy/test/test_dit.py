@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from toy_sights import SIZES
 
 from vla_policy.core.blocks.dit import Dit, DitBlock, DitConfig
+from vla_policy.training.toy_world import SIZES
 
 CONFIG = DitConfig(width=16, layers=2, heads=4, hidden=32)
 

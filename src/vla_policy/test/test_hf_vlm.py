@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
-from toy_sights import SIZES, fitted, toy_batch
 from toy_vlms import save, tokenizer
 
 from vla_core.errors import ConfigError, PolicyError, UnknownNameError, WeightsError
@@ -21,6 +20,7 @@ from vla_policy.core.sight import Sight, spoken, written
 from vla_policy.core.systems.pi0 import Pi0, Pi0Config
 from vla_policy.core.systems.system import Labels
 from vla_policy.core.words import BEGIN, END, PAD
+from vla_policy.training.toy_world import SIZES, fitted, toy_batch
 
 FAMILIES = ["paligemma", "smolvlm", "qwen2_5_vl"]
 

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, distributions
-from toy_sights import SIZES, detours, fitted, learn, miss_cm, toy_batch, two_mode_batch
 
 from vla_core.contract import load_contract
 from vla_policy.core import objectives
@@ -16,6 +15,7 @@ from vla_policy.core.sight import Sight
 from vla_policy.core.systems.act import Act, ActConfig
 from vla_policy.core.systems.sizes import Sizes
 from vla_policy.core.systems.system import Labels
+from vla_policy.training.toy_world import SIZES, detours, fitted, learn, miss_cm, toy_batch, two_mode_batch
 
 CONFIG = ActConfig(
     tokens={"text": False, "film": True}, width=32, heads=4, style=8, style_layers=1, encoder_layers=1, decoder_layers=1

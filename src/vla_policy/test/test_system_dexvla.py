@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
-from toy_sights import NAMES, SIZES, fitted, learn, miss_cm, toy_batch
 
 from vla_core.errors import UnknownNameError, WeightsError
 from vla_policy.core.blocks.plug_in_expert import RobotConfig
 from vla_policy.core.systems.dexvla import DexVla, DexVlaConfig
 from vla_policy.core.systems.system import Labels
 from vla_policy.core.weights import Metadata, save_weights
+from vla_policy.training.toy_world import NAMES, SIZES, fitted, learn, miss_cm, toy_batch
 
 DECODER = {"width": 32, "layers": 1, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 CONFIG = DexVlaConfig(

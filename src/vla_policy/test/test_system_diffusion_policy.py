@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toy_sights import SIZES, detours, fitted, learn, miss_cm, toy_batch, two_mode_batch
 
 from vla_core.errors import ConfigError
 from vla_policy.core.blocks.unet1d import Unet1d, Unet1dConfig
 from vla_policy.core.preset import load_preset
 from vla_policy.core.systems.catalogue import make_system
 from vla_policy.core.systems.diffusion_policy import DiffusionPolicy, DiffusionPolicyConfig
+from vla_policy.training.toy_world import SIZES, detours, fitted, learn, miss_cm, toy_batch, two_mode_batch
 
 DECODER = {"width": 32, "layers": 1, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 OBSERVATION: dict[str, Any] = {"tokens": {"text": False, "film": True}, "decoder": DECODER, "features": 32}

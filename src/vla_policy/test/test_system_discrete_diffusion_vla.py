@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from toy_sights import SIZES, fitted, learn, miss_cm, toy_batch
 
 from vla_core.errors import ConfigError
 from vla_policy.core.masked_denoising import denoise
 from vla_policy.core.systems.discrete_diffusion_vla import DiscreteDiffusionConfig, DiscreteDiffusionVla
+from vla_policy.training.toy_world import SIZES, fitted, learn, miss_cm, toy_batch
 
 DECODER = {"width": 48, "layers": 2, "heads": 8, "kv_heads": 4, "head_width": 8, "hidden": 64}
 BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": 64}

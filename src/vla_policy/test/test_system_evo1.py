@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toy_sights import SIZES, fitted, learn, miss_cm, toy_batch
 
 from vla_core.errors import ConfigError
 from vla_policy.core import flow
 from vla_policy.core.systems.evo1 import Evo1, Evo1Config
 from vla_policy.core.systems.small_vlm import SmallVlmSystem, SmallVlmSystemConfig
 from vla_policy.core.weights import Metadata, save_weights
+from vla_policy.training.toy_world import SIZES, fitted, learn, miss_cm, toy_batch
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 WHOLE: dict[str, Any] = {"block": "small_vlm", "tokens": {"film": True}, "decoder": DECODER, "vocabulary": 64}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from toy_sights import SIZES, fitted, learn, left_or_right, miss_cm, toy_batch
 
 from vla_policy.core.blocks.code_writer import Written
 from vla_policy.core.systems.hybridvla import HybridVla, HybridVlaConfig, collaborate
 from vla_policy.core.systems.system import Labels
+from vla_policy.training.toy_world import SIZES, fitted, learn, left_or_right, miss_cm, toy_batch
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": 96}

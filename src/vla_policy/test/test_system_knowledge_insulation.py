@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from toy_sights import SIZES, Batch, fitted, learn, left_or_right, miss_cm, queries, toy_batch
 
 from vla_core.errors import ConfigError
 from vla_policy.core.blocks.fast_words import FastWords, FastWordsConfig
@@ -16,6 +15,7 @@ from vla_policy.core.systems.knowledge_insulation import KnowledgeInsulation, Kn
 from vla_policy.core.systems.sizes import Fitting
 from vla_policy.core.systems.system import Labels
 from vla_policy.core.words import END, PAD
+from vla_policy.training.toy_world import SIZES, Batch, fitted, learn, left_or_right, miss_cm, queries, toy_batch
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": 96}

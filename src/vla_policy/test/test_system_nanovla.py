@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from toy_sights import SIZES, Batch, fitted, learn, left_or_right, miss_cm, toy_batch
 
 from vla_core.errors import ConfigError
 from vla_policy.core.blocks.beta_router import BetaRouter, BetaRouterConfig, at_least
 from vla_policy.core.blocks.late_fusion import LateFusion, LateFusionConfig
 from vla_policy.core.systems.nanovla import NanoVla, NanoVlaConfig
+from vla_policy.training.toy_world import SIZES, Batch, fitted, learn, left_or_right, miss_cm, toy_batch
 from vla_policy.training.trainer import Loop, LoopConfig
 
 WIDTH = 48  # of sentences

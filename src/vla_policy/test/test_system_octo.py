@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toy_sights import SIZES, detours, fitted, learn, miss_cm, toy_batch, two_mode_batch
 
 from vla_core.errors import ConfigError, UnknownNameError, WeightsError
 from vla_policy.core.blocks.attention import EncoderBlock
 from vla_policy.core.blocks.blockwise import TASK, BlockwiseConfig, BlockwiseTransformer
 from vla_policy.core.systems.octo import Octo, OctoConfig
 from vla_policy.core.weights import Metadata, save_weights
+from vla_policy.training.toy_world import SIZES, detours, fitted, learn, miss_cm, toy_batch, two_mode_batch
 
 DIFFUSION = {"schedule": "cosine", "steps": 20, "prediction": "sample", "clip": 5.0}
 HEAD: dict[str, Any] = {

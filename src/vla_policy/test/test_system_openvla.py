@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from toy_sights import NAMES, SIZES, fitted, learn, left_or_right, miss_cm, queries, toy_batch
 
 from vla_core.errors import PolicyError
 from vla_policy.core.sight import Sight
@@ -16,6 +15,7 @@ from vla_policy.core.systems.sizes import Fitting, Sizes
 from vla_policy.core.systems.small_vlm import SmallVlmSystem, SmallVlmSystemConfig
 from vla_policy.core.systems.system import Labels
 from vla_policy.core.weights import Metadata, save_weights
+from vla_policy.training.toy_world import NAMES, SIZES, fitted, learn, left_or_right, miss_cm, queries, toy_batch
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 VOCABULARY, BINS = 96, 24

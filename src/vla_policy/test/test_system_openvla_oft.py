@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from toy_sights import SIZES, fitted, learn, miss_cm, toy_batch
 
 from vla_policy.core.systems.openvla_oft import OpenVlaOft, OpenVlaOftConfig
 from vla_policy.core.systems.system import Labels
 from vla_policy.core.words import BEGIN, END, PAD
+from vla_policy.training.toy_world import SIZES, fitted, learn, miss_cm, toy_batch
 
 DECODER = {"width": 48, "layers": 2, "heads": 8, "kv_heads": 4, "head_width": 8, "hidden": 64}
 KNOTS = (1, 3, 5, 7)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from toy_sights import SIZES, fitted, learn, miss_cm, toy_batch
 
 from vla_policy.core import flow
 from vla_policy.core.blocks.decoder import block_mask
 from vla_policy.core.systems.pi0 import Pi0, Pi0Config
+from vla_policy.training.toy_world import SIZES, fitted, learn, miss_cm, toy_batch
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": 64}

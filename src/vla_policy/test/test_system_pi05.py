@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 from test_system_knowledge_insulation import ACTIONS, BACKBONE
-from toy_sights import NAMES, SIZES, Batch, fitted, learn, left_or_right, miss_cm, toy_batch
 
 from vla_core.errors import ConfigError
 from vla_policy.core import flow
 from vla_policy.core.systems.pi05 import Pi05, Pi05Config
 from vla_policy.core.systems.system import Labels
 from vla_policy.core.words import PAD
+from vla_policy.training.toy_world import NAMES, SIZES, Batch, fitted, learn, left_or_right, miss_cm, toy_batch
 
 
 def make(batch: Batch = toy_batch, words: int = 7) -> Pi05:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from toy_sights import NAMES, SIZES, fitted, queries, toy_batch
 
 from vla_policy.core.sight import Sight
 from vla_policy.core.systems.pi0_fast import Pi0Fast, Pi0FastConfig
 from vla_policy.core.systems.sizes import Fitting
 from vla_policy.core.systems.system import Labels
+from vla_policy.training.toy_world import NAMES, SIZES, fitted, queries, toy_batch
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": 200}

@@ -10,7 +10,6 @@ import torch
 from test_system_pi0 import BACKBONE, DECODER
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from toy_sights import SIZES, fitted, learn, miss_cm, toy_batch
 
 from vla_core.errors import PolicyError, UnknownNameError
 from vla_policy.core.blocks.action_expert import ActionExpert, ActionExpertConfig
@@ -21,6 +20,7 @@ from vla_policy.core.sight import Sight
 from vla_policy.core.static_graph import static
 from vla_policy.core.systems.pi0 import Pi0, Pi0Config
 from vla_policy.core.systems.realtime_vla import RealtimeVla, RealtimeVlaConfig
+from vla_policy.training.toy_world import SIZES, fitted, learn, miss_cm, toy_batch
 
 EXPERT = {"width": 24, "hidden": 48}
 STEPS = 5

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from toy_sights import NAMES, SIZES, fitted, queries, toy_batch
 
 from vla_core.errors import PolicyError
 from vla_policy.core.blocks.token_learner import TokenLearner
 from vla_policy.core.sight import Sight
 from vla_policy.core.systems.rt1 import Rt1, Rt1Config
 from vla_policy.core.systems.system import Labels
+from vla_policy.training.toy_world import NAMES, SIZES, fitted, queries, toy_batch
 
 ENCODER: dict[str, Any] = {"widths": [24], "depths": [2], "strides": [1], "expand": 2}
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 4, "head_width": 8, "hidden": 64}

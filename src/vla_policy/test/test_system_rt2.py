@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from toy_sights import SIZES, fitted, learn, left_or_right, miss_cm, toy_batch
 
 from vla_core.errors import ConfigError
 from vla_policy.core.systems.rt2 import Rt2, Rt2Config
 from vla_policy.core.tokenizers.errors import TokenError
 from vla_policy.core.words import BEGIN
+from vla_policy.training.toy_world import SIZES, fitted, learn, left_or_right, miss_cm, toy_batch
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 VOCABULARY, BINS = 96, 24

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toy_sights import SIZES, fitted, learn, miss_cm, toy_batch
 
 from vla_policy.core.preset import load_preset
 from vla_policy.core.systems.catalogue import make_system
 from vla_policy.core.systems.tinyvla import TinyVla, TinyVlaConfig
+from vla_policy.training.toy_world import SIZES, fitted, learn, miss_cm, toy_batch
 
 DECODER = {"width": 32, "layers": 1, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
 BACKBONE: dict[str, Any] = {"block": "small_vlm", "tokens": {"film": True}, "decoder": DECODER, "vocabulary": 64}

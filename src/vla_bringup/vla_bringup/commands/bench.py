@@ -20,6 +20,7 @@ from vla_core.errors import UnknownNameError
 
 #: Benchmark → what it measures.
 BENCHES = {
+    "claims": "what the literature says of action heads: modes, sequence lengths, passes",
     "contact": "force on a stiff wall: stiff position, joint and operational-space impedance, with clamp and stop",
     "executor": "execution strategies under delay, jitter and loss, in simulated time",
     "ik": "inverse kinematics of chunks: time per problem and per chunk, with and without barriers, distance kept",

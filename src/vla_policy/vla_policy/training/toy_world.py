@@ -1,4 +1,4 @@
-"""A world of three coloured things, for tests of systems: sights by hand, and chunks that lead to what is named."""
+"""A world of three coloured things, to try systems in seconds: sights by hand, chunks that lead to what is named."""
 
 from __future__ import annotations
 
