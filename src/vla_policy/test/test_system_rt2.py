@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vla_core.errors import ConfigError
+from vla_policy.core.blocks.answers import answers
 from vla_policy.core.systems.rt2 import Rt2, Rt2Config
 from vla_policy.core.tokenizers.errors import TokenError
 from vla_policy.core.words import BEGIN
@@ -39,7 +40,9 @@ def test_one_set_of_weights_acts_and_answers(trained: Rt2) -> None:
     assert labels.questions is not None
     right = [
         said == wanted
-        for said, wanted in zip(trained.answer(labels.questions.sight), labels.questions.answers, strict=True)
+        for said, wanted in zip(
+            answers(trained.backbone, labels.questions.sight), labels.questions.answers, strict=True
+        )
     ]
     assert sum(right) > 0.9 * len(right)
 

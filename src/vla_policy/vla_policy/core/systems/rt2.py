@@ -20,7 +20,6 @@ from vla_policy.core.preset import parse
 from vla_policy.core.sight import Sight
 from vla_policy.core.systems.sizes import Fitting, Sizes
 from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, System
-from vla_policy.core.words import BEGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +70,6 @@ class Rt2(System):
         """What it says when it is asked to act: action tokens, nothing else."""
         backbone = self.backbone
         return self.actions.write(backbone, backbone.read(sight), prompt(backbone, len(sight.state)))
-
-    @torch.no_grad()
-    def answer(self, sight: Sight, limit: int = 12) -> list[str]:
-        """What it says to each row's question."""
-        begin = torch.full((len(sight.state),), BEGIN, device=sight.state.device)
-        said, _ = self.backbone.say(self.backbone.read(sight), begin, limit)
-        return [self.backbone.words.decode(row) for row in said.tolist()]
 
     @torch.no_grad()
     def draw(self, sight: Sight, noise: Tensor) -> Drawn:

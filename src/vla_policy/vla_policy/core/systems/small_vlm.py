@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vla_core.errors import PolicyError
@@ -18,7 +17,6 @@ from vla_policy.core.preset import parse
 from vla_policy.core.sight import Sight
 from vla_policy.core.systems.sizes import Sizes
 from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, System
-from vla_policy.core.words import BEGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +45,6 @@ class SmallVlmSystem(System):
                 backbone.read(labels.questions.sight), backbone.texts(labels.questions.answers)
             ),
         }
-
-    @torch.no_grad()
-    def answer(self, sight: Sight, limit: int = 12) -> list[str]:
-        """What it says to each row's question."""
-        begin = torch.full((len(sight.state),), BEGIN, device=sight.state.device)
-        said, _ = self.backbone.say(self.backbone.read(sight), begin, limit)
-        return [self.backbone.words.decode(row) for row in said.tolist()]
 
     def draw(self, sight: Sight, noise: Tensor) -> Drawn:
         """Not possible.
