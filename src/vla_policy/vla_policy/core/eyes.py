@@ -8,6 +8,7 @@ own judge says whether the instruction is carried out.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ from vla_policy.core.systems.sizes import Sizes
 from vla_policy.core.text import minilm
 from vla_policy.core.vocabulary import Vocabulary
 from vla_policy.core.weights import fill, load_weights
+
+_SEEING = ("vision.", "language.", "grounding.", "generic", "fusion.state_", "fusion.xyz_", "fusion.locate.")
 
 
 class Seen(NamedTuple):
@@ -135,7 +138,7 @@ class Eyes:
     Attributes:
         names: Every object that was taught, in the order of a Sight.
         queries: float32 (K,C) what they look like.
-        mark: Changes with the weights; systems are made for one pair of eyes.
+        mark: Of the weights that a Sight depends on; systems are made for one pair of eyes.
     """
 
     def __init__(self, model: KeypointFlow, vocabulary: Vocabulary, contract: Contract, mark: str) -> None:
@@ -162,8 +165,7 @@ class Eyes:
         tensors, metadata = load_weights(path, contract.hash)
         model = KeypointFlow(configure(chosen.model, contract))
         fill(model, tensors, path.name)
-        mark = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        return cls(model, Vocabulary.from_metadata(metadata.vocabulary), contract, mark)
+        return cls(model, Vocabulary.from_metadata(metadata.vocabulary), contract, _mark(tensors))
 
     @property
     def sizes(self) -> Sizes:
@@ -245,3 +247,11 @@ class Eyes:
             self.vocabulary.check(instruction)
             self._told_last = instruction, self.tell([instruction])
         return self._told_last[1]
+
+
+def _mark(tensors: Mapping[str, Tensor]) -> str:
+    """Head, corrector and judge may be trained on without making other eyes of them."""
+    digest = hashlib.sha256()
+    for name in sorted(name for name in tensors if name.startswith(_SEEING)):
+        digest.update(name.encode() + tensors[name].numpy().tobytes())
+    return digest.hexdigest()[:16]
