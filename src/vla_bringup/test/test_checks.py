@@ -95,8 +95,11 @@ def test_a_contract_that_does_not_fit_its_robot_is_found(tmp_path: Path, monkeyp
         (tmp_path / f"config/robots/{name}.yaml").write_text((root / f"config/robots/{name}.yaml").read_text())
     mobile = (root / "config/contracts/rt1_mobile_panda.yaml").read_text()
     (tmp_path / "config/contracts/good.yaml").write_text(mobile)
+    for name in ("metaworld_sawyer", "libero_panda"):
+        (tmp_path / f"config/contracts/{name}.yaml").write_text((root / f"config/contracts/{name}.yaml").read_text())
     (tmp_path / "config/contracts/wrong.yaml").write_text(mobile.replace("robot: panda_mobile", "robot: panda"))
     monkeypatch.setenv("VLA_ROOT", str(tmp_path))
     found = {check.name: check for check in checks.configuration()}
     assert found["contract good"].level == "ok"
+    assert found["contract libero_panda"].level == "ok" and "benchmark" in found["contract libero_panda"].found
     assert found["contract wrong"].level == "error" and "has no base" in found["contract wrong"].found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vla_bringup.setup import third_party, wheels
+from vla_bringup.setup import lock, third_party, wheels
 from vla_bringup.setup.progress import Progress
 from vla_bringup.setup.third_party import THIRD_PARTY, Chooser, ensure
 from vla_core.errors import SetupError, UnknownNameError
@@ -87,7 +87,5 @@ def test_our_own_interpreter_setting_is_not_theirs(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", THIRD_PARTY)
 def test_the_lock_pins_what_is_wanted(name: str) -> None:
-    lines = (ROOT / "requirements" / f"{name}.in").read_text().splitlines()
-    wanted = {line for line in lines if line and not line.startswith("#")}
     pinned = dict(pin.split("==") for pin in wheels.pins(ROOT / "requirements" / f"{name}.txt", "later"))
-    assert wanted <= set(pinned) and all(pinned.values())
+    assert set(lock.wanted(ROOT / "requirements" / f"{name}.in")) <= set(pinned) and all(pinned.values())

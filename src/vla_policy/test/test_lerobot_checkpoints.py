@@ -188,6 +188,17 @@ def test_columns_go_by_name(tmp_path: Path) -> None:
     np.testing.assert_allclose(actions[:, ::-1], np.array(data["actions"]), atol=1e-5)
 
 
+def test_it_answers_in_the_contracts_units(tmp_path: Path) -> None:
+    write("lerobot_act", tmp_path / "act")
+    of = contract(tmp_path)
+    scale, offset = (0.5, 2.0, -1.0, 0.1), (0.0, 1.0, 0.0, -3.0)
+    plain, scaled = (
+        load(tmp_path / "act", of, **model).predict(observation(of, 2), 0).actions
+        for model in ({}, {"scale": scale, "offset": offset})
+    )
+    np.testing.assert_allclose(scaled, np.array(scale) * plain + np.array(offset), atol=1e-5)
+
+
 def test_relative_actions_become_absolute(tmp_path: Path) -> None:
     data = write("lerobot_pi0", tmp_path / "pi0")
     path = tmp_path / "pi0" / "policy_preprocessor.json"

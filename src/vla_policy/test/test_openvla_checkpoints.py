@@ -221,3 +221,24 @@ def test_weights_of_another_network_are_named_by_group(tmp_path: Path) -> None:
     path.write_text(json.dumps(data))
     with pytest.raises(WeightsError, match=r"9 missing \(decoder\.layers x9\)"):
         load(tmp_path / "vla", contract(tmp_path), **PLAIN)
+
+
+def test_it_answers_in_the_contracts_units(tmp_path: Path) -> None:
+    write_openvla(tmp_path / "oft", oft=True)
+    of = contract(tmp_path, horizon=3)
+    scale, offset = (0.05, 0.05, 0.05, 0.5, 0.5, 0.5, -2.0), (0.0,) * 6 + (1.0,)
+    plain, scaled = (
+        load(tmp_path / "oft", of, **OFT, **model).predict(observation(of), 0).actions
+        for model in ({}, {"scale": scale, "offset": offset})
+    )
+    np.testing.assert_allclose(scaled, np.array(scale) * plain + np.array(offset), atol=1e-6)
+
+
+def test_angles_are_scaled_before_they_become_a_rotation_vector(tmp_path: Path) -> None:
+    """Small angles don't care for their order."""
+    write_openvla(tmp_path / "oft", oft=True)
+    of = contract(tmp_path, horizon=3)
+    plain = load(tmp_path / "oft", of, **OFT).predict(observation(of), 0).actions
+    model = {**OFT, "rotation": "rpy", "scale": (1.0,) * 3 + (1e-3,) * 3 + (1.0,)}
+    small = load(tmp_path / "oft", of, **model).predict(observation(of), 0).actions
+    np.testing.assert_allclose(small[:, 3:6], 1e-3 * plain[:, 3:6], atol=1e-5)

@@ -54,7 +54,7 @@ class Point:
 
 
 def main() -> None:
-    point = Point(int(sys.argv[2]))
+    point = Point(int(sys.argv[3]))
     give(11, b"")
     while True:
         length, kind = struct.unpack("<IB", take(5))
@@ -77,7 +77,7 @@ def main() -> None:
                 if point.success and not before:
                     break
             give(12, point.seen(bool(body[0])))
-        elif kind == 3 and sys.argv[1] == "demonstrate":
+        elif kind == 3 and sys.argv[2] == "demonstrate":
             give(13, point.expert(struct.unpack("<I", body)[0]))
         else:
             give(14, b"no such request")

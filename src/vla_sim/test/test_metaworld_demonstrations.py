@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vla_core.errors import ConfigError
 from vla_sim.metaworld import demonstrations
-from vla_sim.metaworld.client import Worker, WorkerError, start_workers
+from vla_sim.metaworld.benchmark import METAWORLD
 from vla_sim.metaworld.demonstrations import (
     DemonstrationConfig,
     DemonstrationError,
@@ -27,6 +27,7 @@ from vla_sim.metaworld.demonstrations import (
 )  # fmt: skip
 from vla_sim.metaworld.shards import FRAME_ARRAYS, read_shard, shard_paths
 from vla_sim.metaworld.tasks import TASKS, Task
+from vla_sim.third_party.client import Worker, WorkerError, start_workers
 
 FAKE, PYTHON = Path(metaworld_fake.__file__), Path(sys.executable)
 CONFIG = DemonstrationConfig(per_task=3, size=16, horizon=5, stride=2, linger=2, per_shard=2)
@@ -37,7 +38,7 @@ FRAGILE, HOPELESS = (Task(k, name, "easy", name) for k, name in enumerate(("frag
 @pytest.fixture
 def worker() -> Iterator[Worker]:
     """A worker with an expert."""
-    with start_workers(PYTHON, "demonstrate", 1, CONFIG.size, timeout_s=20.0, script=FAKE) as workers:
+    with start_workers(METAWORLD, PYTHON, "demonstrate", 1, CONFIG.size, FAKE) as workers:
         yield workers[0]
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from vla_core.files import workspace_root
-from vla_sim.metaworld.client import Worker, WorkerError, start_workers
+from vla_sim.metaworld.benchmark import METAWORLD
 from vla_sim.metaworld.demonstrations import Disturbance, rehearse
-from vla_sim.metaworld.tasks import FIRST_EVALUATION_SEED, TASKS
+from vla_sim.metaworld.tasks import EVALUATION_SEEDS, TASKS
+from vla_sim.third_party.client import Worker, WorkerError, start_workers
 
 PYTHON = Path(os.environ.get("VLA_METAWORLD_PYTHON", workspace_root() / ".venv-metaworld" / "bin" / "python"))
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-metaworld")]
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.exists(), reason="
 @pytest.fixture(scope="module")
 def teacher() -> Iterator[Worker]:
     """A worker with Meta-World's experts."""
-    with start_workers(PYTHON, "demonstrate", 1, 64) as workers:
+    with start_workers(METAWORLD, PYTHON, "demonstrate", 1, 64) as workers:
         yield workers[0]
 
 
@@ -56,7 +57,7 @@ def test_the_seed_alone_makes_the_scene_and_the_image(teacher: Worker) -> None:
 
 
 def test_the_image_is_upright_and_shows_the_arm_and_the_table(teacher: Worker) -> None:
-    rgb = np.asarray(teacher.reset("reach-v3", 0).rgb).astype(float)
+    rgb = np.asarray(teacher.reset("reach-v3", 0).rgb)[0].astype(float)
     red = (rgb[..., 0] > 1.6 * rgb[..., 1]) & (rgb[..., 0] > 60)
     assert 0.03 < red.mean() < 0.4, "the red Sawyer"
     assert red[:32, :40].mean() > 2 * red[:32, 40:].mean(), "its shoulder is at the upper left"
@@ -64,10 +65,10 @@ def test_the_image_is_upright_and_shows_the_arm_and_the_table(teacher: Worker) -
 
 
 def test_an_evaluating_worker_has_no_expert() -> None:
-    with start_workers(PYTHON, "evaluate", 1, 64) as (worker,):
-        worker.reset("reach-v3", FIRST_EVALUATION_SEED)
+    with start_workers(METAWORLD, PYTHON, "evaluate", 1, 64) as (worker,):
+        worker.reset("reach-v3", EVALUATION_SEEDS[0])
         worker.mode = "demonstrate"
         with pytest.raises(WorkerError, match="'evaluate'"):
             worker.label(3)
         with pytest.raises(WorkerError, match="KeyError"):
-            worker.reset("no-such-task", FIRST_EVALUATION_SEED)
+            worker.reset("no-such-task", EVALUATION_SEEDS[0])

@@ -63,8 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla eval`."""
     parser.add_argument("--policy", default="", help="policy preset (default: the one that ships for the suite)")
     parser.add_argument("--suite", default="tabletop", help=f"one of: {', '.join((*SUITES, *THIRD_PARTY))}")
-    parser.add_argument("--episodes", type=int, default=None, help="how many (default 200; metaworld: 10 per task)")
-    parser.add_argument("--task", default="", help="tasks or groups of tasks, separated by commas (metaworld)")
+    parser.add_argument(
+        "--episodes", type=int, default=None, help="how many (default 200; per task: metaworld 10, libero 50)"
+    )
+    parser.add_argument("--task", default="", help="tasks or groups of tasks, separated by commas (metaworld, libero)")
+    parser.add_argument("--weights", default="", help="weights instead of the preset's (metaworld, libero)")
+    parser.add_argument("--execute", type=int, default=0, help="steps of a chunk that are executed (metaworld, libero)")
     parser.add_argument("--split", default="heldout_pose", help="train, heldout_pose, heldout_pair or heldout_phrase")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="seed of the first episode")
     parser.add_argument("--graph", action="store_true", help="through the node graph, in lockstep")
@@ -90,8 +94,9 @@ def run(args: argparse.Namespace) -> int:
         return third_party_suites.run(args, _third_party_command(args))
     if args.suite not in SUITES:
         raise UnknownNameError("suite", args.suite, (*SUITES, *THIRD_PARTY))
-    if args.task:
-        raise ConfigError(f"--task with suite '{args.suite}'", ", ".join(THIRD_PARTY), "leave --task out")
+    for option in ("task", "weights", "execute"):
+        if getattr(args, option):
+            raise ConfigError(f"--{option} with suite '{args.suite}'", ", ".join(THIRD_PARTY), f"leave --{option} out")
     suite = SUITES[args.suite]
     args.policy, args.episodes = args.policy or suite.policy, 200 if args.episodes is None else args.episodes
     part = Part(args.policy, args.split, args.episodes, args.graph)
@@ -191,8 +196,8 @@ def _command(args: argparse.Namespace) -> str:
 
 def _third_party_command(args: argparse.Namespace) -> str:
     words = ["./vla", "eval", "--suite", args.suite, *(["--policy", args.policy] if args.policy else [])]
-    for option in ("episodes", "task"):
-        words += [f"--{option}", str(getattr(args, option))] if getattr(args, option) not in (None, "") else []
+    for option in ("weights", "episodes", "task", "execute"):
+        words += [f"--{option}", str(getattr(args, option))] if getattr(args, option) else []
     return shlex.join([*words, "--publish"])
 
 

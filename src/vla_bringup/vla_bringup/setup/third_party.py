@@ -1,6 +1,6 @@
 """Virtual environments for programs of others that don't go together with our pins: `.venv-NAME` in the checkout.
 
-    python -m vla_bringup.setup.third_party metaworld     makes it where needed, prints its interpreter
+    python -m vla_bringup.setup.third_party NAME     makes it where needed, prints its interpreter
 
 `requirements/NAME.txt` is the complete lock. Our processes never import from there; they start its interpreter.
 """
@@ -21,7 +21,7 @@ from vla_bringup.setup.stamp import Stamps, fingerprint
 from vla_core.errors import SetupError, UnknownNameError
 
 #: Name → Python versions that its lock has wheels for, in order of preference.
-THIRD_PARTY: dict[str, tuple[str, ...]] = {"metaworld": ("3.11", "3.12", "3.13")}
+THIRD_PARTY: dict[str, tuple[str, ...]] = {"metaworld": ("3.11", "3.12", "3.13"), "libero": ("3.11", "3.12")}
 Chooser = Callable[[Mapping[str, str], tuple[str, ...]], str]
 
 

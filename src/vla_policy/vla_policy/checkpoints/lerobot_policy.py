@@ -18,6 +18,7 @@ from vla_policy.checkpoints.lerobot_files import ACTION, STATE, LerobotCheckpoin
 from vla_policy.checkpoints.model import MODELS, CheckpointModel, Inputs
 from vla_policy.checkpoints.scaling import scalings
 from vla_policy.checkpoints.tokens import Tokens
+from vla_policy.checkpoints.units import Units, units
 from vla_policy.core.blocks.decoder import RmsNorm
 from vla_policy.core.keypoint_policy import check_observation
 from vla_policy.core.policy import PolicyOutput
@@ -39,6 +40,7 @@ class LerobotSection:
         state: Columns of the contract's state in the order of `observation.state`; empty: all, as they are.
         action: Columns of the contract's action in the order of `action`; empty: as they are.
         tokenizer: Folder of the tokenizer, for checkpoints that don't bring it along.
+        scale, offset: The contract's units from the checkpoint's, see `units.Units`; empty: they are the same.
         dtype: Of the weights, 'float32' or 'bfloat16'.
     """
 
@@ -46,6 +48,8 @@ class LerobotSection:
     state: tuple[str, ...] = ()
     action: tuple[str, ...] = ()
     tokenizer: str = ""
+    scale: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
     dtype: str = "float32"
 
 
@@ -57,12 +61,14 @@ class Wiring:
         views: Image features that are there, and the camera of each.
         state: Places in the contract's state. action: Place in the checkpoint's action of every contract column.
         relative: bool (D,), by the checkpoint's columns: those that it draws relative to the state.
+        units: From the checkpoint's to the contract's, by the contract's columns.
     """
 
     views: tuple[tuple[str, int], ...]
     state: tuple[int, ...]
     action: tuple[int, ...]
     relative: Tensor
+    units: Units
 
 
 class LerobotPolicy:
@@ -125,7 +131,7 @@ class LerobotPolicy:
         chunk = chunk[: self.contract.horizon, list(self.wiring.action)]
         if not bool(torch.isfinite(chunk).all()):
             raise PolicyError("a chunk with NaN or infinity", "finite actions", "check the checkpoint's files")
-        return PolicyOutput(actions=chunk.numpy(), progress=0.0, success_estimate=0.0)
+        return PolicyOutput(actions=self.wiring.units.forward(chunk.numpy()), progress=0.0, success_estimate=0.0)
 
     def _inputs(self, observations: list[Observation], instruction: str) -> Inputs:
         images = torch.stack([self._images(observation.rgb) for observation in observations])[None]
@@ -182,7 +188,8 @@ def wire(checkpoint: LerobotCheckpoint, contract: Contract, section: LerobotSect
     views = _views(checkpoint, contract, section, model)
     places = tuple(action.index(column) for column in contract.action_names)
     columns = tuple(contract.state_names.index(column) for column in state)
-    return Wiring(views, columns, places, _relative(checkpoint))
+    in_contract = units(contract, section.scale, section.offset)
+    return Wiring(views, columns, places, _relative(checkpoint), in_contract)
 
 
 def _views(

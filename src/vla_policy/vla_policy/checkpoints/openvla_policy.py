@@ -19,6 +19,7 @@ from vla_policy.checkpoints.lerobot_policy import DTYPES
 from vla_policy.checkpoints.openvla import EMPTY, OpenVla
 from vla_policy.checkpoints.openvla_files import OpenVlaCheckpoint, read_openvla
 from vla_policy.checkpoints.tokens import Tokens
+from vla_policy.checkpoints.units import units
 from vla_policy.core.blocks.decoder import RmsNorm
 from vla_policy.core.keypoint_policy import check_observation
 from vla_policy.core.policy import PolicyOutput
@@ -42,6 +43,7 @@ class OpenVlaSection:
         state: Columns of the contract's state in the order of OFT's; empty: all.
         crop: The middle of the image, as for models that were trained on random crops.
         rotation: How a tool_delta's rotation is meant: 'rpy' (roll, pitch, yaw; Open X-Embodiment) or 'rotvec'.
+        scale, offset: The contract's units from the checkpoint's, see `units.Units`; empty: they are the same.
         dtype: Of the weights.
     """
 
@@ -52,6 +54,8 @@ class OpenVlaSection:
     state: tuple[str, ...] = ()
     crop: bool = False
     rotation: str = "rpy"
+    scale: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
     dtype: str = "float32"
 
 
@@ -75,6 +79,7 @@ class OpenVlaPolicy:
         self.views = [contract.view_names.index(view) for view in section.views or contract.view_names]
         self.columns = [contract.state_names.index(column) for column in section.state or contract.state_names]
         self.turning = _turning(contract) if section.rotation == "rpy" else []
+        self.units = units(contract, section.scale, section.offset)
         # OFT adds a little to every range.
         self.eps = 1e-8 if section.chunk else 0.0
 
@@ -113,7 +118,7 @@ class OpenVlaPolicy:
         actions = actions[: self.contract.horizon]
         if not bool(torch.isfinite(actions).all()):
             raise PolicyError("a chunk with NaN or infinity", "finite actions", "check the checkpoint's files")
-        return PolicyOutput(self._turned(actions.numpy()), progress=0.0, success_estimate=0.0)
+        return PolicyOutput(self._turned(self.units.forward(actions.numpy())), progress=0.0, success_estimate=0.0)
 
     def tokens(self, instruction: str) -> list[int]:
         """The prompt of training, begin token first."""

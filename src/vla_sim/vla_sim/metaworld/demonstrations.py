@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from vla_core.errors import ConfigError, VlaError
 from vla_core.types import Float32
-from vla_sim.metaworld.client import SCRIPT, Seen, Worker, start_workers
+from vla_sim.metaworld.benchmark import METAWORLD
+from vla_sim.metaworld.scene import MAX_STEPS
 from vla_sim.metaworld.shards import write_shard
 from vla_sim.metaworld.tasks import TRAINING_SEEDS, Task, select
-from vla_sim.metaworld.worker import MAX_STEPS
+from vla_sim.third_party.client import SCRIPT, Seen, Worker, start_workers
 
 #: A scene is tried with the noise that was drawn, with half of it, without; in so many times the undisturbed steps.
 SCALES = (1.0, 0.5, 0.0)
@@ -130,7 +131,8 @@ def play(worker: Worker, task: Task, seed: int, disturb: Disturbance, config: De
 
 
 def _append(frames: dict[str, list[Any]], seen: Seen, chunk: Float32) -> None:
-    frames["rgb"].append(seen.rgb)
+    assert seen.rgb is not None
+    frames["rgb"].append(seen.rgb[0])
     frames["state"].append(seen.state)
     frames["action"].append(chunk[0])
     frames["chunk"].append(chunk)
@@ -204,7 +206,7 @@ def generate(
     if not jobs:
         return {"episodes": 0, "frames": 0, "refused": {}, "retried": 0, "seconds": 0.0}
     idle: queue.Queue[Worker] = queue.Queue()
-    with start_workers(python, "demonstrate", min(workers, len(jobs)), config.size, script=script) as ready:
+    with start_workers(METAWORLD, python, "demonstrate", min(workers, len(jobs)), config.size, script) as ready:
         for worker in ready:
             idle.put(worker)
 

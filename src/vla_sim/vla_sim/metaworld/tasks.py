@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from vla_core.errors import ConfigError, UnknownNameError
+from vla_core.errors import UnknownNameError
 
 Group = Literal["easy", "medium", "hard", "very_hard"]
 GROUPS: tuple[Group, ...] = ("easy", "medium", "hard", "very_hard")
 
-#: A seed places the objects and the goal, uniformly in the task's own box. Demonstrations draw from below the first
-#: number, evaluation starts at the second: no scene that is scored was trained on.
+#: A seed places the objects and the goal, uniformly in the task's own box. Demonstrations draw from the first
+#: range, evaluation from the second: no scene that is scored was trained on.
 TRAINING_SEEDS = range(1_000_000)
-FIRST_EVALUATION_SEED = 10_000_000
+EVALUATION_SEEDS = range(10_000_000, 2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +106,3 @@ def select(names: Iterable[str]) -> tuple[Task, ...]:
     for name in sorted(wanted - known):
         raise UnknownNameError("Meta-World task or group", name, known)
     return tuple(task for task in TASKS if not wanted or {task.name, task.group} & wanted)
-
-
-def evaluation_seeds(first: int, episodes: int) -> range:
-    """Seeds of an evaluation's episodes of each task.
-
-    Raises:
-        ConfigError: some of them belong to the demonstrations, or there are none.
-    """
-    if episodes < 1:
-        raise ConfigError(f"{episodes} episodes per task", "at least 1", "ask for more episodes")
-    if first < FIRST_EVALUATION_SEED:
-        fix = f"start at {FIRST_EVALUATION_SEED}"
-        raise ConfigError(f"first seed {first}", f"one that no demonstration may have, {FIRST_EVALUATION_SEED}..", fix)
-    return range(first, first + episodes)

@@ -1,7 +1,8 @@
-"""Meta-World's workers from our side: start them, ask, and say in one sentence why one doesn't answer."""
+"""Workers of a benchmark from our side: start them, ask, and say in one sentence why one doesn't answer."""
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import subprocess
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from vla_core.errors import ConfigError, VlaError
 from vla_core.types import Float32
-from vla_sim.metaworld import worker as wire
+from vla_sim.third_party import worker as wire
+from vla_sim.third_party.benchmark import Benchmark
 
 Mode = Literal["evaluate", "demonstrate"]
 SCRIPT = Path(wire.__file__)
@@ -27,9 +29,9 @@ _OURS = ("LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "_ROS_WHE
 
 
 class WorkerError(VlaError):
-    """A Meta-World worker died, hangs, or refuses what it was asked."""
+    """A benchmark's worker died, hangs, or refuses what it was asked."""
 
-    code = "metaworld_worker"
+    code = "benchmark_worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class Seen:
     """All that leaves a worker after a reset or a step.
 
     Attributes:
-        rgb: uint8 (H,W,3), upright; None where it wasn't asked for.
-        state: float32 (4,): tool position in the robot's base frame [m], gripper opening 0..1.
+        rgb: uint8 (V,H,W,3), the benchmark's views; None where it wasn't asked for.
+        state: float32 (S,): proprioception, see the benchmark's scene.
         steps: Since the reset.
         success: Whether the task counts as solved at this very step.
     """
@@ -59,22 +61,20 @@ class Worker:
     """One process with one task at a time. Requests can be posted first and collected later.
 
     Args:
-        python: Interpreter of Meta-World's virtual environment.
+        benchmark: What it plays.
+        python: Interpreter of the benchmark's virtual environment.
         mode: 'demonstrate' has the expert; 'evaluate' has no way to tell more than `Seen`.
         size: Width and height of the images [px].
-        timeout_s: Longest wait for an answer [s].
         script: What it runs.
     """
 
-    def __init__(
-        self, python: Path, mode: Mode, size: int = 128, timeout_s: float = 120.0, script: Path = SCRIPT
-    ) -> None:
+    def __init__(self, benchmark: Benchmark, python: Path, mode: Mode, size: int = 128, script: Path = SCRIPT) -> None:
         if not 16 <= size <= 1024:
             raise ConfigError(f"images of {size} px", "16..1024", "choose another size")
-        self.mode, self._size, self._timeout_s = mode, size, timeout_s
+        self.mode, self._benchmark, self._size = mode, benchmark, size
         self._received = bytearray()
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
-        command = [str(python), "-I", str(script), mode, str(size)]
+        command = [str(python), "-I", str(script), str(benchmark.scene), mode, str(size)]
         try:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints,
@@ -82,11 +82,11 @@ class Worker:
             )  # fmt: skip
         except OSError as error:
             self._complaints.close()
-            raise WorkerError(str(error), "Meta-World's own Python", "set it up, or name another one") from error
+            raise WorkerError(str(error), f"{benchmark.name}'s own Python", "set it up, or name another one") from error
         self._last = "start"
 
     def wait_ready(self) -> None:
-        """Wait until it has loaded Meta-World.
+        """Wait until it has loaded the benchmark.
 
         Raises:
             WorkerError: it ended, or took too long.
@@ -98,41 +98,42 @@ class Worker:
         self._send(wire.RESET, wire.SEED.pack(seed) + task.encode(), f"reset of {task}, seed {seed}")
 
     def post_step(self, actions: Float32, draw: bool = True) -> None:
-        """Ask for actions (K,4) in -1..1 to be executed, until success at the latest; `seen` gives the outcome."""
-        body = np.ascontiguousarray(actions, "<f4")
-        if body.ndim != 2 or body.shape[1] != 4 or len(body) == 0 or not np.isfinite(body).all():
-            fix = "mend the policy"
-            raise WorkerError(f"actions {actions.shape}, finite: {np.isfinite(body).all()}", "finite (K,4), K > 0", fix)
+        """Ask for actions (K,A) in -1..1 to be executed, until success at the latest; `seen` gives the outcome."""
+        body, wide = np.ascontiguousarray(actions, "<f4"), self._benchmark.actions
+        if body.ndim != 2 or body.shape[1] != wide or len(body) == 0 or not np.isfinite(body).all():
+            got = f"actions {actions.shape}, finite: {np.isfinite(body).all()}"
+            raise WorkerError(got, f"finite (K,{wide}), K > 0", "mend the policy")
         self._send(wire.STEP, bytes([draw]) + body.tobytes(), f"{len(body)} steps")
 
     def seen(self) -> Seen:
         """Collect the answer to a posted reset or step.
 
         Raises:
-            WorkerError: no answer, or one that isn't an observation of exactly four numbers and one image.
+            WorkerError: no answer, or one that isn't an observation of exactly the state and the views.
         """
         body = self._receive(wire.OBSERVATION)
-        pixels = 3 * self._size**2
-        head = wire.OBSERVED.size
-        if len(body) not in (head, head + pixels):
-            raise WorkerError(f"an observation of {len(body)} bytes", f"{head} or {head + pixels}", "mend the worker")
-        steps, success, *state = wire.OBSERVED.unpack_from(body)
+        shape = (len(self._benchmark.views), self._size, self._size, 3)
+        head = wire.OBSERVED.size + 4 * self._benchmark.state
+        whole = head + math.prod(shape)
+        if len(body) not in (head, whole):
+            raise WorkerError(f"an observation of {len(body)} bytes", f"{head} or {whole}", "mend the worker")
+        steps, success = wire.OBSERVED.unpack_from(body)
+        state = np.frombuffer(body[wire.OBSERVED.size : head], "<f4").astype(np.float32)
         drawn = np.frombuffer(body, np.uint8, offset=head)
-        rgb = drawn.reshape(self._size, self._size, 3) if drawn.size else None
-        return Seen(rgb, np.array(state, np.float32), steps, bool(success))
+        return Seen(drawn.reshape(shape) if drawn.size else None, state, steps, bool(success))
 
     def reset(self, task: str, seed: int) -> Seen:
-        """Begin an episode; see `tasks` for which seeds are whose."""
+        """Begin an episode; see the benchmark for which seeds are scored."""
         self.post_reset(task, seed)
         return self.seen()
 
     def step(self, actions: Float32, draw: bool = True) -> Seen:
-        """Execute actions (K,4)."""
+        """Execute actions (K,A)."""
         self.post_step(actions, draw)
         return self.seen()
 
     def label(self, horizon: int) -> Float32:
-        """What the expert would do from here if nothing disturbed it: float32 (T,4). The scene stays as it is.
+        """What the expert would do from here if nothing disturbed it: float32 (T,A). The scene stays as it is.
 
         Raises:
             WorkerError: the worker is one for evaluation.
@@ -141,7 +142,7 @@ class Worker:
             fix = "start a worker to demonstrate"
             raise WorkerError("a question to the expert while evaluating", "none", fix)
         self._send(wire.LABEL, wire.COUNT.pack(horizon), "question to the expert")
-        return np.frombuffer(self._receive(wire.ACTIONS), "<f4").reshape(horizon, 4).astype(np.float32)
+        return np.frombuffer(self._receive(wire.ACTIONS), "<f4").reshape(horizon, -1).astype(np.float32)
 
     def kill(self) -> None:
         """End it at once, whatever it does: whoever waits for its answer gets a WorkerError."""
@@ -168,14 +169,14 @@ class Worker:
             raise self._gone() from error
 
     def _receive(self, expected: int) -> bytes:
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self._benchmark.timeout_s
         length, kind = wire.HEADER.unpack(self._take(wire.HEADER.size, deadline))
         if kind not in (expected, wire.FAILURE) or length > 2**24:
             raise self._broken(f"a frame of kind {kind} with {length} bytes")
         body = self._take(length, deadline)
         if kind == wire.FAILURE:
-            text = body.decode(errors="replace")
-            raise WorkerError(f"'{text}' from a Meta-World worker after: {self._last}", "an answer", "mend the request")
+            got = f"'{body.decode(errors='replace')}' from {self._who} after: {self._last}"
+            raise WorkerError(got, "an answer", "mend the request")
         return body
 
     def _take(self, count: int, deadline: float) -> bytes:
@@ -188,7 +189,7 @@ class Worker:
             except (OSError, ValueError) as error:
                 raise self._gone() from error
             if piece is None:
-                raise self._broken(f"no answer within {self._timeout_s:g} s")
+                raise self._broken(f"no answer within {self._benchmark.timeout_s:g} s")
             if not piece:
                 raise self._gone()
             self._received += piece
@@ -196,19 +197,23 @@ class Worker:
         del self._received[:count]
         return taken
 
+    @property
+    def _who(self) -> str:
+        return f"a {self._benchmark.name} worker"
+
     def _broken(self, got: str) -> WorkerError:
         self._process.kill()
-        return WorkerError(f"{got} after: {self._last}", "an answer of a Meta-World worker", self._advice())
+        return WorkerError(f"{got} after: {self._last}", f"an answer of {self._who}", self._advice())
 
     def _gone(self) -> WorkerError:
         if self._complaints.closed:
-            return WorkerError("a closed Meta-World worker", "a running one", "start another")
+            return WorkerError("a closed worker", "a running one", "start another")
         try:
             status = str(self._process.wait(5.0))
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = "unknown"
-        got = f"the end of a Meta-World worker (exit status {status}) after: {self._last}"
+        got = f"the end of {self._who} (exit status {status}) after: {self._last}"
         return WorkerError(got, "an answer", self._advice())
 
     def _advice(self) -> str:
@@ -219,7 +224,7 @@ class Worker:
 
 @contextmanager
 def start_workers(
-    python: Path, mode: Mode, count: int, size: int = 128, timeout_s: float = 120.0, script: Path = SCRIPT
+    benchmark: Benchmark, python: Path, mode: Mode, count: int, size: int = 128, script: Path = SCRIPT
 ) -> Iterator[list[Worker]]:
     """So many workers, started side by side, ended with the context.
 
@@ -231,7 +236,7 @@ def start_workers(
     with ExitStack() as stack:
         workers = []
         for _ in range(count):
-            workers.append(Worker(python, mode, size, timeout_s, script))
+            workers.append(Worker(benchmark, python, mode, size, script))
             stack.callback(workers[-1].close)
         for worker in workers:
             worker.wait_ready()

@@ -1,4 +1,4 @@
-"""Scoring on Meta-World with a fake worker: what is executed, when an episode ends, what is refused."""
+"""Scoring on a benchmark with a fake worker: what is executed, when an episode ends, what is refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from vla_core.errors import ChunkError, ConfigError
 from vla_core.types import Float32
-from vla_sim.metaworld.client import WorkerError
-from vla_sim.metaworld.evaluation import EvaluationConfig, MetaworldEpisode, evaluate
-from vla_sim.metaworld.tasks import FIRST_EVALUATION_SEED, Task
+from vla_sim.metaworld.benchmark import METAWORLD
+from vla_sim.metaworld.tasks import EVALUATION_SEEDS, Task
+from vla_sim.third_party.client import WorkerError
+from vla_sim.third_party.evaluation import EvaluationConfig, ScoredEpisode, evaluate
 
 FAKE, PYTHON = Path(metaworld_fake.__file__), Path(sys.executable)
 TASKS = tuple(Task(i, name, "easy", f"do {name}") for i, name in enumerate(("door-open-v3", "hopeless", "fragile")))
@@ -30,18 +31,18 @@ class Pusher:
         self._speed, self._sideways, self._rng = speed, sideways, np.random.default_rng(0)
 
     def act(self, rgb: NDArray[np.uint8], state: Float32, instruction: str) -> Float32:
-        self.asked.append((instruction, float(state[0]), int(rgb[0, 0, 0])))
+        self.asked.append((instruction, float(state[0]), int(rgb[0, 0, 0, 0])))
         side = self._sideways * self._rng.normal(size=(7, 1))
         return np.hstack([np.full((7, 1), self._speed), side, np.zeros((7, 2))]).astype(np.float32)
 
 
-def _play(policy: Pusher, config: EvaluationConfig = CONFIG, tasks: tuple[Task, ...] = TASKS) -> list[MetaworldEpisode]:
-    return list(evaluate(policy, PYTHON, tasks, config, FAKE))
+def _play(policy: Pusher, config: EvaluationConfig = CONFIG, tasks: tuple[Task, ...] = TASKS) -> list[ScoredEpisode]:
+    return list(evaluate(policy, METAWORLD, PYTHON, tasks, config, FAKE))
 
 
 def test_every_episode_of_every_task_is_played_once() -> None:
     episodes = _play(Pusher())
-    expected = {(t.name, FIRST_EVALUATION_SEED + k) for t in TASKS for k in range(3)}
+    expected = {(t.name, EVALUATION_SEEDS[k]) for t in TASKS for k in range(3)}
     assert {(e.task, e.seed) for e in episodes} == expected and len(episodes) == 9
     assert {e.task: e.success for e in episodes} == {"door-open-v3": True, "hopeless": False, "fragile": True}
     assert all(e.steps == 60 and len(e.ms_per_chunk) == 15 for e in episodes if e.task == "hopeless")
@@ -77,7 +78,7 @@ def test_a_chunk_that_cannot_be_executed_ends_the_evaluation(chunk: NDArray[np.f
             return chunk.astype(np.float32)
 
     with pytest.raises(ChunkError):
-        list(evaluate(Broken(), PYTHON, TASKS, CONFIG, FAKE))
+        list(evaluate(Broken(), METAWORLD, PYTHON, TASKS, CONFIG, FAKE))
 
 
 def test_the_death_of_a_worker_ends_the_evaluation() -> None:
@@ -85,7 +86,13 @@ def test_the_death_of_a_worker_ends_the_evaluation() -> None:
         _play(Pusher(), tasks=(TASKS[0], Task(7, "die", "hard", "die")))
 
 
-@pytest.mark.parametrize("wrong", [{"execute": 0}, {"limit": 501}, {"execute": 61}, {"first_seed": 0}, {"episodes": 0}])
+@pytest.mark.parametrize("wrong", [{"execute": 0}, {"limit": 501}, {"execute": 61}, {"episodes": 0}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
-        replace(CONFIG, **wrong)
+        evaluate(Pusher(), METAWORLD, PYTHON, TASKS, replace(CONFIG, **wrong), FAKE)
+
+
+def test_more_episodes_than_a_benchmark_has_scenes_are_refused() -> None:
+    few = replace(METAWORLD, seeds=range(2))
+    with pytest.raises(ConfigError, match=r"1\.\.2, as Meta-World has scenes"):
+        evaluate(Pusher(), few, PYTHON, TASKS, CONFIG, FAKE)

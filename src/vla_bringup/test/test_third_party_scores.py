@@ -1,4 +1,4 @@
-"""Rows of the Meta-World table."""
+"""Rows of a benchmark's table."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vla_bringup.core.metaworld_scores import rows
+from vla_bringup.core import third_party_scores
 from vla_bringup.statistics import wilson
-from vla_sim.metaworld.evaluation import MetaworldEpisode
+from vla_sim.libero import tasks as libero
 from vla_sim.metaworld.tasks import GROUPS, TASKS
+from vla_sim.third_party.evaluation import ScoredEpisode
 
 
-def _episodes(won: dict[str, int], each: int = 10, steps: int = 100) -> list[MetaworldEpisode]:
+def rows(policy: str, episodes: list[ScoredEpisode], limit: int) -> list[dict]:
+    """As Meta-World's suite asks for them."""
+    return third_party_scores.rows(policy, episodes, limit, GROUPS)
+
+
+def _episodes(won: dict[str, int], each: int = 10, steps: int = 100) -> list[ScoredEpisode]:
     """`each` episodes of all 50 tasks, of which the first so many per task of a group are won."""
-    return [MetaworldEpisode(t.name, t.group, k, k < won[t.group], steps, (5.0,)) for t in TASKS for k in range(each)]
+    return [ScoredEpisode(t.name, t.group, k, k < won[t.group], steps, (5.0,)) for t in TASKS for k in range(each)]
 
 
 def _find(made: list[dict], task: str, group: str) -> dict:
@@ -49,3 +55,11 @@ def test_every_rate_lies_in_its_interval_and_the_mean_is_surer_than_its_widest_g
     assert all(0.0 <= r["ci_low"] <= r["success"] <= r["ci_high"] <= 1.0 for r in made)
     width = {r["group"]: r["ci_high"] - r["ci_low"] for r in made if r["task"] == "all"}
     assert width["mean of groups"] < max(width[group] for group in GROUPS)
+
+
+def test_a_benchmark_without_groups_has_one_average() -> None:
+    episodes = [ScoredEpisode(t.name, t.group, k, k < 5, 90, (5.0,)) for t in libero.TASKS for k in range(10)]
+    made = third_party_scores.rows("p", episodes, 220)
+    assert [row["task"] for row in made] == [*(t.name for t in libero.TASKS), "all"]
+    assert (made[-1]["episodes"], made[-1]["success"], made[-1]["step_limit"]) == (100, 0.5, 220)
+    assert made[-1]["ci_low"] == pytest.approx(wilson(50, 100)[0], abs=1e-3)

@@ -1,10 +1,7 @@
-"""Score a policy on Meta-World: every task, some episodes each, judged by Meta-World's own success flag.
+"""Score a policy on a benchmark: every task, some episodes each, judged by the benchmark's own verdict.
 
-An episode is won when the flag is up after any step (Meta-World's own evaluation, Evo-1's and LeRobot's). Scenes are
-drawn from the task's whole box by the seed, as LeRobot does. Evo-1's published evaluation (MetaWorld_evaluation/ in
-github.com/MINT-SJTU/Evo-1) plays 10 episodes of at most 400 steps per task and executes 15 actions of a chunk; it
-also gives the policy the first 8 numbers of Meta-World's state, which go beyond proprioception: the object's place is
-among them. Here a policy gets none of that. LeRobot plays 500 steps, Meta-World's own limit.
+An episode is won when the verdict is yes after any step, as the benchmarks' own evaluations count. A policy is given
+pixels, proprioception and the instruction, nothing else.
 """
 
 from __future__ import annotations
@@ -21,12 +18,8 @@ from numpy.typing import NDArray
 
 from vla_core.errors import ChunkError, ConfigError
 from vla_core.types import Float32
-from vla_sim.metaworld.client import SCRIPT, Worker, start_workers
-from vla_sim.metaworld.tasks import FIRST_EVALUATION_SEED, TASKS, Group, Task, evaluation_seeds
-from vla_sim.metaworld.worker import MAX_STEPS
-
-#: Longest episode that Evo-1's published evaluation counts.
-EVO1_STEPS = 400
+from vla_sim.third_party.benchmark import Benchmark, Task
+from vla_sim.third_party.client import SCRIPT, Worker, start_workers
 
 
 class ChunkPolicy(Protocol):
@@ -36,13 +29,13 @@ class ChunkPolicy(Protocol):
         """Answer an observation; episodes take turns, so the answer may not depend on earlier ones.
 
         Args:
-            rgb: uint8 (H,W,3).
-            state: float32 (4,): tool x y z [m], gripper opening 0..1.
+            rgb: uint8 (V,H,W,3), the benchmark's views.
+            state: float32 (S,), its proprioception.
             instruction: What is to be done.
 
         Returns:
-            float32 (T,4): tool displacement per step [cm, -1..1] and gripper effort (1 closes), at least as many
-            steps as are executed; what exceeds -1..1 is clipped.
+            float32 (T,A) in the benchmark's own units, at least as many steps as are executed; what exceeds -1..1 is
+            clipped.
         """
 
 
@@ -56,25 +49,30 @@ class EvaluationConfig:
         limit: Longest episode [steps].
         size: Width and height of the images [px].
         workers: Processes that simulate.
-        first_seed: Of each task's first episode.
     """
 
-    episodes: int = 10
-    execute: int = 15
-    limit: int = MAX_STEPS
-    size: int = 128
+    episodes: int
+    execute: int
+    limit: int
+    size: int
     workers: int = 2
-    first_seed: int = FIRST_EVALUATION_SEED
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.execute <= self.limit <= MAX_STEPS:
+    def check(self, benchmark: Benchmark) -> None:
+        """Refuse what a benchmark can't play.
+
+        Raises:
+            ConfigError: says what.
+        """
+        if not 1 <= self.execute <= self.limit <= benchmark.limit:
             got = f"{self.execute} executed actions in episodes of {self.limit} steps"
-            raise ConfigError(got, f"1 <= execute <= limit <= {MAX_STEPS}", "mend execute or limit")
-        evaluation_seeds(self.first_seed, self.episodes)
+            raise ConfigError(got, f"1 <= execute <= limit <= {benchmark.limit}", "mend execute or limit")
+        if not 1 <= self.episodes <= len(benchmark.seeds):
+            got = f"{self.episodes} episodes per task"
+            raise ConfigError(got, f"1..{len(benchmark.seeds)}, as {benchmark.name} has scenes", "mend --episodes")
 
 
 @dataclass(frozen=True, slots=True)
-class MetaworldEpisode:
+class ScoredEpisode:
     """How one episode went.
 
     Attributes:
@@ -85,7 +83,7 @@ class MetaworldEpisode:
     """
 
     task: str
-    group: Group
+    group: str
     seed: int
     success: bool
     steps: int
@@ -108,11 +106,12 @@ class _Seat:
 
 def evaluate(
     policy: ChunkPolicy,
+    benchmark: Benchmark,
     python: Path,
-    tasks: Sequence[Task] = TASKS,
-    config: EvaluationConfig = EvaluationConfig(),
+    tasks: Sequence[Task],
+    config: EvaluationConfig,
     script: Path = SCRIPT,
-) -> Iterator[MetaworldEpisode]:
+) -> Iterator[ScoredEpisode]:
     """Yield episodes as they end; the workers simulate while the policy answers another one's observation.
 
     The policy is asked in an order that depends only on what it answers, so one that draws from a seeded generator
@@ -120,27 +119,36 @@ def evaluate(
 
     Args:
         policy: What is scored.
-        python: Interpreter of Meta-World's virtual environment.
+        benchmark: What it is scored on.
+        python: Interpreter of the benchmark's virtual environment.
         tasks: Which ones.
         config: How.
         script: What the workers run.
 
     Raises:
+        ConfigError: no task, or settings out of range.
         ChunkError: the policy answers with too short a chunk, another shape, or something that isn't finite.
         WorkerError: a worker dies or hangs.
     """
+    config.check(benchmark)
     if not tasks:
         raise ConfigError("no task", "at least one", "name tasks or groups")
-    waiting = deque(tasks)
-    seeds = evaluation_seeds(config.first_seed, config.episodes)
+    return _play(policy, benchmark, python, tasks, config, script)
+
+
+def _play(
+    policy: ChunkPolicy, benchmark: Benchmark, python: Path, tasks: Sequence[Task], config: EvaluationConfig,
+    script: Path,
+) -> Iterator[ScoredEpisode]:  # fmt: skip
+    waiting, seeds = deque(tasks), benchmark.seeds[: config.episodes]
     count = min(config.workers, len(tasks))
-    with start_workers(python, "evaluate", count, config.size, script=script) as workers:
+    with start_workers(benchmark, python, "evaluate", count, config.size, script) as workers:
         seats = deque(_Seat(worker, waiting.popleft(), deque(seeds)) for worker in workers)
         for seat in seats:
             seat.begin()
         while seats:
             seat = seats.popleft()
-            episode = _go_on(seat, policy, config)
+            episode = _go_on(seat, policy, config, benchmark.actions)
             if episode is not None:
                 yield episode
                 seat.seeds.popleft()
@@ -152,31 +160,31 @@ def evaluate(
             seats.append(seat)
 
 
-def _go_on(seat: _Seat, policy: ChunkPolicy, config: EvaluationConfig) -> MetaworldEpisode | None:
+def _go_on(seat: _Seat, policy: ChunkPolicy, config: EvaluationConfig, wide: int) -> ScoredEpisode | None:
     """Collect an observation and post what the policy answers, or tell how the episode ended."""
     seen = seat.worker.seen()
     if seen.success or seen.steps >= config.limit:
         times = tuple(seat.times)
-        return MetaworldEpisode(seat.task.name, seat.task.group, seat.seeds[0], seen.success, seen.steps, times)
+        return ScoredEpisode(seat.task.name, seat.task.group, seat.seeds[0], seen.success, seen.steps, times)
     assert seen.rgb is not None
     begin = time.perf_counter()
     chunk = policy.act(seen.rgb, seen.state, seat.task.instruction)
     seat.times.append(1e3 * (time.perf_counter() - begin))
-    actions = _checked(chunk, config.execute)
+    actions = _checked(chunk, config.execute, wide)
     seat.worker.post_step(actions[: min(config.execute, config.limit - seen.steps)])
     return None
 
 
-def _checked(chunk: Float32, execute: int) -> Float32:
+def _checked(chunk: Float32, execute: int, wide: int) -> Float32:
     """The chunk, clipped to -1..1.
 
     Raises:
         ChunkError: it can't be executed.
     """
     actions = np.asarray(chunk, np.float32)
-    if actions.ndim != 2 or actions.shape[1] != 4 or len(actions) < execute:
+    if actions.ndim != 2 or actions.shape[1] != wide or len(actions) < execute:
         fix = "execute fewer actions, or take another policy"
-        raise ChunkError(f"a chunk {actions.shape}", f"(T,4) with T >= {execute}", fix)
+        raise ChunkError(f"a chunk {actions.shape}", f"(T,{wide}) with T >= {execute}", fix)
     if not np.isfinite(actions).all():
         raise ChunkError("a chunk with NaN or infinity", "finite actions", "take other weights")
     return np.clip(actions, -1.0, 1.0)

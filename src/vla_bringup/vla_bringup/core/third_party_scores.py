@@ -1,4 +1,4 @@
-"""Rows of the Meta-World table: every task, every difficulty, and the two averages that are in use."""
+"""Rows of a benchmark's table: every task, every group of tasks, and the averages that are in use."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from vla_bringup.statistics import quantiles, rounded, wilson
-from vla_sim.metaworld.evaluation import MetaworldEpisode
-from vla_sim.metaworld.tasks import GROUPS
+from vla_sim.third_party.evaluation import ScoredEpisode
 
 Row = dict[str, Any]
-Episodes = Sequence[MetaworldEpisode]
+Episodes = Sequence[ScoredEpisode]
 
 
-def rows(policy: str, episodes: Episodes, limit: int) -> list[Row]:
-    """One row per task, per group, for all tasks, and for the mean of the groups, which Evo-1 and SmolVLA report.
+def rows(policy: str, episodes: Episodes, limit: int, groups: Sequence[str] = ()) -> list[Row]:
+    """One row per task, per group, for all tasks, and for the mean of the groups, as Evo-1 and SmolVLA report it.
 
     Args:
         policy: Name of the policy.
         episodes: At least one.
         limit: Success after more steps doesn't count.
+        groups: In which order; none where the benchmark has no groups.
     """
     tasks = {e.task: e.group for e in episodes}
     parts = [(name, group, [e for e in episodes if e.task == name]) for name, group in tasks.items()]
     made = [_row(policy, name, group, limit, part) for name, group, part in parts]
-    counted = [(group, [e for e in episodes if e.group == group]) for group in GROUPS if group in tasks.values()]
-    groups = [_row(policy, "all", group, limit, part) for group, part in counted]
+    counted = [(group, [e for e in episodes if e.group == group]) for group in groups if group in tasks.values()]
+    grouped = [_row(policy, "all", group, limit, part) for group, part in counted]
     means = [_row(policy, "all", "all", limit, episodes)]
-    if len(groups) == len(GROUPS):
-        means.append(_mean(policy, limit, groups, episodes))
-    return [*made, *groups, *means]
+    if grouped and len(grouped) == len(groups):
+        means.append(_mean(policy, limit, grouped, episodes))
+    return [*made, *grouped, *means]
 
 
 def _row(policy: str, task: str, group: str, limit: int, episodes: Episodes) -> Row:
