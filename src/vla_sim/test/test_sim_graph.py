@@ -76,7 +76,7 @@ class Graph:
         for argument in (f"link:={self.link}", *arguments):
             command += ["-p", argument]
         return subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
             start_new_session=True,
         )  # fmt: skip
 
@@ -121,11 +121,11 @@ class Graph:
         for process in self.processes.values():
             process.send_signal(signal.SIGINT)
         try:
-            return {name: process.wait(timeout=20) for name, process in self.processes.items()}
+            return {name: process.wait(timeout=60) for name, process in self.processes.items()}
         finally:
             for process in self.processes.values():
                 process.kill()
-                process.communicate()
+                process.wait()
             if self.servo is not None:
                 self.servo.stop()
             self.node.destroy_node()
@@ -144,8 +144,10 @@ def make_graph(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Graph]
         return made[-1]
 
     yield make
-    codes = [graph.stop() for graph in made]
-    rclpy.try_shutdown()
+    try:
+        codes = [graph.stop() for graph in made]
+    finally:
+        rclpy.try_shutdown()
     left = [p.name for graph in made for p in Path("/dev/shm").glob(f"vla_{graph.link}_*")]
     assert all(code == 0 for graph in codes for code in graph.values()) and not left, (codes, left)
 
