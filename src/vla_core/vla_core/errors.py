@@ -55,6 +55,24 @@ class UnknownObjectError(VlaError):
     code = "unknown_object"
 
 
+class InstructionError(VlaError):
+    """An instruction can't be understood."""
+
+    code = "instruction"
+
+
+class ScanError(VlaError):
+    """A laser scan, or the odometry that comes with it, can't be used."""
+
+    code = "scan"
+
+
+class MapError(VlaError):
+    """A map can't be read, written or used."""
+
+    code = "map"
+
+
 class ConfigError(VlaError):
     """A configuration file or parameter is missing or out of range."""
 

@@ -10,10 +10,11 @@ import torch
 
 from vla_core.errors import PolicyError
 from vla_policy.core.sight import Sight
-from vla_policy.core.systems.openvla import OpenVla, OpenVlaConfig
+from vla_policy.core.systems.openvla import OpenVla
 from vla_policy.core.systems.sizes import Fitting, Sizes
 from vla_policy.core.systems.small_vlm import SmallVlmSystem, SmallVlmSystemConfig
 from vla_policy.core.systems.system import Labels
+from vla_policy.core.systems.writing import WritingConfig
 from vla_policy.core.weights import Metadata, save_weights
 from vla_policy.training.toy_world import NAMES, SIZES, fitted, learn, left_or_right, miss_cm, queries, toy_batch
 
@@ -28,7 +29,7 @@ def backbone(**tokens: bool) -> dict[str, Any]:
 
 def make(section: dict[str, Any] | None = None) -> OpenVla:
     torch.manual_seed(0)
-    config = OpenVlaConfig(section or backbone(fused=True), {"knots": (6,), "bins": BINS})
+    config = WritingConfig(section or backbone(fused=True), {"knots": (6,), "bins": BINS})
     system = fitted(OpenVla(config, WITH_BOTH), left_or_right)
     assert isinstance(system, OpenVla)
     return system

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from vla_policy.core.sight import Sight
-from vla_policy.core.systems.pi0_fast import Pi0Fast, Pi0FastConfig
+from vla_policy.core.systems.pi0_fast import Pi0Fast
 from vla_policy.core.systems.sizes import Fitting
 from vla_policy.core.systems.system import Labels
+from vla_policy.core.systems.writing import WritingConfig
 from vla_policy.training.toy_world import NAMES, SIZES, fitted, queries, toy_batch
 
 DECODER = {"width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 64}
@@ -20,7 +21,7 @@ ACTIONS = {"vocabulary": 100, "scale": 5.0}
 
 def make(seed: int = 0) -> Pi0Fast:
     torch.manual_seed(seed)
-    system = fitted(Pi0Fast(Pi0FastConfig(BACKBONE, ACTIONS), SIZES))
+    system = fitted(Pi0Fast(WritingConfig(BACKBONE, ACTIONS), SIZES))
     assert isinstance(system, Pi0Fast)
     return system
 
@@ -83,7 +84,7 @@ def test_tokens_per_chunk_are_a_quarter_of_the_bins_at_most() -> None:
     sizes = SIZES.__class__(**{name: getattr(SIZES, name) for name in SIZES.__slots__} | {"horizon": 16})
     chunk = torch.from_numpy(begin * 0.2 + way * move).float()
     section = BACKBONE | {"vocabulary": 1100}
-    system = Pi0Fast(Pi0FastConfig(section, {"vocabulary": 1024, "scale": 10.0}), sizes)
+    system = Pi0Fast(WritingConfig(section, {"vocabulary": 1024, "scale": 10.0}), sizes)
     system.fit(Fitting(chunk, queries(), NAMES))
     said = system.actions.encode(chunk[:200])
     tokens = (said > 0).sum(1).float().mean() - 2  # without the first and the last word of a sentence
@@ -91,7 +92,7 @@ def test_tokens_per_chunk_are_a_quarter_of_the_bins_at_most() -> None:
 
 
 def test_what_was_fitted_goes_with_the_weights() -> None:
-    system, other = make(), Pi0Fast(Pi0FastConfig(BACKBONE, ACTIONS), SIZES)
+    system, other = make(), Pi0Fast(WritingConfig(BACKBONE, ACTIONS), SIZES)
     other.restore(system.notes())
     other.load_state_dict(system.state_dict())
     sight, noise = toy_batch(3)[0], torch.zeros(3, SIZES.horizon, SIZES.action_width)

@@ -9,7 +9,8 @@ import torch
 
 from vla_core.errors import ConfigError
 from vla_policy.core.blocks.answers import answers
-from vla_policy.core.systems.rt2 import Rt2, Rt2Config
+from vla_policy.core.systems.rt2 import Rt2
+from vla_policy.core.systems.writing import WritingConfig
 from vla_policy.core.tokenizers.errors import TokenError
 from vla_policy.core.words import BEGIN
 from vla_policy.training.toy_world import SIZES, fitted, learn, left_or_right, miss_cm, toy_batch
@@ -21,7 +22,7 @@ VOCABULARY, BINS = 96, 24
 def make(vocabulary: int = VOCABULARY) -> Rt2:
     torch.manual_seed(0)
     backbone: dict[str, Any] = {"block": "small_vlm", "tokens": {}, "decoder": DECODER, "vocabulary": vocabulary}
-    system = fitted(Rt2(Rt2Config(backbone, {"knots": (6,), "bins": BINS}), SIZES), left_or_right)
+    system = fitted(Rt2(WritingConfig(backbone, {"knots": (6,), "bins": BINS}), SIZES), left_or_right)
     assert isinstance(system, Rt2)
     return system
 

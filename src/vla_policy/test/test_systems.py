@@ -16,11 +16,12 @@ from test_system_pi0 import BACKBONE
 from toy_demonstrations import observation
 
 from vla_core.contract import Contract
-from vla_core.errors import ConfigError, UnknownNameError, UnknownObjectError, WeightsError
+from vla_core.errors import ConfigError, PolicyError, UnknownNameError, UnknownObjectError, WeightsError
 from vla_core.strategies import RTC_GUIDED
 from vla_core.types import Running
 from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
 from vla_policy.core.policy import Policy, load_policy
+from vla_policy.core.replanner import warm_up
 from vla_policy.core.system_policy import SystemPolicy
 from vla_policy.core.weights import read_weights, save_weights
 from vla_policy.training.session import Options
@@ -84,6 +85,30 @@ def test_the_answer_depends_on_observation_and_seed_alone(policy: Policy, contra
     assert first.actions.shape == (contract.horizon, 8)
     np.testing.assert_allclose(np.linalg.norm(first.actions[:, 3:7], axis=1), 1.0, atol=1e-5)
     assert first.roles is not None and 0.0 <= first.success_estimate <= 1.0
+
+
+def test_a_static_system_runs_by_its_graph_unless_torch_is_asked_for(policy: Policy, contract: Contract) -> None:
+    """What the warm-up recorded answers alike with every instruction; what isn't static can't be asked for a graph."""
+    assert isinstance(policy, SystemPolicy) and policy.recorded is not None
+    parts = policy.name, policy.contract, policy.eyes, policy.system
+    plain = SystemPolicy(*parts, "torch")
+    assert plain.recorded is None
+    warm_up(policy, contract)
+    graph = policy.recorded._graph
+    for seed, instruction in enumerate(("lift the blue cube", "pick up the red cube")):
+        seen = observation(contract, seed, instruction)
+        found, expected = policy.predict(seen, seed), plain.predict(seen, seed)
+        np.testing.assert_allclose(found.actions, expected.actions, atol=1e-4)
+    assert graph is not None and policy.recorded._graph is graph
+    with pytest.raises(UnknownNameError, match="'tensorrt'; expected one of: auto, openvino, torch"):
+        SystemPolicy(*parts, "tensorrt")
+    policy.system.static = False
+    try:
+        assert SystemPolicy(*parts).recorded is None
+        with pytest.raises(PolicyError, match="expected a static system"):
+            SystemPolicy(*parts, "openvino")
+    finally:
+        policy.system.static = True
 
 
 def test_training_and_the_robot_see_the_same(policy: Policy, run: Options, contract: Contract) -> None:

@@ -154,7 +154,13 @@ class Diffusion:
         return [round(time) for time in torch.linspace(self.config.steps - 1, 0, steps, dtype=torch.float64).tolist()]
 
     def sample(
-        self, predict: Predict, noise: Tensor, steps: int, eta: float = 0.0, generator: torch.Generator | None = None
+        self,
+        predict: Predict,
+        noise: Tensor,
+        steps: int,
+        eta: float = 0.0,
+        generator: torch.Generator | None = None,
+        further: Tensor | None = None,
     ) -> Tensor:
         """From noise to chunks (B,T,D) by DDIM; eta = 1 with all steps is DDPM.
 
@@ -164,15 +170,18 @@ class Diffusion:
             steps: How many, at most those of the process.
             eta: Share of DDPM's noise that is drawn at every step, 0..1.
             generator: For that noise.
+            further: That noise, drawn before, (steps,B,T,D).
 
         Raises:
             ConfigError: as `times`.
         """
         x, times = noise, self.times(steps)
-        for now, then in zip(times, [*times[1:], -1], strict=True):
+        for i, (now, then) in enumerate(zip(times, [*times[1:], -1], strict=True)):
             time, earlier = (torch.full(noise.shape[:1], t, device=noise.device) for t in (now, then))
             drawn = torch.zeros_like(x)
-            if eta > 0:
+            if eta > 0 and further is not None:
+                drawn = further[i]
+            elif eta > 0:
                 drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
             x = self.ddim_step(x, predict(x, time), time, earlier, drawn, eta)
         return x

@@ -48,7 +48,8 @@ class ExpertTraining:
         Raises:
             ConfigError: a key is missing or of a wrong type.
         """
-        expert, told = preset.training["expert"], "future" in preset.model
+        told = "future" in preset.model
+        expert = preset.training.get("head", preset.training["expert"])  # whichever stage the head learns in last
         gripper = parse(Gripper, preset.training.get("gripper"), f"{preset.name}.yaml: training: gripper")
         steps = int(expert["prefix_steps"]), int(expert["longest_offset_steps"])
         draws = preset.decoding["head"] == "flow"  # a regression has nothing to choose

@@ -153,7 +153,9 @@ def denoise(
         if i == 1:  # given tokens are measured against what is first thought of them
             reference = now
         doubted = (now < config.threshold * progress) | (reference - now > config.largest_drop)
-        again = doubted & ~masked & (i < config.rounds)  # what is masked in the last round is drawn in it
+        again = doubted & ~masked
+        if i == config.rounds:
+            again = torch.zeros_like(masked)  # what would be masked now could not be drawn any more
         remasked += again.sum(1)
         drawn = _draw(logits, config.temperature * (1 - (i - 1) / config.rounds), generator)
         confidence = _confidence(probability, drawn, config.confidence).masked_fill(~masked, -torch.inf)

@@ -61,5 +61,9 @@ def denoising(diffusion: Diffusion, predict: Predict, chunk: Tensor, known: Tens
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Of normal distributions (B,Z), summed over Z, mean over B (Kingma & Welling 2014, appendix B)."""
+    """Of normal distributions (B,Z), summed over Z, mean over B (Kingma & Welling 2014, appendix B).
+
+    In float32, whatever comes: near the standard normal it is the small difference of large terms.
+    """
+    mean, log_variance = mean.float(), log_variance.float()
     return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(-1).mean()

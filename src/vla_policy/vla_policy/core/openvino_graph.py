@@ -26,11 +26,24 @@ def compiled(module: nn.Module, example: tuple[Tensor, ...], streams: int = 1) -
     ov = _openvino()
     with torch.no_grad():
         traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-    graph = ov.convert_model(traced, example_input=example)
-    graph.reshape({i: ov.PartialShape(list(part.shape)) for i, part in enumerate(example)})
+    graph = _converted(traced, example)
     options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
     model = ov.Core().compile_model(graph, "CPU", options)
     return [_runner(model.create_infer_request(), len(model.outputs)) for _ in range(streams)]
+
+
+def _converted(traced: Any, example: tuple[Tensor, ...]) -> Any:
+    """OpenVINO's model of a traced module; its convert_model would simplify it twice, which compiling does again."""
+    from openvino import PartialShape
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    manager = FrontEndManager()
+    frontend = manager.load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced, example_input=example)
+    graph: Any = frontend.convert(frontend.load(decoder))
+    graph.reshape({i: PartialShape(list(part.shape)) for i, part in enumerate(example)})
+    return graph
 
 
 def _runner(request: Any, outputs: int) -> Run:

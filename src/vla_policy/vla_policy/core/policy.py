@@ -120,7 +120,7 @@ def _target_flow(preset: Preset, contract: Contract, backend: str, weights: Path
 def _system(preset: Preset, contract: Contract, backend: str, weights: Path | None) -> Policy:
     from vla_policy.core.system_policy import SystemPolicy
 
-    return SystemPolicy.load(preset, contract, weights)
+    return SystemPolicy.load(preset, contract, backend, weights)
 
 
 @POLICIES.register("lerobot")
@@ -143,7 +143,7 @@ def load_policy(preset: str, contract: Contract, backend: str = "auto", weights:
     Args:
         preset: Name in `config/policies/`, or a .yaml file.
         contract: Contract of the observations that it will be given.
-        backend: 'auto' (torch on a GPU, else OpenVINO), 'openvino' or 'torch'.
+        backend: 'auto' (torch on a GPU, else OpenVINO; for systems see SystemPolicy), 'openvino' or 'torch'.
         weights: Weight file instead of the preset's.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vla_core.contract import Contract
-from vla_core.errors import PolicyError, WeightsError
+from vla_core.errors import PolicyError, UnknownNameError, WeightsError
 from vla_core.strategies import BID, RTC_GUIDED, RTC_PREFIX
 from vla_core.types import NS, Observation, Running
 from vla_policy.core.drawing.continuation import continuation
@@ -19,19 +19,43 @@ from vla_policy.core.keypoint_policy import check_observation
 from vla_policy.core.policy import PolicyOutput
 from vla_policy.core.preset import Preset
 from vla_policy.core.processors import action_transform
+from vla_policy.core.recorded import Recorded
 from vla_policy.core.sight import Sight
 from vla_policy.core.systems.catalogue import make_system
 from vla_policy.core.systems.system import System
 from vla_policy.core.weights import fill, load_weights
 
+AUTO, OPENVINO, TORCH = BACKENDS = ("auto", "openvino", "torch")
+
 
 class SystemPolicy:
-    """See `core/systems/`."""
+    """See `core/systems/`.
 
-    def __init__(self, name: str, contract: Contract, eyes: Eyes, system: System) -> None:
+    Attributes:
+        recorded: The system's graph, which is recorded at the first answer; None where it runs in torch.
+    """
+
+    def __init__(self, name: str, contract: Contract, eyes: Eyes, system: System, backend: str = AUTO) -> None:
+        """Put them together.
+
+        Args:
+            name: Of the preset.
+            contract: Of observations and chunks.
+            eyes: What they see is what the system was trained on.
+            system: With its weights.
+            backend: 'auto' (OpenVINO for static systems, else torch), 'openvino' or 'torch'.
+
+        Raises:
+            UnknownNameError: another backend.
+            PolicyError: 'openvino' for a system that can't be recorded.
+        """
+        if backend not in BACKENDS:
+            raise UnknownNameError("backend", backend, BACKENDS)
         self.name, self.contract, self.contract_hash = name, contract, contract.hash
         self.eyes, self.system = eyes, system.eval().requires_grad_(False)
         self.transform = action_transform(contract)
+        records = backend == OPENVINO or (backend == AUTO and system.recordable)
+        self.recorded = Recorded(system, eyes.encoder.max_tokens) if records else None
         self._past: list[tuple[int, Sight]] = []
         self._instruction = ""
         self.strategies = frozenset({RTC_GUIDED, BID, RTC_PREFIX} if system.prefix_steps is not None else ())
@@ -39,12 +63,13 @@ class SystemPolicy:
             self.strategies -= {RTC_PREFIX}
 
     @classmethod
-    def load(cls, preset: Preset, contract: Contract, weights: Path | None) -> SystemPolicy:
+    def load(cls, preset: Preset, contract: Contract, backend: str, weights: Path | None) -> SystemPolicy:
         """Load a preset's weights and the eyes that it was trained with.
 
         Raises:
             WeightsError: a weight file is missing, corrupt, of another contract, size or pair of eyes.
             ConfigError: the preset is broken.
+            UnknownNameError, PolicyError: the backend, see __init__.
         """
         path = preset.weights_path() if weights is None else weights
         eyes = Eyes.load(preset.model["eyes"], contract)
@@ -59,7 +84,7 @@ class SystemPolicy:
             )
         system.restore(notes["system"])
         fill(system, tensors, path.name)
-        return cls(preset.name, contract, eyes, system)
+        return cls(preset.name, contract, eyes, system, backend)
 
     @torch.no_grad()
     def predict(self, observation: Observation, seed: int, running: Running | None = None) -> PolicyOutput:
@@ -76,7 +101,7 @@ class SystemPolicy:
             steps = system.field_steps
             chunk, said = draw(field, noise, steps, followed, system.action_mean, system.action_std)[0], field.text
         else:
-            drawn = system.draw(sight, noise[:1])
+            drawn = (self.recorded or system).draw(sight, noise[:1])
             chunk, said = system.physical(drawn.chunk)[0], drawn.text
         if not bool(torch.isfinite(chunk).all()):
             raise PolicyError("a chunk with NaN or infinity", "finite actions", "train the weights again")

@@ -49,8 +49,9 @@ def action_losses(
 ) -> dict[str, Tensor]:
     """Losses of everything behind the percept: flow, regression, 3-D places, progress, success.
 
-    The flow is also taught to continue a given prefix of up to `prefix_steps` steps; given steps bear no loss, nor do
-    those that a chunk from a future state has no label for (`training/future_rows.py`).
+    The flow is also taught to continue a given prefix of up to `prefix_steps` steps, or of as many as the batch says
+    (`training/disturbed_rows.py`); given steps bear no loss, nor do those that a chunk from a future state has no label
+    for (`training/future_rows.py`).
     """
     data = (batch["chunk"] - model.action_mean) / model.action_std
     known = batch.get("known", torch.ones(data.shape[:2], dtype=torch.bool, device=data.device))
@@ -58,6 +59,8 @@ def action_losses(
     regressed = model.head.regress(keys_values, mixed)
     repeated = data.repeat(flow_samples, 1, 1)
     given = flow.sample_prefix(len(repeated), data.shape[1], prefix_steps, data.device)
+    if "given" in batch:
+        given = torch.arange(data.shape[1], device=data.device) < batch["given"].repeat(flow_samples)[:, None]
     time = torch.where(given, 1.0, flow.sample_time(len(repeated), data.device)[:, None])
     point, velocity = flow.path(repeated, torch.randn_like(repeated), time)
     predicted = model.head.velocity(point, time, keys_values.repeat(1, 1, flow_samples, 1, 1, 1), mixed)

@@ -21,12 +21,14 @@ from vla_policy.core.text import minilm
 from vla_policy.core.vocabulary import Vocabulary
 from vla_policy.core.weights import Metadata, fill, load_weights, save_weights
 from vla_policy.training.dataset import Dataset
+from vla_policy.training.disturbed_rows import DisturbedRows
 from vla_policy.training.future_rows import FutureRows
 from vla_policy.training.metrics import evaluate
 from vla_policy.training.stages import (
     CorrectorConfig,
     CorrectorStage,
     ExpertStage,
+    HeadStage,
     JointStage,
     Material,
     Stage,
@@ -68,6 +70,11 @@ class Options:
     future: bool = False
     play: Callable[[Path], float] | None = None
     patience: int = 0
+
+    def bounds(self, stage: str) -> dict[str, Any]:
+        """What of a stage's LoopConfig these options say."""
+        bounds = {"minutes": self.minutes.get(stage, 0.0), "steps": self.steps.get(stage, 0)}
+        return bounds | ({"learning_rate": self.learning_rate} if self.learning_rate else {})
 
 
 class Session:
@@ -131,20 +138,9 @@ class Session:
     def _loop(self, stage: str) -> Loop:
         training = self.preset.training
         made, config = self._stage(stage)
-        out = self.options.out
-        loop = LoopConfig(
-            name=stage,
-            minutes=self.options.minutes.get(stage, 0.0),
-            steps=self.options.steps.get(stage, 0),
-            learning_rate=self.options.learning_rate or config.learning_rate,
-            warmup_steps=config.warmup_steps,
-            weight_decay=training["weight_decay"],
-            clip_norm=training["clip_norm"],
-            ema=training["ema"],
-            losses={**training["losses"], "l1_before": 0.0},
-            seed=training["seed"],
-        )
-        return Loop(self.model, made, loop, out, self._judge)
+        losses = {**training["losses"], "l1_before": 0.0}
+        bounds = LoopConfig.of_stage(stage, training, config, **self.options.bounds(stage), losses=losses)
+        return Loop(self.model, made, bounds, self.options.out, self._judge)
 
     def _stage(self, stage: str) -> tuple[Stage, StageConfig | CorrectorConfig]:
         training, where = self.preset.training, f"{self.preset.name}.yaml: training"
@@ -159,11 +155,14 @@ class Session:
         if stage == "joint":
             return JointStage(model, material, config), config
         future = None
-        if self.options.future:
+        if self.options.future or stage == "head":
             if model.config.future is None:
                 raise ConfigError("future states for a model that can't be told", "model: future", "add it")
             gripper = parse(Gripper, training.get("gripper"), f"{where}: gripper")
             future = FutureRows(self.contract, gripper, config.longest_offset_steps)
+        if stage == "head" and future is not None:
+            rows = DisturbedRows(future, config.prefix_steps, config.drift_m, config.gripper_steps)
+            return HeadStage(model, material, config, cache, rows), config
         return ExpertStage(model, material, config, cache, future), config
 
     def _judge(self, model: nn.Module) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from vla_policy.core.processors import action_transform
 from vla_policy.training import losses
 from vla_policy.training.augment import augment, move_labels
 from vla_policy.training.dataset import Batch, Dataset, shuffled
+from vla_policy.training.disturbed_rows import DisturbedRows
 from vla_policy.training.featurise import FROZEN, featurise, percept_rows
 from vla_policy.training.future_rows import FutureRows
 from vla_policy.training.texts import TextBank
@@ -45,6 +46,7 @@ class StageConfig:
         flow_samples: Noise samples per frame.
         prefix_steps: Longest given prefix.
         longest_offset_steps: Chunks begin up to so many steps ahead, where the recipe says `future`.
+        drift_m, gripper_steps: See DisturbedRows; of the stage `head`.
     """
 
     batch: int
@@ -53,6 +55,8 @@ class StageConfig:
     flow_samples: int
     prefix_steps: int
     longest_offset_steps: int
+    drift_m: float = 0.0
+    gripper_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +207,36 @@ class ExpertStage:
         data = tensors(batch, material.device)
         condition = self.cached.condition(batch["index"], data)
         return losses.action_losses(model, condition, data, config.flow_samples, config.prefix_steps, material.mixed)
+
+
+class HeadStage(ExpertStage):
+    """The head alone, on rows that continue what was planned in error."""
+
+    def __init__(
+        self, model: KeypointFlow, material: Material, config: StageConfig, cache: Path, rows: DisturbedRows
+    ) -> None:
+        super().__init__(model, material, config, cache, rows.future)
+        self._rows = rows
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Head and future state; what is seen stays as it is."""
+        return [p for name, p in self.model.named_parameters() if name.partition(".")[0] in ("head", "future")]
+
+    def batches(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """As ExpertStage, disturbed."""
+        labels = self.material.dataset.labels
+        for index in shuffled(self.material.dataset.train, self.config.batch, rng):
+            yield self._rows.draw({"index": index, **{name: array[index] for name, array in labels.items()}}, rng)
+
+    def losses(self, batch: Batch) -> Tensors:
+        """Those that depend on the head."""
+        config, data = self.config, tensors(batch, self.material.device)
+        with torch.no_grad():
+            condition = self.cached.condition(batch["index"], data)
+        found = losses.action_losses(
+            self.model, condition, data, config.flow_samples, config.prefix_steps, self.material.mixed
+        )
+        return {name: found[name] for name in ("flow", "l1")}
 
 
 class CorrectorStage:

@@ -74,19 +74,8 @@ class SystemSession:
         made = SystemStage(
             self.system, stage, self.dataset, self.bank, self.contract, config, training["frame_s"], self.options.mixed
         )
-        bounds = LoopConfig(
-            name=stage,
-            minutes=self.options.minutes.get(stage, 0.0),
-            steps=self.options.steps.get(stage, 0),
-            learning_rate=self.options.learning_rate or config.learning_rate,
-            warmup_steps=config.warmup_steps,
-            weight_decay=training["weight_decay"],
-            clip_norm=training["clip_norm"],
-            ema=training["ema"],
-            losses=training["losses"],
-            seed=training["seed"],
-            patience=self.options.patience,
-        )
+        options = self.options
+        bounds = LoopConfig.of_stage(stage, training, config, **options.bounds(stage), patience=options.patience)
         judge: Callable[[nn.Module], dict[str, Any]] = self._judge  # type: ignore[assignment]
         loop = Loop(self.system, made, bounds, self.options.out, judge)
         loop.run()

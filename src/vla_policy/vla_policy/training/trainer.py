@@ -7,10 +7,10 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,18 @@ from vla_policy.training.stages import Stage
 
 SUCCESS = "closed_loop"  # figure that says how often the averaged model wins when it plays
 FINAL_RATE = 0.02  # of the peak learning rate
+
+
+class StageBounds(Protocol):
+    """What a stage's own section says of its loop."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the optimiser, after warming up."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps up to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,21 @@ class LoopConfig:
     save_minutes: float = 3.0
     evaluate_minutes: float = 5.0
     patience: int = 0
+
+    @classmethod
+    def of_stage(cls, name: str, training: Mapping[str, Any], stage: StageBounds, **bounds: Any) -> LoopConfig:
+        """Of a preset's `training` section and one of its stages.
+
+        Args:
+            name: See the class.
+            training: Has `weight_decay`, `clip_norm`, `ema`, `losses` and `seed`.
+            stage: Has `learning_rate` and `warmup_steps`.
+            bounds: `minutes`, `steps`, and whatever else shall not be as there.
+        """
+        same = {key: training[key] for key in ("weight_decay", "clip_norm", "ema", "losses", "seed")}
+        return cls(
+            **{"name": name, "learning_rate": stage.learning_rate, "warmup_steps": stage.warmup_steps, **same, **bounds}
+        )
 
 
 class Loop:

@@ -140,7 +140,7 @@ class FoldedExpert(nn.Module):
         backbone: Reads the prefix.
         expert: Draws.
         steps: Euler steps.
-        prefix: Tokens of the prefix N, its padding among them.
+        prefix: Most tokens of the prefix N, its padding among them.
     """
 
     cos: Tensor
@@ -180,7 +180,7 @@ class FoldedExpert(nn.Module):
             noise: (B,T,D).
         """
         mask, one = valid[:, None, None], torch.ones_like(valid[:, :1])[:, None, None]
-        cache = self.backbone.keys_values(tokens, self._angles(0, self.prefix), mask)
+        cache = self.backbone.keys_values(tokens, self._angles(0, tokens.shape[1]), mask)
         places = first + torch.arange(1 + self.horizon, device=noise.device)
         by = self.cos[places], self.sin[places]
         mask = torch.cat([mask, one], 3)

@@ -150,8 +150,13 @@ class HfDecoder(nn.Module):
 
 
 class HfVlm(SmallVlm):
-    """See the module."""
+    """See the module.
 
+    Attributes:
+        static: See System: it reads the instruction's letters.
+    """
+
+    static = False
     places: Tensor
 
     def __init__(self, config: HfVlmConfig, sizes: Sizes) -> None:

@@ -44,8 +44,12 @@ class ReadoutHead(nn.Module, ABC):
         """Of normalised chunks (B,T,D), of which the steps `known` (B,T) bear a loss."""
 
     @abstractmethod
-    def draw(self, embedding: Tensor, noise: Tensor, sampling: Sampling) -> Drawn:
-        """A chunk per row; the same noise (B,T,D) gives the same chunk."""
+    def draw(self, embedding: Tensor, noise: Tensor, sampling: Sampling, further: Tensor) -> Drawn:
+        """A chunk per row of noise (B,T,D); without a lot of its own, given what `further` says."""
+
+    def further(self, noise: Tensor, sampling: Sampling) -> Tensor:
+        """Noise (N,B,T,D) that `draw` adds on the way, the same for the same noise (B,T,D); N = 0: none."""
+        return noise.new_zeros(0, *noise.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +109,18 @@ class DiffusionHead(ReadoutHead):
             known.repeat(times, 1),
         )
 
-    def draw(self, embedding: Tensor, noise: Tensor, sampling: Sampling) -> Drawn:
+    def draw(self, embedding: Tensor, noise: Tensor, sampling: Sampling, further: Tensor) -> Drawn:
         """Denoise."""
         chunk = self.diffusion.sample(
-            lambda x, time: self.predict(embedding, x, time), noise, sampling.steps, sampling.eta, following(noise)
+            lambda x, time: self.predict(embedding, x, time), noise, sampling.steps, sampling.eta, further=further
         )
         return Drawn(chunk, sampling.steps)
+
+    def further(self, noise: Tensor, sampling: Sampling) -> Tensor:
+        """One per step, where `eta` wants any."""
+        count, lot = sampling.steps if sampling.eta > 0 else 0, following(noise)
+        drawn = [torch.randn(noise.shape, generator=lot, device=noise.device) for _ in range(count)]
+        return torch.stack(drawn) if drawn else super().further(noise, sampling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +154,7 @@ class L1Head(ReadoutHead):
         """L1."""
         return objectives.l1(self(embedding), chunk, known)
 
-    def draw(self, embedding: Tensor, noise: Tensor, sampling: Sampling) -> Drawn:
+    def draw(self, embedding: Tensor, noise: Tensor, sampling: Sampling, further: Tensor) -> Drawn:
         """The same whatever the noise."""
         return Drawn(self(embedding), 1)
 

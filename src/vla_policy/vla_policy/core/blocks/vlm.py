@@ -124,8 +124,12 @@ class SmallVlm(nn.Module):
         return self.read_tokens(tokens, valid)
 
     def read_tokens(self, tokens: Tensor, valid: Tensor) -> Read:
-        """The same from embedded tokens (B,N,C) and their validity (B,N)."""
-        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        """The same from embedded tokens (B,N,C) and their validity (B,N); padding, at the end, takes no position.
+
+        What follows stands from position N on whatever is padded, so the prefix ends there: only distances count.
+        """
+        count = tokens.shape[1]
+        positions = torch.arange(count, device=tokens.device) + count - valid.sum(1, keepdim=True)
         hidden, cache = self.decoder(tokens, positions, valid[:, None, None])
         return Read(hidden, valid, cache)
 

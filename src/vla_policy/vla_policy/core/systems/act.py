@@ -83,6 +83,7 @@ class Act(System):
         style: The encoder that is dropped at inference.
     """
 
+    static = True
     style: StyleEncoder | None
 
     def __init__(self, config: ActConfig, sizes: Sizes) -> None:

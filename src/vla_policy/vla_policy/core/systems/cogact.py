@@ -73,6 +73,8 @@ class CogActConfig:
 class CogAct(System):
     """See the module."""
 
+    static = True
+
     def __init__(self, config: CogActConfig, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.config = config.check()

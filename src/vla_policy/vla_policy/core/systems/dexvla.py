@@ -8,6 +8,7 @@ that of denoising plus that of the next word.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from vla_policy.core.diffusion import Diffusion, DiffusionConfig, Predict
 from vla_policy.core.preset import parse
 from vla_policy.core.sight import Sight
 from vla_policy.core.systems.sizes import Fitting, Sizes
-from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, System
+from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, Prelude, System
 from vla_policy.core.weights import fill, read_weights
 from vla_policy.core.words import BEGIN, PAD
 
@@ -69,13 +70,14 @@ class DexVlaConfig:
 
 
 class DexVla(System):
-    """See the module.
+    """See the module. Static behind what conditions the expert.
 
     Attributes:
         robot: Whose chunks are learnt and drawn, see `use`.
         stage: Which of the three was entered last; says how chunks are conditioned.
     """
 
+    static = True
     speaks = True
 
     def __init__(self, config: DexVlaConfig, sizes: Sizes) -> None:
@@ -104,6 +106,7 @@ class DexVla(System):
             UnknownNameError: no such robot; lists the known ones.
         """
         head = self.expert.head(robot)
+        self.changes += 1
         self.robot, self.action_mean, self.action_std = robot, head.mean.clone(), head.std.clone()
 
     def fit(self, data: Fitting) -> None:
@@ -167,15 +170,24 @@ class DexVla(System):
 
     def draw(self, sight: Sight, noise: Tensor) -> Drawn:
         """Say what is done next, then DDIM from noise under it."""
-        steps, read, said, passes = self.config.steps, self._read(sight), None, 0
+        tensors, passes, text = self.prelude(sight, noise)
+        drawn = self.draw_behind(sight, noise, tensors)
+        return Drawn(drawn.chunk, passes + drawn.passes, text)
+
+    def prelude(self, sight: Sight, noise: Tensor) -> Prelude:
+        """The condition, and the words that it depends on."""
+        read, said, passes = self._read(sight), None, 0
         texts: tuple[str, ...] = ()
         if read is not None and self.stage == ADAPT:
             begin = torch.full((len(noise), 1), BEGIN, device=noise.device)
             words, passes = self.backbone.say(read, begin, self.config.words)
             said = torch.cat([begin, words], 1)
             texts = tuple(self.backbone.words.decode(row) for row in words.tolist())
-        condition = self._condition(sight, read, said)
-        return Drawn(self.diffusion.sample(self._predict(condition), noise, steps), passes + steps, texts)
+        return Prelude((self._condition(sight, read, said),), passes, texts)
+
+    def draw_behind(self, sight: Sight, noise: Tensor, made: Sequence[Tensor]) -> Drawn:
+        """DDIM from noise."""
+        return Drawn(self.diffusion.sample(self._predict(made[0]), noise, self.config.steps), self.config.steps)
 
     def _seen(self, sight: Sight) -> Sight:
         """With the state as encoder and backbone know it."""

@@ -47,6 +47,8 @@ class DiffusionPolicyConfig:
 class DiffusionPolicy(System):
     """See the module."""
 
+    static = True
+
     def __init__(self, config: DiffusionPolicyConfig, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.config, self.history = config, config.history

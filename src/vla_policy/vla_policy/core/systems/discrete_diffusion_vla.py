@@ -50,7 +50,9 @@ class DiscreteDiffusionConfig:
 
 
 class DiscreteDiffusionVla(System):
-    """See the module."""
+    """See the module. Static where nothing is drawn by lot."""
+
+    static = True
 
     def __init__(self, config: DiscreteDiffusionConfig, sizes: Sizes) -> None:
         super().__init__(sizes)
@@ -62,6 +64,11 @@ class DiscreteDiffusionVla(System):
         self.bins = KnotBins(knots, sizes.action_width, "quantile", config.bins)
         self.actions = ParallelActions(len(knots.steps), sizes.action_width, width)
         self.slots = VocabularySlots.overwritten(self.backbone.embedding.num_embeddings, config.bins + 1)
+
+    @property
+    def recordable(self) -> bool:
+        """See System."""
+        return super().recordable and self.denoising.temperature == 0
 
     @property
     def mask(self) -> int:
@@ -87,8 +94,9 @@ class DiscreteDiffusionVla(System):
         """From all masked; noise decides by lot where the temperature isn't 0."""
         read = self.backbone.read(sight)
         start = torch.full((len(noise), self.bins.tokens), self.mask, device=noise.device)
-        lot = torch.Generator(noise.device)
-        lot.manual_seed(int(noise.flatten()[0].view(torch.int32)))
+        lot = None
+        if self.denoising.temperature > 0:
+            lot = torch.Generator(noise.device).manual_seed(int(noise.flatten()[0].view(torch.int32)))
         drawn = denoise(lambda codes: self.logits(read, codes), start, self.mask, self.denoising, lot)
         return Drawn(self.normalised(self.bins.decode(drawn.tokens)), drawn.evaluations)
 

@@ -47,6 +47,8 @@ class Evo1Config:
 class Evo1(System):
     """See the module."""
 
+    static = True
+
     def __init__(self, config: Evo1Config, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.config, self.prefix_steps, self.field_steps = config, config.prefix_steps, config.steps

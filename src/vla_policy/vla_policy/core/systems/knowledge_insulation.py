@@ -54,6 +54,7 @@ class KnowledgeInsulationConfig:
 class KnowledgeInsulation(System):
     """See the module."""
 
+    static = True
     speaks, questions_per_row = True, 0.25
 
     def __init__(self, config: KnowledgeInsulationConfig, sizes: Sizes) -> None:

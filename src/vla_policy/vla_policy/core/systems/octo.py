@@ -8,9 +8,9 @@ those that the `start` weights don't know; what was there before isn't computed 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,11 @@ from vla_core.files import asset_path
 from vla_policy.core.blocks.attention import learned
 from vla_policy.core.blocks.blockwise import TASK, BlockwiseConfig, BlockwiseTransformer, Ring
 from vla_policy.core.blocks.observation_tokenizers import make_tokenizer
-from vla_policy.core.blocks.readout_heads import Sampling, make_head
+from vla_policy.core.blocks.readout_heads import ReadoutHead, Sampling, make_head
 from vla_policy.core.preset import parse
 from vla_policy.core.sight import Sight
 from vla_policy.core.systems.sizes import Fitting, Sizes
-from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, System
+from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, Prelude, System
 from vla_policy.core.weights import fill, read_weights
 
 
@@ -74,6 +74,8 @@ class OctoConfig:
 
 class Octo(System):
     """See the module."""
+
+    static = True
 
     def __init__(self, config: OctoConfig, sizes: Sizes) -> None:
         super().__init__(sizes)
@@ -133,9 +135,15 @@ class Octo(System):
 
     def draw_by(self, head: str, sight: Sight, noise: Tensor) -> Drawn:
         """The same by any head."""
-        newest = self.embedding(head, self.observe(sight))[:, -1]
-        drawn: Drawn = self.heads[head].draw(newest, noise, self.sampling)  # type: ignore[operator]
-        return drawn
+        return self._draw(head, sight, noise, self._head(head).further(noise, self.sampling))
+
+    def prelude(self, sight: Sight, noise: Tensor) -> Prelude:
+        """The noise that is drawn on the way."""
+        return Prelude((self._head(self.config.head).further(noise, self.sampling),))
+
+    def draw_behind(self, sight: Sight, noise: Tensor, made: Sequence[Tensor]) -> Drawn:
+        """The rest."""
+        return self._draw(self.config.head, sight, noise, made[0])
 
     def observe(self, sight: Sight) -> dict[str, Ring]:
         """Task and observations of the windows, rings by name; added observations are rings of their own."""
@@ -159,6 +167,13 @@ class Octo(System):
         readouts = self.readouts[head].expand(len(seen["task"].valid), -1, -1, -1)
         ring = self._run([readouts], {name: ring for name, ring in seen.items() if name not in younger})
         return ring.hidden.view(readouts.shape).mean(2)
+
+    def _draw(self, head: str, sight: Sight, noise: Tensor, further: Tensor) -> Drawn:
+        newest = self.embedding(head, self.observe(sight))[:, -1]
+        return self._head(head).draw(newest, noise, self.sampling, further)
+
+    def _head(self, name: str) -> ReadoutHead:
+        return cast(ReadoutHead, self.heads[name])
 
     def _tokens(self, name: str, sight: Sight) -> Tensor:
         """Of one observation in all windows, (B,history,N,C)."""

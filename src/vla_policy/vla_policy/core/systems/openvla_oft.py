@@ -41,6 +41,8 @@ class OpenVlaOftConfig:
 class OpenVlaOft(System):
     """See the module."""
 
+    static = True
+
     def __init__(self, config: OpenVlaOftConfig, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.backbone = make_backbone(config.backbone, sizes)

@@ -43,6 +43,8 @@ class Pi0Config:
 class Pi0(System):
     """See the module."""
 
+    static = True
+
     def __init__(self, config: Pi0Config, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.config, self.prefix_steps, self.field_steps = config, config.prefix_steps, config.steps

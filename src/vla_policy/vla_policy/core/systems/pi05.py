@@ -10,6 +10,7 @@ the expert by flow matching (post-training), here with its gradient stopped as i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vla_core.errors import ConfigError
+from vla_policy.core import flow
 from vla_policy.core.blocks.vlm import Read
 from vla_policy.core.preset import parse
 from vla_policy.core.sight import Sight
 from vla_policy.core.systems.knowledge_insulation import KnowledgeInsulation, KnowledgeInsulationConfig
 from vla_policy.core.systems.sizes import Sizes
-from vla_policy.core.systems.system import SYSTEMS, Labels
+from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, Prelude
 from vla_policy.core.words import BEGIN, PAD
 
 PRETRAIN = "pretrain"
@@ -41,7 +43,9 @@ class Pi05Config(KnowledgeInsulationConfig):
 
 
 class Pi05(KnowledgeInsulation):
-    """See the module."""
+    """See the module. Static behind the words that it says."""
+
+    static = True
 
     def __init__(self, config: Pi05Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
@@ -78,6 +82,19 @@ class Pi05(KnowledgeInsulation):
         said, passes = backbone.say(read, begin, self._words - 1, ~self.actions.slots.mask().to(begin.device))
         text = tuple(backbone.words.decode(row) for row in said.tolist())
         return backbone.appended(read, self._padded(torch.cat([begin, said], 1))), text, passes + 1
+
+    def prelude(self, sight: Sight, noise: Tensor) -> Prelude:
+        """The prefix with the sub-task behind it."""
+        read, text, passes = self.conditioned(sight)
+        kept = (part for keys_values in read.cache for part in keys_values)
+        return Prelude((read.hidden, read.valid, *kept), passes, text)
+
+    def draw_behind(self, sight: Sight, noise: Tensor, made: Sequence[Tensor]) -> Drawn:
+        """Euler steps from noise."""
+        hidden, valid, *kept = made
+        read = Read(hidden, valid, list(zip(kept[::2], kept[1::2], strict=True)))
+        steps = self.config.steps
+        return Drawn(flow.integrate(self._field(read, (), sight.state).fast, noise, steps), steps)
 
     def _padded(self, tokens: Tensor) -> Tensor:
         """(B,L) to (B,words): the expert stands at the same place whatever is said."""

@@ -7,52 +7,30 @@ tokens that still fit into the chunk may be written, so it ends with the chunk.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vla_core.errors import ConfigError
-from vla_policy.core.blocks.backbones import make_backbone
-from vla_policy.core.blocks.code_writer import Written, check_room, write
+from vla_policy.core.blocks.code_writer import Written, write
 from vla_policy.core.blocks.fast_words import FastWords, FastWordsConfig
 from vla_policy.core.preset import parse
 from vla_policy.core.sight import Sight
-from vla_policy.core.systems.sizes import Fitting, Sizes
-from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, System
+from vla_policy.core.systems.sizes import Sizes
+from vla_policy.core.systems.system import SYSTEMS, Labels
+from vla_policy.core.systems.writing import WritingConfig, WritingSystem
 from vla_policy.core.words import PAD
 
 
-@dataclass(frozen=True, slots=True)
-class Pi0FastConfig:
-    """A preset's `model: system` section.
-
-    Attributes:
-        backbone: See blocks/backbones.py. actions: See FastWordsConfig.
-    """
-
-    backbone: dict[str, Any]
-    actions: dict[str, Any]
-
-
-class Pi0Fast(System):
+class Pi0Fast(WritingSystem):
     """See the module."""
 
-    def __init__(self, config: Pi0FastConfig, sizes: Sizes) -> None:
-        super().__init__(sizes)
-        self.backbone = make_backbone(config.backbone, sizes)
+    actions: FastWords
+
+    def __init__(self, config: WritingConfig, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
         actions = parse(FastWordsConfig, config.actions, "model: actions")
         self.actions = FastWords(actions, self.backbone.embedding.num_embeddings)
-
-    def fit(self, data: Fitting) -> None:
-        """See System.
-
-        Raises:
-            ConfigError: words would stand where actions stand.
-        """
-        super().fit(data)
-        check_room(self.backbone, self.actions.slots)
 
     def losses(self, sight: Sight, labels: Labels) -> dict[str, Tensor]:
         """Next tokens of the sentence; rows that aren't labelled to the end bear none."""
@@ -70,13 +48,7 @@ class Pi0Fast(System):
         begin, total = backbone.embedding(first), actions.tokens.symbols
         return write(backbone, actions.slots, backbone.read(sight), begin, actions.lengths(), total)
 
-    @torch.no_grad()
-    def draw(self, sight: Sight, noise: Tensor) -> Drawn:
-        """The likeliest tokens; the noise has no influence."""
-        written = self.act(sight)
-        return Drawn(self.normalised(self.actions.decode(written.codes)), written.passes)
-
 
 @SYSTEMS.register("pi0_fast")
 def _make(model: dict[str, Any], decoding: dict[str, Any], sizes: Sizes) -> Pi0Fast:
-    return Pi0Fast(parse(Pi0FastConfig, {**model, **decoding}, "preset"), sizes)
+    return Pi0Fast(parse(WritingConfig, {**model, **decoding}, "preset"), sizes)

@@ -55,6 +55,7 @@ class Rt1Config:
 class Rt1(System):
     """See the module."""
 
+    static = True
     needs = frozenset({"fine"})
 
     def __init__(self, config: Rt1Config, sizes: Sizes) -> None:

@@ -7,53 +7,28 @@ of weights acts and answers. Asked to act, it may only say action tokens; asked 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from vla_policy.core.blocks.backbones import make_backbone
-from vla_policy.core.blocks.code_writer import Written, check_room, prompt, teach
+from vla_policy.core.blocks.code_writer import prompt, teach
 from vla_policy.core.blocks.knot_words import KnotWords, KnotWordsConfig
 from vla_policy.core.preset import parse
 from vla_policy.core.sight import Sight
-from vla_policy.core.systems.sizes import Fitting, Sizes
-from vla_policy.core.systems.system import SYSTEMS, Drawn, Labels, System
+from vla_policy.core.systems.sizes import Sizes
+from vla_policy.core.systems.system import SYSTEMS, Labels
+from vla_policy.core.systems.writing import BinWritingSystem, WritingConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Rt2Config:
-    """A preset's `model: system` section.
-
-    Attributes:
-        backbone: See blocks/backbones.py.
-        actions: See KnotWordsConfig.
-    """
-
-    backbone: dict[str, Any]
-    actions: dict[str, Any]
-
-
-class Rt2(System):
+class Rt2(BinWritingSystem):
     """See the module."""
 
     questions_per_row = 0.5  # two thirds of the data are the robot's, as in RT-2-PaLM-E
 
-    def __init__(self, config: Rt2Config, sizes: Sizes) -> None:
-        super().__init__(sizes)
-        self.backbone = make_backbone(config.backbone, sizes)
+    def __init__(self, config: WritingConfig, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
         actions = parse(KnotWordsConfig, config.actions, "model: actions")
         self.actions = KnotWords(actions, "uniform", sizes, self.backbone.embedding.num_embeddings)
-
-    def fit(self, data: Fitting) -> None:
-        """See System.
-
-        Raises:
-            ConfigError: words would stand where actions stand.
-        """
-        super().fit(data)
-        check_room(self.backbone, self.actions.slots)
 
     def losses(self, sight: Sight, labels: Labels) -> dict[str, Tensor]:
         """Next tokens of actions and of answers."""
@@ -66,18 +41,7 @@ class Rt2(System):
             "answer": backbone.word_loss(backbone.read(labels.questions.sight), answers),
         }
 
-    def act(self, sight: Sight) -> Written:
-        """What it says when it is asked to act: action tokens, nothing else."""
-        backbone = self.backbone
-        return self.actions.write(backbone, backbone.read(sight), prompt(backbone, len(sight.state)))
-
-    @torch.no_grad()
-    def draw(self, sight: Sight, noise: Tensor) -> Drawn:
-        """The likeliest tokens; the noise has no influence."""
-        written = self.act(sight)
-        return Drawn(self.normalised(self.actions.decode(written.codes)), written.passes)
-
 
 @SYSTEMS.register("rt2")
 def _make(model: dict[str, Any], decoding: dict[str, Any], sizes: Sizes) -> Rt2:
-    return Rt2(parse(Rt2Config, {**model, **decoding}, "preset"), sizes)
+    return Rt2(parse(WritingConfig, {**model, **decoding}, "preset"), sizes)

@@ -7,9 +7,9 @@ A system is one file in `core/systems/` (its configuration, its network, its los
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,19 @@ class Drawn:
     text: tuple[str, ...] = ()
 
 
+class Prelude(NamedTuple):
+    """What a static system does before its graph.
+
+    Attributes:
+        tensors: For the graph, always of the same shapes.
+        passes: Part of Drawn.passes. text: See Drawn.
+    """
+
+    tensors: tuple[Tensor, ...] = ()
+    passes: int = 0
+    text: tuple[str, ...] = ()
+
+
 @runtime_checkable
 class Fits(Protocol):
     """A block that takes something of the training data before the first step."""
@@ -98,6 +111,10 @@ class System(nn.Module, ABC):
         questions_per_row: Questions in a training batch, per row.
         prefix_steps: For systems with a velocity field: most given steps that it was trained to continue.
         field_steps: Euler steps of that field.
+        static: What `draw` does behind its `prelude` is the same whatever a sight holds: no branch, loop or shape
+            follows from values, nothing is drawn by lot, nothing is kept. It can be recorded (core/recorded.py), and is
+            then faster. Every class says it for itself, since it may draw otherwise than its base.
+        changes: Rises whenever weights may change; graphs of before are worth nothing.
     """
 
     action_mean: Tensor
@@ -110,12 +127,28 @@ class System(nn.Module, ABC):
     questions_per_row = 0.0
     prefix_steps: int | None = None
     field_steps = 0
+    static = False
+    changes = 0
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.static = cls.__dict__.get("static", False)
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes
         self.register_buffer("action_mean", torch.zeros(sizes.horizon, sizes.action_width))
         self.register_buffer("action_std", torch.ones(sizes.horizon, sizes.action_width))
+
+    @property
+    def recordable(self) -> bool:
+        """Whether it is static, and every block that says of itself whether it is."""
+        return all(getattr(block, "static", True) for block in self.modules())
+
+    def train(self, mode: bool = True) -> Self:
+        """As nn.Module."""
+        self.changes += 1
+        return super().train(mode)
 
     def wanted(self) -> frozenset[str]:
         """Optional fields of Sight that the system or one of its blocks needs."""
@@ -164,6 +197,14 @@ class System(nn.Module, ABC):
     @abstractmethod
     def draw(self, sight: Sight, noise: Tensor) -> Drawn:
         """Answer without gradients; the same sight and noise (B,T,D) give the same answer."""
+
+    def prelude(self, sight: Sight, noise: Tensor) -> Prelude:
+        """What can't be recorded of `draw`, for static systems: more noise, words that are said."""
+        return Prelude()
+
+    def draw_behind(self, sight: Sight, noise: Tensor, made: Sequence[Tensor]) -> Drawn:
+        """The rest of `draw`, given the prelude's tensors; text and passes without the prelude's."""
+        return self.draw(sight, noise)
 
     def field(self, sight: Sight) -> Field | None:
         """The velocity field behind `draw` for the execution strategies that continue it; None where there is none."""

@@ -48,6 +48,8 @@ class TinyVlaConfig:
 class TinyVla(System):
     """See the module."""
 
+    static = True
+
     def __init__(self, config: TinyVlaConfig, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.config = config
