@@ -7,7 +7,7 @@ PACKAGE = "vla_navigation"
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="Mission: an instruction becomes sub-goals; exploration, approach, semantic map.",
+    description="Mission: an instruction becomes sub-goals; SLAM, exploration, approach, semantic map.",
     license="Apache-2.0",
     maintainer="VLA stack maintainers",
     maintainer_email="maintainers@vla-stack.org",

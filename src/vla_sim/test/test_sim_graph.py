@@ -121,7 +121,7 @@ class Graph:
         for process in self.processes.values():
             process.send_signal(signal.SIGINT)
         try:
-            return {name: process.wait(timeout=60) for name, process in self.processes.items()}
+            return {name: process.wait(timeout=20) for name, process in self.processes.items()}
         finally:
             for process in self.processes.values():
                 process.kill()

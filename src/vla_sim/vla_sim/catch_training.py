@@ -31,6 +31,7 @@ from vla_sim.core.scene_parts import load_scene
 
 _BASES = 20000  # chunks of the flow head that the corrector learns from
 _TILT = 0.01  # the tool is never exactly upright
+LOSSES = {"losses": {"flow": 1.0, "l1": 1.0, "l1_before": 0.0}}
 _OFF_COURSE_M = 0.004  # how far the arm lies beside its chunk
 
 
@@ -128,16 +129,10 @@ def train(preset: Preset, out: Path, scale: float = 1.0) -> tuple[Path, dict[str
 
     def finish(name: str, stage: FlowStage | CorrectorStage) -> None:
         config = stages[name]
-        loop = Loop(
-            model, stage,
-            LoopConfig(
-                name=name, minutes=0.0, steps=max(1, round(scale * config.steps)), learning_rate=config.learning_rate,
-                warmup_steps=config.warmup_steps, weight_decay=training["weight_decay"],
-                clip_norm=training["clip_norm"], ema=training["ema"], losses={"flow": 1.0, "l1": 1.0, "l1_before": 0.0},
-                seed=training["seed"], print_every=50,
-            ),
-            out, lambda _: {},
-        )  # fmt: skip
+        bounds = LoopConfig.of_stage(
+            name, training | LOSSES, config, minutes=0.0, steps=max(1, round(scale * config.steps))
+        )
+        loop = Loop(model, stage, bounds, out, lambda _: {})
         loop.run()
         model.load_state_dict(loop.average.state_dict())
         with torch.no_grad():

@@ -45,9 +45,13 @@ class RobotWorld(ABC):
     def __init__(self, scene: str) -> None:
         self.scene = load_scene(scene)
         self.robot: RobotConfig = load_robot_config(self.scene["robot"])
-        self.model = self.build()
-        self.data = mujoco.MjData(self.model)
-        model, grippers = self.model, self.robot.grippers
+        self.time_offset_ns = 0
+        self.take(self.build())
+
+    def take(self, model: mujoco.MjModel) -> None:
+        """Go on in another model with the same robot; `data` is fresh."""
+        self.model, self.data = model, mujoco.MjData(model)
+        grippers = self.robot.grippers
         joints = [model.joint(n) for n in self.robot.joints]
         fingers = [model.joint(n) for gripper in grippers for n in gripper.joints]
         self.arm_q = np.array([j.qposadr[0] for j in joints])
@@ -64,7 +68,6 @@ class RobotWorld(ABC):
         self._tools = [model.site(arm.tool_frame).id for arm in self.robot.arms]
         base = model.body(self.robot.base_frame).id if self.robot.base_frame != "world" else 0
         self._is_robot = np.array([_descends(model, int(body), base) for body in model.geom_bodyid])
-        self.time_offset_ns = 0
         self._max_contact_n = 0.0
 
     # -- what a world adds -----------------------------------------------------------------------------------------

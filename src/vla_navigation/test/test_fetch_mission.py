@@ -1,0 +1,383 @@
+"""The fetch mission against scripted skills: whatever fails, it ends with a clear code and a robot at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vla_core.errors import ConfigError
+from vla_core.types import NS
+from vla_navigation.core.fetch.mission import FetchMission, FetchOutcome
+from vla_navigation.core.fetch.progress import (
+    BATTERY_LOW,
+    CANCELLED,
+    CODES,
+    GRASP_FAILED,
+    LOST,
+    NO_WAY_BACK,
+    NOT_FOUND,
+    PLACE_FAILED,
+    SAFETY_STOP,
+    STAGES,
+    SUCCESS,
+    TIMEOUT,
+    UNREACHABLE,
+    FetchParameters,
+)  # fmt: skip
+from vla_navigation.core.fetch.skills import DONE, FAILED, RUNNING, Candidate, Report, Trouble
+from vla_navigation.core.task.meaning import Meaning, Relation
+from vla_navigation.core.task.understanding import interjection, understand
+
+PARAMS = FetchParameters(timeout_s=300.0, lost_s=5.0, looks=3, poses=3, grasps=3, candidates=3, drives=2)
+MUG = Candidate(7, "red mug", (2.0, 1.0, 0.4), True)
+OTHER = Candidate(8, "red mug", (4.0, 1.0, 0.4), True)
+
+
+class Scripted:
+    """Takes `ticks` ticks, then ends as `ends` says; counts what is asked of it."""
+
+    def __init__(self, ends: Callable[[Any], Report] = lambda _: Report(DONE), ticks: int = 4) -> None:
+        self.ends, self.ticks = ends, ticks
+        self.goals: list[Any] = []
+        self.left = 0
+        self.cancelled = 0
+
+    @property
+    def active(self) -> bool:
+        return self.left > 0
+
+    def start(self, goal: Any) -> None:
+        assert not self.active, "started twice"
+        self.goals.append(goal)
+        self.left = self.ticks
+
+    def tick(self, now_ns: int) -> Report:
+        assert self.active, "ticked without a start"
+        self.left -= 1
+        return self.ends(self.goals[-1]) if self.left == 0 else Report(RUNNING)
+
+    def cancel(self) -> None:
+        assert self.active, "cancelled without a start"
+        self.cancelled += 1
+        self.left = 0
+
+
+NAMES = ("explore", "look", "approach", "recognise", "grasp", "check", "place", "drive", "rest")
+
+
+@dataclass
+class Robot:
+    """Scripted skills, and a map that knows the mug once it has explored."""
+
+    known: list[Candidate] = field(default_factory=list)
+    hidden: list[Candidate] = field(default_factory=lambda: [MUG])
+    trouble: Trouble = field(default_factory=Trouble)
+    where: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        for name in NAMES:
+            setattr(self, name, Scripted())
+        self.explore = Scripted(self._explored, 4)
+
+    def _explored(self, _: Any) -> Report:
+        if not self.hidden:
+            return Report(FAILED, "explored", "nothing is left")
+        self.known.append(self.hidden.pop(0))
+        return Report(DONE)
+
+    def skill(self, name: str) -> Scripted:
+        found = getattr(self, name)
+        assert isinstance(found, Scripted)
+        return found
+
+    def fails(self, name: str, code: str, times: int = 10**6) -> None:
+        left = [times]
+
+        def ends(_: Any) -> Report:
+            left[0] -= 1
+            return Report(FAILED, code, "as scripted") if left[0] >= 0 else Report(DONE)
+
+        self.skill(name).ends = ends
+
+    def find(self, meaning: Meaning, excluded: frozenset[int]) -> Candidate | None:
+        return next((c for c in self.known if c.id not in excluded), None)
+
+    def find_place(self, destination: Relation) -> Candidate | None:
+        return Candidate(99, destination.anchor.name, (5.0, 0.0, 0.5), True)
+
+    def pose(self) -> tuple[float, float, float] | None:
+        return self.where
+
+    def says(self) -> Trouble:
+        return self.trouble
+
+
+def mission(robot: Robot, said: str = "bring me the red mug", params: FetchParameters = PARAMS) -> FetchMission:
+    return FetchMission(understand(said)[0], robot, params, 0)
+
+
+def play(
+    made: FetchMission, robot: Robot, at: dict[int, Callable[[], Any]] | None = None, ticks: int = 2000
+) -> FetchOutcome:
+    """Tick at 10 Hz to the end; at most one skill of the arm or the base is at work at any time."""
+    for i in range(ticks):
+        (at or {}).get(i, lambda: None)()
+        outcome = made.tick(i * NS // 10)
+        assert sum(robot.skill(name).active for name in NAMES) <= 1
+        if outcome is not None:
+            assert not any(robot.skill(name).active for name in NAMES) and robot.skill("rest").goals
+            return outcome
+    raise AssertionError("it never ends")
+
+
+def test_it_searches_approaches_grasps_returns_and_hands_over() -> None:
+    robot = Robot()
+    outcome = play(mission(robot), robot)
+    assert outcome.success and outcome.code == SUCCESS and outcome.stage == "done" and not outcome.notes
+    assert [len(robot.skill(name).goals) for name in NAMES] == [1, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert robot.skill("drive").goals == [(0.0, 0.0, 0.0)] and robot.skill("place").goals == [None]
+
+
+def test_what_the_map_knows_isnt_searched() -> None:
+    robot = Robot(known=[MUG])
+    assert play(mission(robot), robot).success and not robot.skill("explore").goals
+
+
+def test_a_place_is_driven_to_and_used() -> None:
+    robot = Robot(known=[MUG])
+    assert play(mission(robot, "put the red mug into the sink"), robot).success
+    assert robot.skill("drive").goals[0].name == "sink" and robot.skill("place").goals[0].kind == "in"
+
+
+def test_to_find_is_to_see_it_from_near_by() -> None:
+    robot = Robot()
+    assert play(mission(robot, "where is the red mug?"), robot).success
+    assert robot.skill("recognise").goals and not robot.skill("grasp").goals
+
+
+def test_to_go_is_only_to_drive() -> None:
+    robot = Robot()
+    assert play(mission(robot, "go to the kitchen"), robot).success
+    assert robot.skill("drive").goals[0].name == "kitchen" and not robot.skill("explore").goals
+
+
+def test_a_doubtful_candidate_is_looked_at_again_before_anything_else() -> None:
+    doubtful = replace(MUG, confirmed=False)
+    robot = Robot(hidden=[doubtful])
+
+    def seen(_: Any) -> Report:
+        robot.known[:] = [MUG]
+        return Report(DONE)
+
+    robot.skill("look").ends = seen
+    assert play(mission(robot), robot).success
+    assert robot.skill("look").goals == [doubtful] and robot.skill("approach").goals == [(MUG, 0)]
+
+
+def test_what_stays_doubtful_is_no_find() -> None:
+    """Detector false positive: never approached, never grasped; the search goes on."""
+    robot = Robot(hidden=[replace(MUG, confirmed=False), OTHER])
+    assert play(mission(robot), robot).success
+    assert len(robot.skill("look").goals) == PARAMS.looks
+    assert [goal[0] for goal in robot.skill("approach").goals] == [OTHER]
+
+
+def test_an_object_that_is_absent() -> None:
+    robot = Robot(hidden=[])
+    outcome = play(mission(robot), robot)
+    assert outcome.code == NOT_FOUND and outcome.stage == "explore"
+    assert robot.skill("drive").goals == [(0.0, 0.0, 0.0)], "it comes back to say so"
+
+
+def test_an_object_that_moved_during_the_approach_is_searched_again() -> None:
+    robot = Robot(hidden=[MUG, OTHER])
+    robot.fails("recognise", "moved", 1)
+    outcome = play(mission(robot), robot)
+    assert outcome.success and robot.skill("grasp").goals == [OTHER]
+    assert "moved" in outcome.notes[0]
+
+
+def test_a_grasp_that_slips_is_tried_again_from_another_pose() -> None:
+    robot = Robot()
+    robot.fails("check", "empty", 2)
+    assert play(mission(robot), robot).success
+    assert [goal[1] for goal in robot.skill("approach").goals] == [0, 1, 2]
+    assert len(robot.skill("grasp").goals) == 3
+
+
+def test_grasps_have_an_end() -> None:
+    robot = Robot()
+    robot.fails("grasp", "timeout")
+    outcome = play(mission(robot), robot)
+    assert outcome.code == GRASP_FAILED and outcome.stage == "grasp"
+    assert len(robot.skill("grasp").goals) == PARAMS.grasps and robot.skill("drive").goals
+
+
+def test_a_door_that_is_shut_and_another_thing_that_can_be_reached() -> None:
+    robot = Robot(hidden=[MUG, OTHER])
+    robot.skill("approach").ends = lambda goal: Report(FAILED, UNREACHABLE) if goal[0] is MUG else Report(DONE)
+    assert play(mission(robot), robot).success and robot.skill("grasp").goals == [OTHER]
+
+
+def test_what_nobody_can_reach() -> None:
+    robot = Robot()
+    robot.fails("approach", "blocked")
+    outcome = play(mission(robot), robot)
+    assert outcome.code == UNREACHABLE and len(robot.skill("approach").goals) == PARAMS.poses
+
+
+def test_no_way_back_with_the_thing_in_the_hand() -> None:
+    robot = Robot()
+    robot.fails("drive", "no_path")
+    outcome = play(mission(robot), robot)
+    assert outcome.code == NO_WAY_BACK and len(robot.skill("drive").goals) == PARAMS.drives
+    assert len(robot.skill("grasp").goals) == 1, "it isn't taken a second time"
+
+
+def test_what_cannot_be_put_down() -> None:
+    robot = Robot()
+    robot.fails("place", "timeout")
+    assert play(mission(robot), robot).code == PLACE_FAILED
+
+
+@pytest.mark.parametrize("tick", range(0, 30, 2))
+def test_cancelled_at_any_stage(tick: int) -> None:
+    robot = Robot()
+    made = mission(robot)
+    outcome = play(made, robot, {tick: made.cancel})
+    assert outcome.code == CANCELLED or outcome.success
+
+
+@pytest.mark.parametrize("tick", range(0, 16, 3))
+def test_a_low_battery_brings_it_home(tick: int) -> None:
+    robot = Robot()
+
+    def empty() -> None:
+        robot.trouble = Trouble(battery_low=True)
+
+    outcome = play(mission(robot), robot, {tick: empty})
+    assert outcome.code == BATTERY_LOW and robot.skill("drive").goals[-1] == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("tick", (1, 6, 9))
+def test_a_safety_stop_ends_it_at_once(tick: int) -> None:
+    robot = Robot()
+
+    def stop() -> None:
+        robot.trouble = Trouble(stopped="bumper")
+
+    outcome = play(mission(robot), robot, {tick: stop})
+    assert outcome.code == SAFETY_STOP and "bumper" in outcome.message
+    assert not robot.skill("drive").goals
+
+
+def test_a_kidnapped_robot_rests_until_it_knows_where_it_is() -> None:
+    robot = Robot()
+    made = mission(robot)
+
+    def lift() -> None:
+        robot.where = None
+
+    def settle() -> None:
+        robot.where = (1.0, 1.0, 0.0)
+
+    outcome = play(made, robot, {6: lift, 30: settle})
+    assert outcome.success and robot.skill("drive").goals == [(0.0, 0.0, 0.0)], "home is where it was told"
+    robot = Robot(where=None)
+    assert play(mission(robot), robot).code == LOST and not robot.skill("explore").goals
+
+
+def test_time_is_bounded() -> None:
+    robot = Robot()
+    robot.skill("approach").ticks = 10**6
+    outcome = play(mission(robot, params=replace(PARAMS, timeout_s=10.0)), robot)
+    assert (
+        outcome.code == TIMEOUT and outcome.stage == "approach" and outcome.duration_s == pytest.approx(10.0, abs=0.5)
+    )
+
+
+def test_stop_and_go_on() -> None:
+    robot = Robot()
+    made = mission(robot)
+    replies: list[str] = []
+
+    def hear(text: str) -> Callable[[], None]:
+        said = interjection(text)
+        assert said is not None
+        return lambda: replies.append(made.call(said))
+
+    def rests() -> None:
+        assert made.stage == "paused" and robot.skill("rest").goals and made.outcome is None
+
+    outcome = play(made, robot, {5: hear("stop!"), 20: rests, 25: hear("go on")})
+    assert outcome.success and len(replies) == 2 and outcome.duration_s > 2.0
+
+
+def test_leave_it() -> None:
+    robot = Robot()
+    made, said = mission(robot), interjection("算了")
+    assert said is not None
+    assert play(made, robot, {6: lambda: made.call(said)}).code == CANCELLED
+
+
+def test_not_that_one() -> None:
+    robot = Robot(hidden=[MUG, OTHER])
+    made, said = mission(robot), interjection("not that one")
+    assert said is not None
+    outcome = play(made, robot, {6: lambda: made.call(said)})
+    assert outcome.success and robot.skill("grasp").goals == [OTHER]
+    assert "got" in made.call(said), "nothing is chosen any more"
+
+
+def test_the_tree_can_be_shown() -> None:
+    robot = Robot()
+    made = mission(robot)
+    made.tick(0)
+    assert "explore" in made.drawn() and "grasp" in made.drawn()
+
+
+def test_wrong_bounds_are_refused() -> None:
+    with pytest.raises(ConfigError, match="numbers >= 1"):
+        replace(PARAMS, grasps=0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_happens_it_ends_with_a_code_and_a_robot_at_rest(data: st.DataObject) -> None:
+    """Skills that fail with any code at any time, and any calls: `play` asserts the rest."""
+    robot = Robot(hidden=[MUG, OTHER, replace(MUG, id=9, confirmed=False)])
+    codes = st.sampled_from([None, None, None, "moved", UNREACHABLE, "timeout", "odd"])
+    for name in NAMES[1:-1]:
+        outcomes = data.draw(st.lists(codes, min_size=1, max_size=4), label=name)
+        robot.skill(name).ends = cycling(outcomes)
+        robot.skill(name).ticks = data.draw(st.integers(1, 5))
+    made = mission(robot, data.draw(st.sampled_from(["bring me the mug", "put the mug in the sink", "find the mug"])))
+    calls = data.draw(
+        st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["stop", "go on", "not that one"])), max_size=4)
+    )
+    at: dict[int, Callable[[], Any]] = {}
+    for tick, text in calls:
+        said = interjection(text)
+        assert said is not None
+        at[tick] = lambda said=said: made.call(said)
+    resume = interjection("go on")
+    assert resume is not None
+    at[70] = lambda: made.call(resume)
+    outcome = play(made, robot, at, 4000)
+    assert outcome.code in CODES and outcome.stage in STAGES and outcome.message
+
+
+def cycling(codes: list[str | None]) -> Callable[[Any], Report]:
+    used = [0]
+
+    def ends(_: Any) -> Report:
+        code = codes[used[0] % len(codes)]
+        used[0] += 1
+        return Report(DONE) if code is None else Report(FAILED, code)
+
+    return ends

@@ -1,0 +1,90 @@
+"""What the camera has seen of the lidar's map: its view cone with occlusion and range, cell by cell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_core.types import Float64
+from vla_navigation.core.explore.parameters import ExplorerParameters
+from vla_navigation.core.explore.visibility import look
+from vla_navigation.core.nav.grid_frame import Bool, GridFrame
+from vla_navigation.core.occupancy_grid import FREE_BELOW, OCCUPIED_FROM, OccupancyGrid
+
+_BODY_M = 0.25
+
+
+class SeenLayer:
+    """Marks over the map.
+
+    Args:
+        grid: First map. params: The camera.
+
+    Attributes:
+        frame: Of the map.
+        free, occupied: bool (H,W), what the lidar's map says; a cell that is neither is unknown.
+        seen: bool (H,W), free floor and fronts of obstacles that were in the camera's view.
+    """
+
+    def __init__(self, grid: OccupancyGrid, params: ExplorerParameters) -> None:
+        self._params = params
+        self.frame = GridFrame.of(grid)
+        self.seen: Bool = np.zeros(self.frame.shape, bool)
+        self.set_map(grid)
+
+    def set_map(self, grid: OccupancyGrid) -> None:
+        """Take a new map, which may be larger or lie elsewhere; what was seen stays seen.
+
+        Raises:
+            MapError: as `GridFrame.of`.
+        """
+        frame = GridFrame.of(grid)
+        if frame != self.frame:
+            cells = frame.cells(self.frame.points(np.argwhere(self.seen)))
+            self.seen = np.zeros(frame.shape, bool)
+            self.seen[tuple(cells[frame.holds(cells)].T)] = True
+            self.frame = frame
+        self.occupied: Bool = grid.cells >= OCCUPIED_FROM
+        self.free: Bool = (grid.cells >= 0) & (grid.cells < FREE_BELOW)
+
+    @property
+    def opaque(self) -> Bool:
+        """What the camera isn't credited to see through: obstacles, and cells that nobody knows."""
+        return ~self.free
+
+    def observe(self, pose: Float64) -> int:
+        """Mark what a camera at (3,) x, y, yaw sees; returns how many cells are new."""
+        p, frame = self._params, self.frame
+        res = frame.resolution_m
+        x, y = (pose[0] - frame.x_m) / res, (pose[1] - frame.y_m) / res
+        known = self.free | self.occupied
+        return int(
+            look(
+                self.opaque, known, x, y, pose[2], 0.5 * p.camera_fov_rad, p.camera_near_m / res, p.camera_far_m / res,
+                self.seen,
+            )
+        )  # fmt: skip
+
+    def stand(self, pose: Float64) -> None:
+        """Mark the floor under a robot at (3,): where it stands nothing is hidden."""
+        frame, res = self.frame, self.frame.resolution_m
+        x, y = (pose[0] - frame.x_m) / res, (pose[1] - frame.y_m) / res
+        look(self.opaque, self.free, x, y, 0.0, np.pi, 0.0, _BODY_M / res, self.seen)
+
+    def unseen(self) -> Bool:
+        """Cells (H,W) that may hide something: unseen floor, fronts of obstacles, and what the lidar doesn't know."""
+        front = self.occupied & beside(self.free)
+        return np.asarray(~self.seen & (self.free | front | ~self.occupied))
+
+    def coverage(self) -> float:
+        """Share of the known floor that was seen."""
+        return float((self.seen & self.free).sum() / max(1, self.free.sum()))
+
+
+def beside(cells: Bool) -> Bool:
+    """Cells (H,W) that one of the four neighbours is of `cells`."""
+    found = np.zeros_like(cells)
+    found[1:] |= cells[:-1]
+    found[:-1] |= cells[1:]
+    found[:, 1:] |= cells[:, :-1]
+    found[:, :-1] |= cells[:, 1:]
+    return found

@@ -1,0 +1,1 @@
+"""The mission of a mobile manipulator: search, approach, manipulate, check, return. Without ROS."""

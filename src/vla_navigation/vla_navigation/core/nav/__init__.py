@@ -1,0 +1,1 @@
+"""Driving to a pose: costmap, global planner, MPPI, safety layer, recoveries and the navigator that joins them."""

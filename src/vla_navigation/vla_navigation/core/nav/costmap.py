@@ -1,0 +1,93 @@
+"""Where the robot may be: the map, what the lidar sees beside it, and the exact distance to the nearest of both."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from vla_core.types import Float32
+from vla_navigation.core.nav.grid_frame import Bool, GridFrame
+from vla_navigation.core.nav.obstacle_layer import ObstacleLayer
+from vla_navigation.core.nav.placed_scan import PlacedScan
+from vla_navigation.core.occupancy_grid import OCCUPIED_FROM, OccupancyGrid
+
+_EXPLAINED_CELLS = 2  # a hit so near to an obstacle of the map is that obstacle, seen from a pose a little wrong
+_FAR_M = 1e3
+
+
+class Costmap:
+    """Static layer, obstacle layer and distances.
+
+    Args:
+        grid: The map; see `set_map`.
+        mark_range_m, memory_s: Of the obstacle layer.
+
+    Attributes:
+        frame: Of the map.
+        unknown: bool (H,W), cells of which the map knows nothing.
+        occupied: bool (H,W), cells that the map has for an obstacle.
+    """
+
+    def __init__(self, grid: OccupancyGrid, mark_range_m: float, memory_s: float) -> None:
+        self._obstacles = ObstacleLayer(GridFrame.of(grid), mark_range_m, memory_s)
+        self.set_map(grid)
+
+    def set_map(self, grid: OccupancyGrid) -> None:
+        """Take a new map; it may be larger, or lie elsewhere. What the lidar saw stays.
+
+        Raises:
+            MapError: as `GridFrame.of`.
+        """
+        frame, cells = GridFrame.of(grid), grid.cells
+        if frame != self._obstacles.frame:
+            self._obstacles = self._obstacles.moved_to(frame)
+        self.frame = frame
+        self.unknown: Bool = cells < 0
+        self.occupied: Bool = cells >= OCCUPIED_FROM
+        self._static_m = distances(self.occupied, frame.resolution_m)
+        self._explained: Bool = self._static_m <= _EXPLAINED_CELLS * frame.resolution_m
+
+    def observe(self, scan: PlacedScan, goes_on: Bool) -> None:
+        """Take a scan into the obstacle layer; rays (N,) that met something on the move only clear."""
+        self._obstacles.observe(scan, goes_on, self._explained)
+
+    def clear(self) -> None:
+        """Forget what the lidar saw; the next scans tell it anew."""
+        self._obstacles.clear()
+
+    def distance_m(self, window: tuple[slice, slice] | None = None) -> Float32:
+        """Distance of each cell's centre to that of the nearest obstacle, float32 of the window's shape [m].
+
+        Args:
+            window: Part of the grid; obstacles of the map count wherever they are, those of the lidar within it only.
+                None: everything.
+        """
+        window = window or (slice(None), slice(None))
+        seen = distances(self._obstacles.lethal(window), self.frame.resolution_m)
+        nearest: Float32 = np.minimum(self._static_m[window], seen)
+        return nearest
+
+    def static_m(self) -> Float32:
+        """As `distance_m`, with the map's obstacles only."""
+        return self._static_m
+
+    def window(self, x: float, y: float, half_m: float) -> tuple[slice, slice]:
+        """The part of the grid within `half_m` of a point; empty if that lies far outside."""
+        row, column = self.frame.cell(x, y)
+        half = int(np.ceil(half_m / self.frame.resolution_m))
+        sides = [
+            (max(0, k - half), max(0, min(n, k + half + 1)))
+            for k, n in zip((row, column), self.frame.shape, strict=True)
+        ]
+        return slice(*sides[0]), slice(*sides[1])
+
+
+def distances(obstacles: Bool, resolution_m: float) -> Float32:
+    """Exact Euclidean distance of each cell's centre to the nearest obstacle's, float32 (H,W) [m]; far if none.
+
+    Felzenszwalb & Huttenlocher, "Distance transforms of sampled functions", 2012, as OpenCV has it.
+    """
+    if not obstacles.any():
+        return np.full(obstacles.shape, _FAR_M, np.float32)
+    cells = cv2.distanceTransform((~obstacles).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(cells * np.float32(resolution_m), np.float32)
