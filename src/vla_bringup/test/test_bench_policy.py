@@ -79,9 +79,21 @@ def test_wrong_arguments_are_named() -> None:
 def test_a_preset_without_weights_is_timed_with_random_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eyes, instruction and system: a policy that answers observations of the contract."""
     monkeypatch.setattr(policy, "_has_weights", lambda preset: False)
-    row = policy.time_preset("nanovla", 1, 4)
-    assert row["weights"] == "random" and row["passes"] == 1 and row["n"] == 4
+    (row,) = policy.time_preset("nanovla", 1, 4)
+    assert row["weights"] == "random" and row["passes"] == 1 and row["n"] == 4 and row["way"] == "torch"
     assert row["eyes"] > 0 and row["p50"] > 0 and 1 < row["parameters_m"] < 4
+
+
+def test_what_can_be_recorded_is_timed_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its graph is what the second row has timed."""
+    monkeypatch.setattr(policy, "_has_weights", lambda preset: False)
+    made: list[dict[str, Any]] = []
+    ways = policy.ways
+    monkeypatch.setattr(policy, "ways", lambda *args: made.append(ways(*args)) or made[-1])
+    rows = policy.time_preset("act", 1, 4)
+    assert [row["way"] for row in rows] == list(made[0]) == ["torch", "OpenVINO"]
+    assert all(row["n"] == 4 and row["passes"] == 1 and row["p50"] > 0 for row in rows)
+    assert made[0]["torch"].recorded is None and made[0]["OpenVINO"].recorded._graph is not None
 
 
 def test_start_weights_that_are_missing_are_left_out_and_others_are_kept() -> None:
@@ -102,7 +114,7 @@ def test_rows_from_elsewhere_and_new_rows_stand_in_one_table(tmp_path: Path, mon
     (tmp_path / "gpu.json").write_text(json.dumps({"rows": [row("pi0", "GPU", 1.0)]}))
     monkeypatch.setattr(policy, "_published", lambda: old)
     monkeypatch.setattr(policy, "ProcessPoolExecutor", Here)
-    monkeypatch.setattr(policy, "time_preset", lambda name, cores, chunks: row(name, "CPU, 1 core", 7.0))
+    monkeypatch.setattr(policy, "time_preset", lambda name, cores, chunks: [row(name, "CPU, 1 core", 7.0)])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     args = arguments(policy="pi0", cores="1", add=tmp_path / "gpu.json", publish=True)
     rows = policy.measure(args, lambda text: None)

@@ -1,7 +1,9 @@
 """`vla bench policy`: how long policies think about one chunk, on so many cores of a CPU, and pi0 on a GPU.
 
-A preset without a weight file is timed with random weights: time doesn't depend on them, except where a policy says as
-many words as it likes. The GPU's part runs without ROS (pi0_size.py), and its rows can be added from another machine.
+Every preset is timed by torch, and by OpenVINO where it can be recorded (core/recorded.py); then the node runs it so.
+Of systems that say words before they act, only what follows is OpenVINO's; the eyes are in every row. A preset without
+a weight file is timed with random weights: time doesn't depend on them, except where a policy says as many words as it
+likes. The GPU's part runs without ROS (pi0_size.py), and its rows can be added from another machine.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ from vla_policy.core.preset import SYSTEM, Preset, load_preset
 TABLE = "policy_latency"
 CONTRACT, SHIPPED = "tabletop_panda", "keypoint_flow"
 INSTRUCTION = "put the red cube in the blue bowl"
+TORCH, OPENVINO = "torch", "OpenVINO"
+#: Of `load_policy`, by the table's `way`.
+BACKENDS = {TORCH: "torch", OPENVINO: "openvino"}
 WARM_UP, OBSERVATIONS = 3, 8
 Row = dict[str, Any]
 
@@ -69,8 +74,9 @@ def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
             raise ConfigError(f"--cores {cores}", f"at most {available}", "lessen --cores")
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _on_cores, (cores,)) as worker:
             for name in names:
-                rows.append(worker.submit(time_preset, name, cores, args.chunks).result())
-                say(f"{name}, {rows[-1]['device']}: {rows[-1]['p50']} ms")
+                for row in worker.submit(time_preset, name, cores, args.chunks).result():
+                    rows.append(row)
+                    say(f"{name}, {row['device']}, {row['way']}: {row['p50']} ms")
     if torch.cuda.is_available() and not args.policy:
         from vla_bringup.bench import pi0_size
 
@@ -94,21 +100,37 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     return [by_place[key] for key in sorted(by_place)]
 
 
-def time_preset(name: str, cores: int, chunks: int) -> Row:
-    """One row: from an observation to its chunk, eyes and all, on the cores of this process."""
+def time_preset(name: str, cores: int, chunks: int) -> list[Row]:
+    """A row per way: from an observation to its chunk, eyes and all, on the cores of this process.
+
+    The ways take turns, so that whatever else the machine does meets all of them.
+    """
     preset, contract = load_preset(name), load_contract(CONTRACT)
     trained = _has_weights(preset)
-    policy = load_policy(name, contract) if trained else untrained(preset, contract)
-    seen, times = observations(contract), []
+    policies = ways(load_policy(name, contract) if trained else untrained(preset, contract), name)
+    seen, times = observations(contract), {way: list[float]() for way in policies}
     for i in range(WARM_UP + chunks):
         observation = replace(seen[i % len(seen)], stamp_ns=(i + 1) * NS // 5)
-        begin = time.perf_counter_ns()
-        policy.predict(observation, i)
-        if i >= WARM_UP:
-            times.append(1e-6 * (time.perf_counter_ns() - begin))
-    row = {"policy": name, "device": f"CPU, {cores} core{'s' if cores > 1 else ''}", "way": "as the node runs it"}
-    row |= {"weights": "trained" if trained else "random", **_parts(policy, seen)}
-    return {**row, "unit": "ms", **spread(times)}
+        for way, policy in policies.items():
+            begin = time.perf_counter_ns()
+            policy.predict(observation, i)
+            if i >= WARM_UP:
+                times[way].append(1e-6 * (time.perf_counter_ns() - begin))
+    row = {"policy": name, "device": f"CPU, {cores} core{'s' if cores > 1 else ''}"}
+    row |= {"weights": "trained" if trained else "random", **_parts(policies[TORCH], seen)}
+    return [{**row, "way": way, "unit": "ms", **spread(found)} for way, found in times.items()]
+
+
+def ways(policy: Policy, name: str) -> dict[str, Policy]:
+    """One policy by torch, and by OpenVINO where it can run so: then 'auto' does."""
+    from vla_policy.core.system_policy import SystemPolicy
+
+    if not isinstance(policy, SystemPolicy):
+        contract = load_contract(CONTRACT)
+        return {way: load_policy(name, contract, backend) for way, backend in BACKENDS.items()}
+    parts = policy.name, policy.contract, policy.eyes, policy.system
+    backends = BACKENDS.items() if policy.system.recordable else [(TORCH, "torch")]
+    return {way: SystemPolicy(*parts, backend) for way, backend in backends}
 
 
 def untrained(preset: Preset, contract: Contract) -> Policy:

@@ -27,6 +27,9 @@ BENCHES = {
     "line": "from picture to torque: latency, jitter, CPU of every process",
     "policy": "time per chunk of every policy, on CPU cores and on a GPU",
     "policies": "the systems of the literature side by side: success, time per chunk, size, passes",
+    "slam": "map and pose from laser scans in generated flats and a corridor: error, time per scan",
+    "nav": "goals in flats with people and unmapped furniture: success, collisions, SPL, time per tick",
+    "explore": "things that only the camera sees, in unknown flats: found, coverage, against lidar frontiers",
     "faults": "every fault injected into a running graph, and its answer",
 }
 

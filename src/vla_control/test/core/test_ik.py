@@ -85,3 +85,16 @@ def test_what_lies_before_the_take_over_keeps_its_posture(robot: RobotModel) -> 
     path = ChunkIk(robot, PARAMS).solve(positions, quaternions, rows[lead], 0.05, lead).q_rad
     assert np.allclose(path[lead], rows[lead], atol=1e-4)
     assert np.abs(path[: lead + 1] - rows[: lead + 1]).max() < 0.02
+
+
+def test_a_turn_that_five_joints_cannot_make_costs_no_position() -> None:
+    """The SO-101 can't turn its tool about the vertical; it goes where it is told to nevertheless."""
+    robot = RobotModel.load("so101_mobile")
+    ik, start = ChunkIk(robot, PARAMS), np.array([0.1, 0.2, 0.3, 0.6, 0.1])
+    position, (x, y, z, w) = robot.tool_pose(start)
+    half = np.sin(0.1), np.cos(0.1)  # 0.2 rad about z, from the left
+    turned = np.array([half[1] * x - half[0] * y, half[1] * y + half[0] * x, half[1] * z + half[0] * w,
+                       half[1] * w - half[0] * z])  # fmt: skip
+    path = ik.solve(position[None], turned[None], start, 1e-9)
+    assert path.error_rad[0] > 0.05, "or the test shows nothing"
+    assert path.error_m[0] < 1e-3

@@ -25,7 +25,6 @@ from vla_core.types import Float64
 _WEIGHT = 1e-4
 _STEP_RAD = 0.3
 _ITERATIONS = 25
-_ROTATION_M = 0.2  # [m/rad] what a radian costs: out of reach, position gives way last
 _CONVERGED = 1e-5  # [m] of weighted error
 _LIMIT_MARGIN_RAD = 0.01
 _JOINTS_MET_RAD = 1e-6
@@ -63,7 +62,7 @@ class ChunkIk:
         self.problems = 0
         self._no_rows = np.zeros((0, joints))
         self._sense = np.concatenate([np.zeros(joints), np.full(pairs, _SOFT)]).astype(np.int32)
-        self._scale = np.array([1.0, 1.0, 1.0, _ROTATION_M, _ROTATION_M, _ROTATION_M])[:, None]
+        self._scale = np.array([1.0] * 3 + [config.ik_rotation_m] * 3)[:, None]
 
     def solve(
         self, positions_m: Float64, quaternions: Float64, q_start: Float64, dt_s: float, lead: int = -1

@@ -58,6 +58,7 @@ class RobotConfig:
         workspace_min_m, workspace_max_m: (3,) where the tools may be, base frame.
         obstacles: What stands around the robot, fixed to its base.
         self_clearance_m, scene_clearance_m: Smallest distances to itself, and to the obstacles, kept by every tick.
+        ik_rotation_m: What a radian of the tool costs where a pose is out of reach [m].
         base: The mobile base that carries the arms, None where they stand still.
         collision: What inverse kinematics keeps apart, None where it watches nothing.
     """
@@ -84,6 +85,7 @@ class RobotConfig:
     obstacles: tuple[Box, ...]
     self_clearance_m: float
     scene_clearance_m: float
+    ik_rotation_m: float
     base: BaseConfig | None
     collision: CollisionConfig | None
 
@@ -154,6 +156,7 @@ def load_robot_config(name: str) -> RobotConfig:
             obstacles=parse_obstacles(data["obstacles"], path),
             self_clearance_m=float(clearance["self_m"]),
             scene_clearance_m=float(clearance["scene_m"]),
+            ik_rotation_m=_positive(data["ik"]["rotation_m"], "rotation_m", path),
             base=parse_base(data["base"], path) if "base" in data else None,
             collision=parse_collision(data["collision"], path) if "collision" in data else None,
             **arrays,
