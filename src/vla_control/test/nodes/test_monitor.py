@@ -48,11 +48,32 @@ def test_all_is_well() -> None:
 def test_silent_joints_stop_the_robot_and_a_silent_camera_is_said() -> None:
     monitor = Monitor(PARAMS)
     seen(monitor, 10.0)
-    seen(monitor, 10.4, "control_state", "executor_state", "servo")
+    for at_s in (10.2, 10.4):
+        seen(monitor, at_s, "control_state", "executor_state", "servo")
     judge(monitor, 10.4, 0.0)
     verdict = judge(monitor, 10.4, 0.11)
     assert verdict.stopped and verdict.cause == "joint_states is older than 0.1 s"
     assert verdict.warnings == ("observation is older than 0.3 s",)
+
+
+def test_a_camera_at_a_tenth_of_its_rate_is_warned_about_all_the_time() -> None:
+    """Every picture is fresh for 0.3 s of each 0.5 s: shorter breaks than `confirm_s` must not hide that."""
+    monitor, frequent = Monitor(PARAMS), [name for name in SOURCES if name != "observation"]
+    warned = []
+    for k in range(200):  # 20 ms each
+        at_s = 10.0 + 0.02 * k
+        seen(monitor, at_s, *frequent)
+        if k % 25 == 0:
+            seen(monitor, at_s, "observation")
+        verdict = judge(monitor, at_s, at_s)
+        assert not verdict.stopped
+        warned.append("observation is older than 0.3 s" in verdict.warnings)
+    first = warned.index(True)
+    assert 15 < first < 25 and all(warned[first:])
+    for k in range(8):  # and at its full rate again
+        seen(monitor, 14.0 + 0.05 * k)
+        verdict = judge(monitor, 14.0 + 0.05 * k, 14.0 + 0.05 * k)
+    assert verdict.warnings == ()
 
 
 def test_a_stall_of_the_simulation_stops_nobody() -> None:

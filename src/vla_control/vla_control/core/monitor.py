@@ -6,6 +6,9 @@ Ages are on the ROS clock, so a simulation that stands still ages nobody. A find
 Without a clock no age can be told: while the ROS clock is 0 (simulated time, and nobody publishes /clock) the robot is
 stopped, and free again with the first reading. Stamps ahead of the clock would never age either, so they stop it too.
 
+A source that is only warned about and comes too seldom is stale all the time, not just shortly before each message:
+after a gap longer than its limit it counts as fresh again when the next message has come in time.
+
 Two things are watched on the monotonic clock, because they must go on while the ROS clock stands still: the servo's
 heartbeat, and the diagnostics of hardware (`HardwareWatch`).
 """
@@ -91,6 +94,7 @@ class Monitor:
         self._params = params
         self._cause = stopped_cause
         self._stamps: dict[str, int] = {}
+        self._gap_s: dict[str, float] = {}  # between the newest two stamps of a source [s]
         self._task_since_ns: int | None = None
         self._now_ns = 0
         self._over_ns: dict[str, int] = {}  # since when a limit has been exceeded, on the ROS clock
@@ -108,7 +112,15 @@ class Monitor:
     def seen(self, source: str, stamp_ns: int) -> None:
         """A message of `source` with this stamp has come; one from the future is forgotten with the next."""
         known_ns = self._stamps.get(source, stamp_ns)
-        self._stamps[source] = stamp_ns if self._is_ahead(known_ns) else max(stamp_ns, known_ns)
+        if self._is_ahead(known_ns):
+            self._gap_s.pop(source, None)
+            self._stamps[source] = stamp_ns
+        elif stamp_ns > known_ns:
+            begun_ns = self._task_since_ns if source == _ONLY_WITH_A_TASK else None
+            self._gap_s[source] = (stamp_ns - max(known_ns, begun_ns or 0)) * 1e-9
+            self._stamps[source] = stamp_ns
+        else:
+            self._stamps.setdefault(source, stamp_ns)
 
     def numbers(self, source: str, finite: bool) -> None:
         """Whether the newest message of `source` holds only finite numbers; if not, the robot stops at once."""
@@ -162,6 +174,7 @@ class Monitor:
         """Judge everything at `now_ns`; call it often."""
         if now_ns < self._now_ns:  # the clock was set back: a new simulation
             self._stamps.clear()
+            self._gap_s.clear()
             self._over_ns.clear()
             self._lasting.clear()
             self._task_since_ns = None if self._task_since_ns is None else now_ns
@@ -203,11 +216,12 @@ class Monitor:
         return name not in self._stamps and (name != _ONLY_WITH_A_TASK or self._task_since_ns is not None)
 
     def _stale(self, names: tuple[str, ...]) -> dict[str, str]:
-        """Sources that were seen and have fallen silent, or haven't answered a task, each with its sentence."""
+        """Sources that have fallen silent, come too seldom or haven't answered a task, each with its sentence."""
         found = {}
         for name in names:
             limit_s, age_s = self._params.max_age_s[name], self._age_s(name)
-            if age_s > limit_s:
+            gap_s = 0.0 if name in self._params.stop_on_stale else self._gap_s.get(name, 0.0)
+            if max(age_s, gap_s) > limit_s:
                 found[name] = f"{name} is older than {limit_s:g} s"
         return found
 
