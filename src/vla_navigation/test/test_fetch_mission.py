@@ -19,6 +19,7 @@ from vla_navigation.core.fetch.progress import (
     CODES,
     GRASP_FAILED,
     LOST,
+    NO_SUCH_PLACE,
     NO_WAY_BACK,
     NOT_FOUND,
     PLACE_FAILED,
@@ -30,7 +31,7 @@ from vla_navigation.core.fetch.progress import (
     FetchParameters,
 )  # fmt: skip
 from vla_navigation.core.fetch.skills import DONE, FAILED, RUNNING, Candidate, Report, Trouble
-from vla_navigation.core.task.meaning import Meaning, Relation
+from vla_navigation.core.task.meaning import FIND, Meaning, Relation
 from vla_navigation.core.task.understanding import interjection, understand
 
 PARAMS = FetchParameters(timeout_s=300.0, lost_s=5.0, looks=3, poses=3, grasps=3, candidates=3, drives=2)
@@ -78,6 +79,7 @@ class Robot:
     hidden: list[Candidate] = field(default_factory=lambda: [MUG])
     trouble: Trouble = field(default_factory=Trouble)
     where: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
+    place_known: bool = True
 
     def __post_init__(self) -> None:
         for name in NAMES:
@@ -108,7 +110,7 @@ class Robot:
         return next((c for c in self.known if c.id not in excluded), None)
 
     def find_place(self, destination: Relation) -> Candidate | None:
-        return Candidate(99, destination.anchor.name, (5.0, 0.0, 0.5), True)
+        return Candidate(99, destination.anchor.name, (5.0, 0.0, 0.5), True) if self.place_known else None
 
     def pose(self) -> tuple[float, float, float] | None:
         return self.where
@@ -237,6 +239,24 @@ def test_no_way_back_with_the_thing_in_the_hand() -> None:
     outcome = play(mission(robot), robot)
     assert outcome.code == NO_WAY_BACK and len(robot.skill("drive").goals) == PARAMS.drives
     assert len(robot.skill("grasp").goals) == 1, "it isn't taken a second time"
+
+
+@pytest.mark.parametrize("said", ["put the red mug on the shelf", "go to the shelf"])
+def test_a_place_that_nobody_knows_is_looked_for_itself(said: str) -> None:
+    robot = Robot()
+    robot.place_known = False
+    outcome = play(mission(robot, said), robot)
+    assert outcome.code == NO_SUCH_PLACE and "without the shelf" in outcome.message
+    assert ("take the red mug from the hand" in outcome.message) == said.startswith("put")
+    sought = robot.skill("explore").goals[-1]
+    assert (sought.goal, sought.thing.name, sought.destination) == (FIND, "shelf", None)
+
+
+def test_no_way_to_a_place_tells_nobody_to_empty_the_hand() -> None:
+    robot = Robot()
+    robot.fails("drive", "no_path")
+    outcome = play(mission(robot, "go to the shelf"), robot)
+    assert outcome.code == NO_WAY_BACK and "hand" not in outcome.message
 
 
 def test_what_cannot_be_put_down() -> None:

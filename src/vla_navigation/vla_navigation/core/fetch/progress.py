@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from vla_core.errors import ConfigError
 from vla_core.types import NS
 from vla_navigation.core.fetch.skills import Candidate, Report
-from vla_navigation.core.task.meaning import Meaning
+from vla_navigation.core.task.meaning import Meaning, Relation
 
 (SUCCESS, NOT_FOUND, UNREACHABLE, GRASP_FAILED, PLACE_FAILED, LOST, BATTERY_LOW, CANCELLED, SAFETY_STOP, TIMEOUT,
- NO_WAY_BACK) = CODES = (
+ NO_WAY_BACK, NO_SUCH_PLACE) = CODES = (
     "", "not_found", "unreachable", "grasp_failed", "place_failed", "lost", "battery_low", "cancelled", "safety_stop",
-    "timeout", "no_way_back",
+    "timeout", "no_way_back", "no_such_place",
 )  # fmt: skip
 #: Steps in the order in which a task that goes well takes them.
 STAGES = ("understood", "explore", "look", "approach", "recognise", "grasp", "check", "drive", "place", "done")
@@ -27,7 +27,8 @@ _MESSAGES = {
     CANCELLED: "got a cancellation; expected the mission to finish; fix: send the task again",
     SAFETY_STOP: "got a safety stop ({cause}); expected a free robot; fix: remove the cause, release, send again",
     TIMEOUT: "got no end within {timeout_s:g} s; expected one; fix: allow more time",
-    NO_WAY_BACK: "got no way to where it was to go; expected one; fix: open the doors, take {thing} from the hand",
+    NO_WAY_BACK: "got no way to where it was to go; expected one; fix: open the doors{and_hand}",
+    NO_SUCH_PLACE: "got every reachable place seen without {place}; expected to find it; fix: say another{and_hand}",
 }
 
 
@@ -141,7 +142,8 @@ class Progress:
         """What follows from a failure: another pose, another try, another thing, or the way home."""
         self.notes.append(f"{step}: {report.code or 'failed'} {report.message}".rstrip())
         if step == "explore":
-            self.give_up(self.worst)
+            looks_for_place = self.holding or self.meaning.thing is None
+            self.give_up(NO_SUCH_PLACE if looks_for_place else self.worst)
         elif step == "look":
             self.drop_choice("not seen again")
         elif step == "approach":
@@ -178,10 +180,11 @@ class Progress:
     def message(self) -> str:
         """How it ended, one sentence."""
         thing = "what was meant" if self.meaning.thing is None else f"the {self.meaning.thing}"
-        params = self.params
+        params, place = self.params, self.meaning.destination
         return _MESSAGES[self.code or SUCCESS].format(
             thing=thing, grasps=self.grasps or params.grasps, lost_s=params.lost_s, timeout_s=params.timeout_s,
-            cause=self.cause,
+            cause=self.cause, place=f"the {place.anchor}" if isinstance(place, Relation) else "its place",
+            and_hand=f", take {thing} from the hand" if self.holding else "",
         )  # fmt: skip
 
     def overdue(self, now_ns: int) -> bool:

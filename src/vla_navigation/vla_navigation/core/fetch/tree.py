@@ -19,7 +19,7 @@ from py_trees.composites import Selector, Sequence
 
 from vla_navigation.core.fetch.progress import SUCCESS, Progress
 from vla_navigation.core.fetch.skills import DONE, FAILED, Skill, Skills
-from vla_navigation.core.task.meaning import FETCH, FIND, GO, PLACE, Relation
+from vla_navigation.core.task.meaning import FETCH, FIND, GO, PLACE, Meaning, Relation
 
 
 class Do(Behaviour):
@@ -150,10 +150,12 @@ class _Steps:
 
     def place(self) -> Behaviour:
         """Where it is to go is known."""
-        p = self._p
         return _any("place known", [
             Holds("place in the map", self._look_up_place),
-            _all("search", [self.act("explore", lambda: p.meaning), Holds("place found", self._look_up_place)]),
+            _all("search", [
+                self.act("explore", lambda: Meaning(FIND, self._place.anchor)),
+                Holds("place found", self._look_up_place),
+            ]),
         ])  # fmt: skip
 
     def _look_up(self) -> bool:
@@ -162,10 +164,13 @@ class _Steps:
         return p.chosen is not None and p.chosen.confirmed
 
     def _look_up_place(self) -> bool:
-        p = self._p
-        assert isinstance(p.meaning.destination, Relation)
-        p.place = self._skills.find_place(p.meaning.destination)
-        return p.place is not None
+        self._p.place = self._skills.find_place(self._place)
+        return self._p.place is not None
+
+    @property
+    def _place(self) -> Relation:
+        assert isinstance(self._p.meaning.destination, Relation)
+        return self._p.meaning.destination
 
     def _stands(self) -> None:
         self._p.near = True
