@@ -114,7 +114,8 @@ def test_a_deaf_process_is_terminated_and_a_stubborn_one_killed(tmp_path: Path) 
     report = runner.report
     assert report is not None and not report.clean
     assert (report.terminated, report.killed) == (("b",), ("c",))
-    assert report.failed == {"b": -signal.SIGTERM, "c": -signal.SIGKILL}
+    assert report.failed == {"b": -signal.SIGTERM, "c": -signal.SIGABRT}
+    assert {name: text.strip() for name, text in report.last_words.items()} == {"b": "READY b", "c": "READY c"}
 
 
 def test_files_of_our_link_are_removed_and_no_others(tmp_path: Path) -> None:

@@ -42,9 +42,10 @@ class StopReport:
     Attributes:
         seconds: From the first signal to the end of the last process.
         terminated: Jobs that SIGINT did not end in time and SIGTERM did.
-        killed: Jobs that only SIGKILL ended.
+        killed: Jobs that neither ended: SIGABRT, which makes our nodes print where they are, and then SIGKILL did.
         orphaned: Jobs that ended before processes they had started; those were ended as well.
         failed: Job → exit status, where it isn't 0 (a negative one is the number of a signal).
+        last_words: Job that was terminated or killed → last lines of its log.
         left_behind: Shared-memory files of the link that their owners did not remove; they are removed now. The one in
             which a safety monitor leaves a latched stop doesn't count.
     """
@@ -54,6 +55,7 @@ class StopReport:
     killed: tuple[str, ...]
     orphaned: tuple[str, ...]
     failed: Mapping[str, int]
+    last_words: Mapping[str, str]
     left_behind: tuple[str, ...]
 
     @property
@@ -179,16 +181,21 @@ class Runner:
             return self.report
         start = time.monotonic()
         failed = {name: code for name, p in self._processes.items() if (code := p.poll()) is not None and code != 0}
-        late = {}
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            late[number] = self._end(number, self._grace_s if number != signal.SIGKILL else 10.0)
+        graces = {
+            signal.SIGINT: self._grace_s,
+            signal.SIGTERM: self._grace_s,
+            signal.SIGABRT: 5.0,
+            signal.SIGKILL: 10.0,
+        }
+        late = {number: self._end(number, grace_s) for number, grace_s in graces.items()}
         failed |= {name: p.returncode for name, p in self._processes.items() if p.returncode != 0}
-        killed = late[signal.SIGKILL]
+        killed = late[signal.SIGABRT]
         terminated = tuple(name for name in late[signal.SIGTERM] if name not in killed)
         orphaned = tuple(name for name in self._processes if name in self._orphaned)
+        last_words = {name: self.tail(name, 60) for name in late[signal.SIGTERM]}
         seconds = time.monotonic() - start
         left = tuple(name for name in remove_link_files(self._link) if name != link_path(self._link, "safety").name)
-        self.report = StopReport(seconds, terminated, killed, orphaned, failed, left)
+        self.report = StopReport(seconds, terminated, killed, orphaned, failed, last_words, left)
         return self.report
 
     def _spawn(self, job: Job, mode: str = "wb") -> subprocess.Popen[bytes]:

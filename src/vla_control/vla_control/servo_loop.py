@@ -7,6 +7,7 @@ brake, then end.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import signal
 import sys
@@ -238,6 +239,7 @@ def check_limits(hardware: Hardware, robot: RobotModel) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns 0 after a signal, 2 after a VlaError (one line `ERROR <code>: <sentence>` on stderr)."""
+    faulthandler.enable()
     values = json.loads((sys.argv[1:] if arguments is None else arguments)[0])
 
     def end(number: int, frame: FrameType | None) -> None:

@@ -117,3 +117,19 @@ def test_signal_ends_a_node_that_is_still_starting(tmp_path: Path, number: signa
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "EXIT\n", "")
+
+
+def test_a_stuck_node_tells_where_it_is_before_it_is_killed(tmp_path: Path) -> None:
+    """Regression: a camera node didn't end for two minutes, and nobody could say where it was."""
+    end = '        print("EXIT", flush=True)\n'
+    stuck = f"{end}        import time\n        time.sleep(100)\n"
+    process = start(tmp_path, "spin", script=NODE.replace(end, stuck))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "READY probe\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "EXIT\n"
+    process.send_signal(signal.SIGTERM)  # ignored by now
+    process.send_signal(signal.SIGABRT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in err and " in on_exit\n" in err

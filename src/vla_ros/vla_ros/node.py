@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import signal
 import sys
 import traceback
@@ -27,6 +28,8 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
     `on_exit()` runs however the node ends, with further signals ignored. The ROS context may be gone by then, so
     `on_exit` stops threads and removes files but doesn't publish.
 
+    A crash in native code prints where every thread was, and so does `kill -ABRT` for a node that is stuck.
+
     Args:
         factory: Makes the node; rclpy is initialised when it is called.
         args: Command line, `sys.argv` when None.
@@ -37,6 +40,7 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
     """
     node: Node | None = None
     code = OK
+    faulthandler.enable()
     try:
         _init(args)
         # One thread: rclpy's multi-threaded executor loses high-rate messages and its events executor hangs on exit.
