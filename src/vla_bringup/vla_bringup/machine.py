@@ -30,12 +30,20 @@ def sentence(machine: dict[str, str | int | float]) -> str:
 
 
 def revision() -> str:
-    """`git describe` of the checkout; 'unversioned' outside one."""
-    command = ["git", "-C", str(workspace_root()), "describe", "--always", "--dirty", "--tags"]
+    """`git describe` of the checkout, '-dirty' with uncommitted changes outside docs/; 'unversioned' outside one.
+
+    Nothing that is measured depends on docs/, and a benchmark that publishes plots there goes on.
+    """
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+        return _git("describe", "--always", "--tags") + "-dirty" * bool(changed)
     except (OSError, subprocess.SubprocessError):
         return "unversioned"
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(workspace_root()), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
 
 def exact_revision() -> str | None:

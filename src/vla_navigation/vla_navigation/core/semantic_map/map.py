@@ -70,7 +70,7 @@ class SemanticMap:
 
     Attributes:
         objects: By id.
-        gone: Ids of objects that were confirmed and then vanished, newest last.
+        gone: Ids of objects that were seen from enough places and then vanished, newest last.
     """
 
     def __init__(self, classes: Sequence[str], colours: Sequence[str], params: SemanticMapParameters) -> None:
@@ -223,7 +223,7 @@ class SemanticMap:
         """Take out what has gone, and put together what has turned out to be one thing."""
         for thing in list(self.objects.values()):
             if thing.existence < self.params.forget:
-                if self.confirmed_once(thing):
+                if self._confirmed_once(thing):
                     self.gone.append(thing.id)
                 del self.objects[thing.id]
         things = sorted(self.objects.values(), key=lambda thing: thing.id)
@@ -233,7 +233,7 @@ class SemanticMap:
                     one.merge(other)
                     del self.objects[other.id]
 
-    def confirmed_once(self, thing: Instance) -> bool:
+    def _confirmed_once(self, thing: Instance) -> bool:
         """Whether it had been seen from enough places before it went."""
         return len(thing.eyes_m) >= self.params.views
 
