@@ -118,6 +118,18 @@ def test_a_deaf_process_is_terminated_and_a_stubborn_one_killed(tmp_path: Path) 
     assert {name: text.strip() for name, text in report.last_words.items()} == {"b": "READY b", "c": "READY c"}
 
 
+def test_jobs_can_be_interrupted_where_the_runner_ignores_it(tmp_path: Path) -> None:
+    """Regression: a shell's background jobs ignore SIGINT, nodes inherited that and stayed when they were to end."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        script = 'import time; print("READY NAME", flush=True); time.sleep(100)'
+        with Runner([job("a", script)], link(), tmp_path, grace_s=20.0) as runner:
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert runner.report is not None and runner.report.terminated == () and "KeyboardInterrupt" in runner.tail("a")
+
+
 def test_files_of_our_link_are_removed_and_no_others(tmp_path: Path) -> None:
     name = link()
     ours = [Path(f"/dev/shm/vla_{name}_{box}") for box in ("state", "plan", "status.123")]

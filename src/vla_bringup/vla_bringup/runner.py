@@ -286,5 +286,6 @@ def remove_link_files(link: str) -> tuple[str, ...]:
 
 
 def _die_with_parent() -> None:
-    """In the child: be interrupted when the runner dies, however it dies."""
+    """In the child: be interrupted when the runner dies, however it dies and whatever a shell had it ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
