@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flat_driving import FORCE, open_place, put
 
+from vla_control.core.reach import Reach
 from vla_control.core.robot import RobotModel
 from vla_sim.core.flat import truth
 from vla_sim.core.flat.jaw import Jaw
 from vla_sim.core.flat.plan import draw_plan
-from vla_sim.core.flat.reach import Reach
 from vla_sim.core.flat.spots import REACH_LEAST_M, reach_m
 from vla_sim.core.flat.things import CATEGORIES
 from vla_sim.core.flat.world import FlatWorld

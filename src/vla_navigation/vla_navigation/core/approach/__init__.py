@@ -1,0 +1,1 @@
+"""Where to stand to take something, and the last decimetres there."""
