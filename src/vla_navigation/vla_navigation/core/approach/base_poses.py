@@ -133,7 +133,7 @@ class ApproachPlanner:
         length = float(self._reach.distance_m[-1] + np.hypot(*self._reach.axis_m))
         row, column = frame.cell(thing_m[0], thing_m[1])
         half = int(np.ceil(length / frame.resolution_m))
-        grid = np.stack(np.mgrid[row - half : row + half + 1, column - half : column + half + 1], -1).reshape(-1, 2)
+        grid = np.mgrid[row - half : row + half + 1, column - half : column + half + 1].reshape(2, -1).T
         grid = grid[frame.holds(grid)]
         at = tuple(grid.T)
         free = (distance_m[at] >= self._inscribed_m + self._params.clearance_m) & np.isfinite(way_m[at])
@@ -146,8 +146,9 @@ class ApproachPlanner:
         lie `s` to the left of the base's own line of sight.
         """
         to = thing_m[:2] - places
-        aside = float(self._reach.axis_m[1])
-        return np.arctan2(to[:, 1], to[:, 0]) - np.arcsin(np.clip(aside / np.maximum(np.hypot(*to.T), 1e-9), -1.0, 1.0))
+        aside = np.clip(float(self._reach.axis_m[1]) / np.maximum(np.hypot(*to.T), 1e-9), -1.0, 1.0)
+        yaw: Float64 = np.arctan2(to[:, 1], to[:, 0]) - np.arcsin(aside)
+        return yaw
 
     def _apart(self, one: Float64, other: Float64, thing_m: Float64) -> bool:
         p = self._params

@@ -1,0 +1,306 @@
+"""The skills of a mobile manipulator, each over scripted ports."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from vla_core.types import NS, Float64
+from vla_navigation.core.approach.base_poses import ApproachParameters, ApproachPlanner
+from vla_navigation.core.approach.camera_cone import CameraCone
+from vla_navigation.core.approach.reach_map import ReachMap
+from vla_navigation.core.approach.visual_servo import ServoParameters
+from vla_navigation.core.explore.parameters import ExplorerParameters
+from vla_navigation.core.fetch.skills import DONE, FAILED, RUNNING, Candidate, Report
+from vla_navigation.core.nav.backend import Feedback, Result
+from vla_navigation.core.nav.codes import Code
+from vla_navigation.core.nav.costmap import distances
+from vla_navigation.core.nav.grid_frame import GridFrame
+from vla_navigation.core.nav.planner import Plan
+from vla_navigation.core.nav.travel import travel_field
+from vla_navigation.core.skills.approach import Approach
+from vla_navigation.core.skills.drive import Drive
+from vla_navigation.core.skills.hand import Check, Recognise, Told
+from vla_navigation.core.skills.look import Look
+from vla_navigation.core.skills.ports import Ground, Thing, in_base
+from vla_navigation.core.skills.rest import Rest
+from vla_navigation.reach_table import table_path
+
+RADIUS_M, DT_NS = 0.22, NS // 10
+SERVO = ServoParameters(1.0, 0.1, 0.5, 0.02, 0.06, 1.0, 30.0)
+APPROACH = ApproachParameters(0.02, 0.15, 0.4, 0.25, 0.6, 0.3, 6)
+MUG = Candidate(7, "red mug", (2.1, 2.2, 0.25), True)
+
+
+@dataclass
+class World:
+    """A robot of three coordinates that stands where it was sent, a table, and a mug that may be carried off."""
+
+    robot: Float64 = field(default_factory=lambda: np.array([0.6, 0.6, 0.0]))
+    twist: tuple[float, float] = (0.0, 0.0)
+    now_ns: int = 0
+    mug: Thing | None = field(default_factory=lambda: Thing(7, "red mug", np.array(MUG.position_m), True, 0))
+    sees: bool = True
+    code: Code = Code.NONE
+    miss_m: float = 0.0  # how far from its goals the navigator stops
+    goals: list[Float64] = field(default_factory=list)
+    result: Result | None = None
+    driving: bool = False
+    cancelled: int = 0
+
+    # navigator
+    def plan(self, start: Float64, goal: Float64) -> Plan:
+        raise AssertionError("nobody asks")
+
+    def go(self, goal: Float64) -> None:
+        self.goals.append(goal)
+        self.driving, self.result = True, None
+
+    def cancel(self) -> None:
+        self.driving = False
+        self.cancelled += 1
+
+    def feedback(self) -> Feedback:
+        return Feedback("following", 1.0, 1.0, 1.0, 0, "", self.result)
+
+    # wheels
+    def drive(self, v_m_s: float, w_rad_s: float) -> None:
+        self.twist = (v_m_s, w_rad_s)
+
+    def moves(self) -> bool:
+        return self.driving or self.twist != (0.0, 0.0)
+
+    # surroundings
+    def pose(self) -> Float64:
+        return self.robot
+
+    def thing(self, number: int) -> Thing | None:
+        return self.mug if self.mug is not None and self.mug.id == number else None
+
+    def ground(self) -> Ground:
+        solid = np.zeros((100, 100), bool)
+        solid[[0, -1]] = solid[:, [0, -1]] = True
+        solid[40:48, 40:52] = True
+        distance_m = distances(solid, 0.05)
+        cost = np.where(distance_m < RADIUS_M, np.inf, 1.0).astype(np.float32)
+        frame = GridFrame(0.05, 0.0, 0.0, 100, 100)
+        return Ground(frame, solid, distance_m, travel_field(cost, *frame.cell(*self.robot[:2]), 0.05))
+
+    def step(self) -> None:
+        self.now_ns += DT_NS
+        if self.driving:
+            self.driving = False
+            self.result = Result(self.code, "as scripted")
+            if self.code is Code.NONE:
+                self.robot = self.goals[-1] + [self.miss_m, -self.miss_m, 0.05]
+        v, w = self.twist
+        self.robot = self.robot + np.array([v * np.cos(self.robot[2]), v * np.sin(self.robot[2]), w]) * 0.1
+        if self.mug is not None and self.sees:
+            self.mug = replace(self.mug, seen_ns=self.now_ns)
+
+
+def play(skill, goal, world: World, ticks: int = 600) -> Report:
+    skill.start(goal)
+    for _ in range(ticks):
+        report = skill.tick(world.now_ns)
+        if report.state != RUNNING:
+            return report
+        world.step()
+    pytest.fail(f"no end: {report}")
+
+
+@pytest.fixture(scope="module")
+def table() -> ReachMap:
+    return ReachMap.load(table_path("so101_mobile"))
+
+
+def approach(world: World, table: ReachMap) -> Approach:
+    ahead = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], float)
+    camera = CameraCone(np.array([0.0, 0.0, 0.5]), ahead, 2.0, 2.0, 0.1, 3.0)
+    return Approach(world, world, world, ApproachPlanner(table, camera, RADIUS_M, APPROACH), table, SERVO)
+
+
+# -- drive ------------------------------------------------------------------------------------------------------------
+
+
+def test_drive_arrives_or_says_why_not() -> None:
+    world = World()
+    assert play(Drive(world, lambda _: None), (1.0, 2.0, 0.5), world).state == DONE
+    np.testing.assert_allclose(world.goals[0], [1.0, 2.0, 0.5])
+    world.code = Code.PLAN_NO_VALID_PATH
+    report = play(Drive(world, lambda _: None), (1.0, 2.0, 0.5), world)
+    assert (report.state, report.code, report.message) == (FAILED, "plan_no_valid_path", "as scripted")
+
+
+def test_drive_before_an_object() -> None:
+    world = World()
+    assert play(Drive(world, lambda c: np.array([*c.position_m[:2], 1.0])), MUG, world).state == DONE
+    np.testing.assert_allclose(world.goals[0], [2.1, 2.2, 1.0])
+    assert play(Drive(world, lambda _: None), MUG, world).code == "unreachable" and len(world.goals) == 1
+
+
+def test_a_drive_that_somebody_cancelled_has_failed() -> None:
+    world = World()
+    skill = Drive(world, lambda _: None)
+    skill.start((1.0, 2.0, 0.5))
+    world.result = Result(Code.NONE, cancelled=True)
+    assert skill.tick(0).code == "cancelled"
+
+
+# -- look -------------------------------------------------------------------------------------------------------------
+
+
+def test_each_look_is_from_another_side() -> None:
+    world = World()
+    skill = Look(world, world, ExplorerParameters.from_config())
+    for _ in range(3):
+        assert play(skill, MUG, world).state == DONE
+    bearings = [math.atan2(goal[1] - 2.2, goal[0] - 2.1) for goal in world.goals]
+    apart = [abs(math.remainder(a - b, math.tau)) for i, a in enumerate(bearings) for b in bearings[:i]]
+    assert min(apart) > 0.4
+    for goal in world.goals:
+        assert abs(math.remainder(math.atan2(2.2 - goal[1], 2.1 - goal[0]) - goal[2], math.tau)) < 0.1, "it faces it"
+
+
+def test_a_thing_that_is_not_seen_again_has_moved() -> None:
+    world = World(sees=False)
+    assert play(Look(world, world, ExplorerParameters.from_config()), MUG, world).code == "moved"
+
+
+# -- approach ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("miss_m", [0.0, 0.06])
+def test_approach_ends_where_the_arm_has_it(table: ReachMap, miss_m: float) -> None:
+    """Whatever the navigator's last centimetres were."""
+    world = World(miss_m=miss_m)
+    assert play(approach(world, table), (MUG, 0), world).state == DONE
+    seen = in_base(np.array(MUG.position_m), world.robot)
+    best = table.best_distance_m(0.25)
+    assert abs(np.hypot(*(seen[:2] - table.axis_m)) - best) < SERVO.near_m + 0.015
+    assert table.at(seen[None])[0] > 0.0 and world.twist == (0.0, 0.0)
+
+
+def test_another_attempt_is_another_place_until_there_is_none(table: ReachMap) -> None:
+    world, ends = World(), []
+    for attempt in range(APPROACH.most + 1):
+        ends.append(play(approach(world, table), (MUG, attempt), world).code)
+        world.robot = np.array([0.6, 0.6, 0.0])
+    assert ends[-1] == "unreachable" and ends[0] == "" and ends[1] == ""
+    for i, one in enumerate(world.goals):
+        assert all(np.hypot(*(one - other)[:2]) > 0.1 for other in world.goals[:i])
+
+
+def test_a_thing_that_is_carried_off_on_the_way_stops_the_base(table: ReachMap) -> None:
+    world = World(miss_m=0.06)
+    skill = approach(world, table)
+    skill.start((MUG, 0))
+    for _ in range(8):
+        skill.tick(world.now_ns)
+        world.step()
+    world.mug = None
+    report = Report()
+    for _ in range(30):
+        report = skill.tick(world.now_ns)
+        if report.state == FAILED:
+            break
+        world.step()
+    assert report.code == "lost" and world.twist == (0.0, 0.0)
+
+
+def test_a_cancelled_approach_leaves_the_base_at_rest(table: ReachMap) -> None:
+    world = World(miss_m=0.06)
+    skill = approach(world, table)
+    skill.start((MUG, 0))
+    for _ in range(8):
+        skill.tick(world.now_ns)
+        world.step()
+    assert world.twist != (0.0, 0.0)
+    skill.cancel()
+    assert world.twist == (0.0, 0.0) and world.cancelled == 1
+
+
+# -- hand -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Words:
+    told: list[str] = field(default_factory=list)
+    end: tuple[str, str] | None = None
+    cancelled: int = 0
+
+    def begin(self, text: str) -> None:
+        self.told.append(text)
+
+    def ended(self) -> tuple[str, str] | None:
+        return self.end
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def test_an_errand_is_told_in_words_and_its_code_is_the_report() -> None:
+    words = Words()
+    grasp = Told(words, lambda c: f"pick up the {c.name}")
+    grasp.start(MUG)
+    assert words.told == ["pick up the red mug"] and grasp.tick(0).state == RUNNING
+    words.end = ("timeout", "got no success within 20 s")
+    assert (grasp.tick(0).state, grasp.tick(0).code) == (FAILED, "timeout")
+    words.end = ("", "carried out")
+    assert grasp.tick(0).state == DONE
+    grasp.cancel()
+    assert words.cancelled == 1
+
+
+@pytest.mark.parametrize(("change", "code"), [({}, ""), ({"name": "blue bottle"}, "other"), ({"id": 9}, "moved")])
+def test_recognise(change: dict, code: str) -> None:
+    world = World()
+    assert world.mug is not None
+    world.mug = replace(world.mug, **change)
+    assert play(Recognise(world), MUG, world).code == code
+
+
+def test_recognise_does_not_believe_an_old_picture() -> None:
+    world = World(sees=False, now_ns=NS)
+    assert play(Recognise(world), MUG, world).code == "moved"
+
+
+@pytest.mark.parametrize(
+    ("widths", "state"),
+    [
+        ([0.03] * 40, DONE),
+        ([0.0] * 40, FAILED),  # closed on nothing
+        ([0.09] * 40, FAILED),  # never closed
+        ([0.03, 0.03, 0.0] * 20, FAILED),  # it slips
+        ([float("nan")] * 40, FAILED),
+        ([0.09] * 10 + [0.03] * 30, DONE),  # it was still closing
+    ],
+)
+def test_fingers_that_stay_apart_hold_something(widths: list[float], state: str) -> None:
+    left = list(widths)
+
+    class Fingers:
+        def width_m(self) -> float:
+            return left.pop(0) if left else widths[-1]
+
+    world = World()
+    assert play(Check(Fingers(), 0.008, 0.08), None, world).state == state
+
+
+# -- rest -------------------------------------------------------------------------------------------------------------
+
+
+def test_rest_cancels_everybody_and_waits_until_the_base_stands() -> None:
+    world, words = World(twist=(0.1, 0.0)), Words()
+    skill = Rest(world, (words,), world)
+    world.go(np.zeros(3))
+    skill.start(None)
+    assert words.cancelled == 1 and world.cancelled == 1
+    world.driving = True  # it rolls on for a moment
+    assert skill.tick(0).state == RUNNING and world.twist == (0.0, 0.0)
+    world.driving = False
+    assert skill.tick(NS).state == RUNNING, "it must have stood for a while"
+    assert skill.tick(2 * NS).state == DONE

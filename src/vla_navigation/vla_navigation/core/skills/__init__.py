@@ -1,0 +1,1 @@
+"""The skills of a mobile manipulator, over what a node connects them to."""
