@@ -204,3 +204,19 @@ def test_servo_parameters_are_checked(change: dict[str, float]) -> None:
 def test_approach_parameters_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"unseen 0\.\.1"):
         replace(PARAMS, unseen=1.5)
+
+
+def test_an_arm_whose_first_joint_is_not_vertical_has_no_table(robot: RobotModel) -> None:
+    tilted = robot.tool_se3
+
+    class Leaning:
+        config = robot.config
+
+        @staticmethod
+        def tool_se3(q: np.ndarray):
+            pose = tilted(q)
+            pose.translation = pose.translation + [0.0, 0.0, 0.1 * q[0]]
+            return pose
+
+    with pytest.raises(ConfigError, match="one that turns the arm about the vertical"):
+        ReachMap.of(Leaning(), np.array([0.2, 0.3]), np.array([0.1, 0.2]))

@@ -131,7 +131,7 @@ def _vertical_axis(robot: RobotModel) -> tuple[Float64, float]:
     rows = 2.0 * np.array([b[:2] - a[:2], c[:2] - b[:2]])
     axis = np.linalg.solve(rows, np.array([b[:2] @ b[:2] - a[:2] @ a[:2], c[:2] @ c[:2] - b[:2] @ b[:2]]))
     if np.ptp([p[2] for p in places]) > 1e-6:
-        got = f"first joint '{robot.config.joint_names[0]}' of robot '{robot.config.name}'"
+        got = f"first joint '{robot.config.joints[0]}' of robot '{robot.config.name}'"
         raise ConfigError(got, "one that turns the arm about the vertical", "give a table of another kind")
     beside = b[:2] - axis
     return axis, float(np.arctan2(beside[1], beside[0]))
