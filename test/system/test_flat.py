@@ -1,4 +1,4 @@
-"""The graph of the flat as it runs: what its robot senses, that it drives, that another flat is entered, a clean end."""
+"""The graph of the flat as it runs: what its robot senses, that it drives, another flat, a clean end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OTHER_SEED = 9
 EVERYBODY = {node.name for node in GRAPH.nodes}
 SCENE, CAMERAS = load_scene("flat"), load_contract("fetch_so101").view_names
 HOUSEKEEPING = ("/rosout", "/parameter_events", "/_action/", "/transition_event", "/debug/")
-LIMIT_S = 300.0  # of every wait: a loaded machine is slow
+LIMIT_S = 120.0  # of every wait: a loaded machine is slow
 
 #: Topic → type, frame, rate [Hz].
 STREAMS: dict[str, tuple[type, str, float]] = {
@@ -103,6 +103,7 @@ def test_a_sensor_comes_at_its_rate_in_its_frame_with_monotone_stamps(flat: Flat
 def test_every_arrow_of_a_robot_with_such_equipment_is_there_as_the_table_says(flat: Flat) -> None:
     has, node = equipment(GRAPH.options), flat.session.node
     rows = {name: row for name, row in TOPICS.items() if row.only_with in has}
+    del rows["base_target"]  # the contract moves the arm only: it is for a planner to publish
     table = {
         "/" + name.format(camera=camera).lstrip("/"): row
         for name, row in rows.items()
