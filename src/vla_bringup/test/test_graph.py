@@ -8,10 +8,13 @@ from collections import Counter
 import pytest
 
 from vla_bringup.graph import (
+    EXPERT,
     LAYERS,
     RESPAWN_DELAY_S,
+    SHIPPED,
     STACK_LAYERS,
     GraphOptions,
+    equipment,
     simulated_graph,
     tabletop_graph,
 )
@@ -22,6 +25,7 @@ from vla_core.topics import TOPICS, topic
 
 GRAPH = tabletop_graph(GraphOptions())
 MOBILE = tabletop_graph(GraphOptions(robot="panda_mobile", contract="rt1_mobile_panda"))
+FLAT = simulated_graph(GraphOptions.of_scene("flat", link="flat"))
 BIMANUAL = simulated_graph(GraphOptions.of_scene("aloha", policy="scripted_expert", link="two"))
 
 
@@ -33,14 +37,40 @@ def test_names_are_unique_and_in_the_order_of_the_line() -> None:
 
 
 def test_every_owner_of_a_topic_is_a_node_of_the_graph() -> None:
-    for graph, equipment in ((GRAPH, {""}), (MOBILE, {"", "base"})):
-        owners = {topic.owner for topic in TOPICS.values() if topic.only_with in equipment} - {"driver", "all"}
+    for graph in (GRAPH, MOBILE, FLAT):
+        has = equipment(graph.options)
+        owners = {topic.owner for topic in TOPICS.values() if topic.only_with in has} - {"driver", "all"}
         assert owners <= {node.name for node in graph.nodes}
 
 
 def test_only_a_robot_with_a_base_gets_the_node_that_moves_it() -> None:
     assert {node.name for node in MOBILE.nodes} - {node.name for node in GRAPH.nodes} == {"base_node"}
     assert MOBILE.node("base_node").layer == "control"
+
+
+def test_equipment_is_what_robot_and_scene_files_say() -> None:
+    """And every need that the topic table names is met by some robot, else its rows would be dead."""
+    assert (equipment(GRAPH.options), equipment(MOBILE.options)) == ({""}, {"", "base"})
+    assert equipment(FLAT.options) == {row.only_with for row in TOPICS.values()}
+
+
+def test_the_world_of_a_robot_that_drives_does_not_stand_still_until_an_instruction() -> None:
+    assert FLAT.node("sim_node").overrides["wait_for_instruction"] is False
+    assert "wait_for_instruction" not in GRAPH.node("sim_node").overrides
+
+
+def test_a_scene_brings_its_policy_unless_another_is_asked_for() -> None:
+    assert GRAPH.options.policy == SHIPPED and FLAT.options.policy == EXPERT
+    assert simulated_graph(GraphOptions.of_scene("aloha", policy="act")).options.policy == "act"
+
+
+def test_sensors_of_the_flat_have_the_rates_of_the_topic_table() -> None:
+    scene = load_yaml(config_path("scenes", "flat"))
+    sections = {"scan": "lidar_2d", "points": "lidar_3d", "imu": "imu", "odom": "odometry"}
+    assert {name: scene[key]["rate_hz"] for name, key in sections.items()} == {
+        name: topic(name).rate_hz for name in sections
+    }
+    assert {camera["rate_hz"] for camera in scene["cameras"]} == {load_contract("fetch_so101").rate_hz}
 
 
 def test_layers_partition_the_nodes() -> None:
@@ -107,7 +137,7 @@ def test_options_from_launch_texts() -> None:
 def test_every_option_reaches_a_node() -> None:
     """Regression guard: an option that is declared, described and then forgotten."""
     given = GraphOptions(seed=41, instruction="press the button", split="heldout_pose", lockstep=False, strategy="bid",
-                         use_sim_time=True, namespace="arm", link="other")  # fmt: skip
+                         policy="act", use_sim_time=True, namespace="arm", link="other")  # fmt: skip
     graph = tabletop_graph(given)
     reached = {name: value for node in graph.nodes for name, value in node.overrides.items()}
     reached["namespace"] = graph.nodes[0].namespace

@@ -14,6 +14,7 @@ from vla_core.files import config_path, load_yaml, workspace_root
 Scalar = bool | int | float | str
 Layer = Literal["sim", "perception", "policy", "control", "navigation"]
 LAYERS: tuple[Layer, ...] = get_args(Layer)
+SHIPPED = "tabletop_flow"  # the policy preset of the default scene, and of everything that isn't about a scene
 EXPERT = "scripted_expert"  # `policy` of presets that a node of the simulator plays
 STACK_LAYERS: tuple[Layer, ...] = LAYERS[1:]  # what runs on a robot, where drivers take the place of `sim`
 RESPAWN_DELAY_S = 1.0  # longer than the servo waits for the safety monitor: the arm is braking before it is back
@@ -29,7 +30,7 @@ class GraphOptions:
 
     robot: str = _option("panda", "robot, a file of config/robots")
     contract: str = _option("tabletop_panda", "contract, a file of config/contracts")
-    policy: str = _option("tabletop_flow", "policy preset, a file of config/policies")
+    policy: str = _option("", "policy preset, a file of config/policies; empty: the scene's")
     strategy: str = _option("", "how chunks are executed (docs/strategies.md); empty: as config/control.yaml says")
     scene: str = _option("tabletop", "simulated scene, a file of config/scenes")
     seed: int = _option(0, "decides everything that is random: scene and sampling of actions")
@@ -160,11 +161,12 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         UnknownNameError: robot, contract, policy or scene has no file; the message lists those that have.
         ConfigError: the simulated scene is for another robot.
     """
-    kinds = {"robots": options.robot, "contracts": options.contract, "policies": options.policy}
-    for kind, name in (kinds | {"scenes": options.scene}).items():
+    scene = load_yaml(config_path("scenes", options.scene))
+    options = replace(options, policy=options.policy or str(scene["policy"]))
+    for kind, name in {"robots": options.robot, "contracts": options.contract, "policies": options.policy}.items():
         config_path(kind, name)
     if options.use_sim_time:
-        _check_robot(options)
+        _check_robot(options, scene)
     link: dict[str, Scalar] = {"link": options.link}
     robot: dict[str, Scalar] = {"robot": options.robot}
     contract: dict[str, Scalar] = {"contract": options.contract}
@@ -178,9 +180,11 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     strategy: dict[str, Scalar] = {"strategy": options.strategy} if options.strategy else {}
     if options.strategy and options.strategy not in strategies.ALL:
         raise UnknownNameError("strategy", options.strategy, strategies.ALL)
-    base = "base" in load_yaml(config_path("robots", options.robot))
+    base = "base" in equipment(options)
+    # a robot that drives does so before it is told to use its arm: its world must not stand still until then
+    pace: dict[str, Scalar] = {"lockstep": options.lockstep, **({"wait_for_instruction": False} if base else {})}
     rows: tuple[tuple[Layer, str, str, dict[str, Scalar]], ...] = (
-        ("sim", "vla_sim", "sim_node", world | task | contract | {"lockstep": options.lockstep}),
+        ("sim", "vla_sim", "sim_node", world | task | contract | pace),
         ("sim", "vla_sim", "camera_node", world),
         ("perception", "vla_perception", "observation_node", contract),
         ("policy", "vla_policy", "policy_node", policy),
@@ -213,8 +217,20 @@ def _played_by_expert(node: NodeSpec, world: Mapping[str, Scalar]) -> NodeSpec:
     return replace(node, package="vla_sim", executable="expert_node", overrides={**node.overrides, **world})
 
 
-def _check_robot(options: GraphOptions) -> None:
-    scene = load_yaml(config_path("scenes", options.scene))
+def equipment(options: GraphOptions) -> frozenset[str]:
+    """What the robot has, as `only_with` of the topic table names it; '' stands for what every robot has.
+
+    A base is a section of the robot file; sensors to drive by are sections `lidar_2d`, `lidar_3d` and `imu` of the
+    simulated scene's. A physical robot's drivers are not ours: of its sensors the stack knows by their topics.
+    """
+    robot = load_yaml(config_path("robots", options.robot))
+    scene = load_yaml(config_path("scenes", options.scene)) if options.use_sim_time else {}
+    sensors = {"lidar": "lidar_2d", "lidar_3d": "lidar_3d", "imu": "imu"}
+    has = {name for name, section in sensors.items() if section in scene}
+    return frozenset({"", *has, *({"base"} if "base" in robot else ())})
+
+
+def _check_robot(options: GraphOptions, scene: Mapping[str, Any]) -> None:
     if scene["robot"] != options.robot:
         got = f"robot '{options.robot}' in scene '{options.scene}'"
         fix = f"launch with robot:={scene['robot']} contract:={scene['contract']}"

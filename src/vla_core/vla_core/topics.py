@@ -20,7 +20,8 @@ class Topic:
         depth: Queue depth.
         latched: Transient local durability: late subscribers get the last message.
         max_age_s: Older than this is stale for its consumers; 0: no limit.
-        only_with: What a robot must have for this arrow to exist ('base'); empty: always there.
+        only_with: What a robot must have for this arrow to exist ('base', 'lidar', 'lidar_3d', 'imu', see
+            `vla_bringup.graph.equipment`); empty: always there.
     """
 
     type: str
@@ -38,6 +39,10 @@ TOPICS: dict[str, Topic] = {
     "{camera}/depth/image_raw": Topic("sensor_msgs/msg/Image", "driver", 20, False, 2, max_age_s=0.25),
     "{camera}/camera_info": Topic("sensor_msgs/msg/CameraInfo", "driver", 20, False, 2),
     "joint_states": Topic("sensor_msgs/msg/JointState", "driver", 100, True, 10, max_age_s=0.1),
+    "scan": Topic("sensor_msgs/msg/LaserScan", "driver", 10, False, 2, max_age_s=0.5, only_with="lidar"),
+    "points": Topic("sensor_msgs/msg/PointCloud2", "driver", 10, False, 2, max_age_s=0.5, only_with="lidar_3d"),
+    "imu": Topic("sensor_msgs/msg/Imu", "driver", 100, False, 10, max_age_s=0.1, only_with="imu"),
+    "odom": Topic("nav_msgs/msg/Odometry", "driver", 50, False, 10, max_age_s=0.2, only_with="base"),
     "instruction": Topic("std_msgs/msg/String", "mission_node", 0, True, latched=True),
     "observation": Topic("vla_msgs/msg/Observation", "observation_node", 20, False, 2, max_age_s=0.3),
     "action_chunk": Topic("vla_msgs/msg/ActionChunk", "policy_node", 2.5, True, 4, max_age_s=1.0),

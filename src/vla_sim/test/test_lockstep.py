@@ -40,6 +40,7 @@ class Bench:
         hooks = (lambda: self.stamps.append(self.sim.stamp_ns), lambda: self.on_poll(), self.warnings.append)
         values = {
             "wait_for_policy": False,
+            "wait_for_instruction": True,
             "observation_period_s": 0.05,
             "replan_period_s": 0.2,
             "policy_timeout_s": 60.0,

@@ -1,5 +1,6 @@
 """Stage 0, the simulated cameras, in a process of their own. In: world snapshots (shared memory). Out, per camera and
-20 Hz: <camera>/image_raw rgb8, <camera>/camera_info, <camera>/depth/image_raw 32FC1 [m] when somebody listens.
+at the scene's rate: <camera>/image_raw rgb8, <camera>/camera_info, <camera>/depth/image_raw 32FC1 [m] when somebody
+listens: perfect, or as an RGB-D camera senses it where the scene has such.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class CameraNode(Node):
     def __init__(self) -> None:
         super().__init__("camera_node", parameter_overrides=[Parameter("use_sim_time", value=False)])
         self._p = declare(self, Path(__file__).parent / "parameters" / "camera_node.yaml", self._on_parameters)
-        self._mirror = Mirror(suite_of(self._p.scene).make_world(self._p.scene))
-        self._cameras = Cameras(self._mirror.world)
+        suite = suite_of(self._p.scene)
+        self._mirror = Mirror(suite.make_world(self._p.scene))
+        self._cameras = suite.make_cameras(self._mirror.world)
         self._outputs = {name: _Output(self, name, self._cameras) for name in self._cameras.sizes}
         self._snapshots = WatchfulPeer(self._p.link, "snapshot", SNAPSHOT)
         self._joiners = LateJoiners()

@@ -1,5 +1,6 @@
-"""Stage 0, the simulated robot. In: torque command (shared memory). Out: joint_states 100 Hz, /clock, /tf; snapshots
-for the cameras (shared memory). Ground truth and resets live under ~/debug only.
+"""Stage 0, the simulated robot. In: command of the servo (shared memory). Out: joint_states 100 Hz, /clock, /tf;
+snapshots for the cameras (shared memory). A mobile robot also takes cmd_vel and publishes scan, points, imu and odom.
+Ground truth and resets live under ~/debug only.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ from vla_sim import conversions
 from vla_sim.core.frames import RobotFrames
 from vla_sim.core.late_joiners import LateJoiners
 from vla_sim.core.lockstep import Lockstep, LockstepParameters
+from vla_sim.core.mobile_world import MobileWorld
 from vla_sim.core.real_time import RealTime, RealTimeParameters
 from vla_sim.core.records import Start
 from vla_sim.core.simulation import Simulation
 from vla_sim.core.suites import suite_of
 from vla_sim.core.truth import truth
+from vla_sim.mobile_outputs import MobileOutputs
 
 _STATE_TICKS, _TF_TICKS, _TRUTH_TICKS = 10, 20, 200  # periods [ticks of 1 ms]
 _IDLE_CLOCK_S = 0.1  # a world that stands still repeats its clock, for processes that start later [s, wall clock]
@@ -55,10 +58,10 @@ class SimNode(Node):
         self._sim = Simulation(world, self._p.link, self._p.lockstep, _start(self._p))
         self._pacing = self._make_pacing()
         robot = world.robot
-        fingers = [name for gripper in robot.grippers for name in gripper.joints]
-        self._fingers = [world.data.joint(name) for name in fingers]
-        self._joint_states = conversions.JointStates(robot.joints, fingers, robot.base_frame)
-        self._frames = RobotFrames(world.model, robot, world.scene["cameras"])
+        self._others = [name for gripper in robot.grippers for name in gripper.joints]
+        self._others += world.wheels if isinstance(world, MobileWorld) else ()
+        self._joint_states = conversions.JointStates(robot.joints, self._others, robot.base_frame)
+        self._look_up()
         self._executor: Executor | None = None
         self._clock_wall_s = 0.0
         self._joiners = LateJoiners()
@@ -66,6 +69,7 @@ class SimNode(Node):
         self._clock_out = publisher(self, "/clock", Clock)
         self._joint_out = publisher(self, "joint_states", JointState)
         self._tf_out, self._tf_static_out = TransformBroadcaster(self), StaticTransformBroadcaster(self)
+        self._mobile = MobileOutputs(self, world, self._tf_out) if isinstance(world, MobileWorld) else None
         self._truth_out = self.create_publisher(String, "~/debug/ground_truth", QoSProfile(depth=1))
         if self._p.wait_for_policy and isinstance(self._pacing, Lockstep):
             seen = self._pacing.observed  # raw: the stamp is all that counts here
@@ -100,6 +104,8 @@ class SimNode(Node):
         if tick % _STATE_TICKS == 0:
             self._publish_clock()
             self._publish_joints()
+        if self._mobile is not None:
+            self._mobile.tick(tick, stamp_ns)
         if tick % _TF_TICKS == 0:
             self._tf_out.send(conversions.transforms(stamp_ns, self._frames.links(self._sim.world.data)))
         if tick % _TRUTH_TICKS == 0 and self._truth_out.get_subscription_count() > 0:
@@ -117,7 +123,7 @@ class SimNode(Node):
 
     def _publish_joints(self) -> None:
         self._joiners.published(time.monotonic())
-        self._joint_out.publish(self._joint_states(self._sim.stamp_ns, self._sim.robot_state, self._finger_state()))
+        self._joint_out.publish(self._joint_states(self._sim.stamp_ns, self._sim.robot_state, self._other_state()))
 
     def _publish_clock(self) -> None:
         self._clock_wall_s = time.monotonic()
@@ -129,6 +135,8 @@ class SimNode(Node):
             "real_time_factor": (stamp_ns - self._report_ns) / NS / (now_s - self._report_wall_s),
             "resets": self._sim.generation - 1,
         }
+        if self._mobile is not None:
+            values["refused_base_commands"] = self._mobile.refused
         self._report_wall_s, self._report_ns = now_s, stamp_ns
         if isinstance(self._pacing, Lockstep):
             values |= {f"{name}_timeouts": count for name, count in self._pacing.timeouts.items()}
@@ -138,9 +146,16 @@ class SimNode(Node):
             return [Status(Level.WARN, "got no command yet; the world waits for servo_node", values)]
         return [Status(Level.OK, "running", values)]
 
-    def _finger_state(self) -> Float64:
-        """Position [m], velocity [m/s] and force [N] of the finger joints, (3,F)."""
-        return np.array([[f.qpos[0], f.qvel[0], f.qfrc_actuator[0]] for f in self._fingers]).T
+    def _look_up(self) -> None:
+        """Fetch what belongs to the world's model: a reset may bring another one."""
+        world = self._sim.world
+        sensors = world.sensor_sites() if isinstance(world, MobileWorld) else {}
+        self._frames = RobotFrames(world.model, world.robot, world.scene["cameras"], sensors)
+        self._other_joints = [world.data.joint(name) for name in self._others]
+
+    def _other_state(self) -> Float64:
+        """Position, velocity and force of finger joints and wheels, (3,F): [m], or [rad] of what turns."""
+        return np.array([[j.qpos[0], j.qvel[0], j.qfrc_actuator[0]] for j in self._other_joints]).T
 
     def _on_parameters(self, values: Parameters) -> None:
         self._p = values
@@ -150,6 +165,7 @@ class SimNode(Node):
         try:
             response.message = self._sim.reset(_start(self._p))
             response.success = True
+            self._look_up()
         except VlaError as error:
             response.message = str(error)
         return response

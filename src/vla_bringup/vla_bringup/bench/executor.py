@@ -19,7 +19,7 @@ from vla_control.core.strategies.registry import STRATEGIES
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import workspace_root
 from vla_sim.core.delays import DelayModel
-from vla_sim.core.suites import SUITES
+from vla_sim.core.scene_parts import load_scene
 
 DELAYS_MS = (0.0, 50.0, 100.0, 200.0, 400.0)
 JITTER, LOSS = 0.3, 0.05  # wherever there is a delay at all
@@ -108,7 +108,7 @@ def _row(args: argparse.Namespace, strategy: str, task: str, delay_ms: float, sa
     if key["revision"] is None or any(known.get(k) != v for k, v in key.items()):
         delay = DelayModel(1e-3 * delay_ms, JITTER, LOSS) if delay_ms else DelayModel()
         played = evaluate(
-            SUITES[task].policy, episodes, "heldout_pose", FIRST_SEED, args.workers,
+            str(load_scene(task)["policy"]), episodes, "heldout_pose", FIRST_SEED, args.workers,
             suite=task, strategy=strategy, delay=delay,
         )  # fmt: skip
         row = execution_row(strategy, task, delay, list(played))

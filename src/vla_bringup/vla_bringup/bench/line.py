@@ -11,7 +11,7 @@ from typing import Any
 
 from vla_bringup.bench import c_loop, servo
 from vla_bringup.bench.cpu import CpuShares
-from vla_bringup.graph import Graph, GraphOptions, NodeSpec, simulated_graph
+from vla_bringup.graph import SHIPPED, Graph, GraphOptions, NodeSpec, simulated_graph
 from vla_bringup.jobs import process_jobs
 from vla_bringup.statistics import rounded, spread
 from vla_bringup.watched import WatchedGraph, new_link
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla bench line`."""
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each part (default 20)")
-    parser.add_argument("--policy", default=GraphOptions.describe()["policy"][0], help="policy preset that answers")
+    parser.add_argument("--policy", default=SHIPPED, help="policy preset that answers")
     parser.add_argument("--priority", type=int, default=80, help="SCHED_FIFO priority of the loops; 0: none")
 
 

@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
 
     out: Path = args.out
     make_jobs = _jobs_with_console if args.viewer else jobs
-    with WatchedGraph(simulated_graph(options), out, say, make_jobs=make_jobs) as graph:
+    nodes = simulated_graph(options)
+    args.policy = nodes.options.policy
+    with WatchedGraph(nodes, out, say, make_jobs=make_jobs) as graph:
         if args.viewer:
             say(f"console: {console_url()}")
         instruction = args.instruction or str(graph.session.judge()["instruction"])

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from vla_bringup import machine, third_party_suites
 from vla_bringup.core.scores import Score, rows
-from vla_bringup.graph import GraphOptions, simulated_graph
+from vla_bringup.graph import SHIPPED, GraphOptions, simulated_graph
 from vla_bringup.results import markdown_table, publish, save, table
 from vla_bringup.third_party_suites import THIRD_PARTY
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.strategies.registry import make_strategy
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path
+from vla_sim.core.scene_parts import load_scene
 from vla_sim.core.suites import SUITES
 
 if TYPE_CHECKING:
@@ -42,14 +43,13 @@ class Part:
         return f"{self.policy} (node graph)" if self.graph else self.policy
 
 
-_SHIPPED = str(GraphOptions.describe()["policy"][0])
 #: What docs/results/<suite>.json holds.
 PUBLISHED = {
     "tabletop": (
-        Part(_SHIPPED, "heldout_pose", 200),
-        Part(_SHIPPED, "heldout_pair", 100),
-        Part(_SHIPPED, "heldout_phrase", 100),
-        Part(_SHIPPED, "heldout_pose", 24, graph=True),
+        Part(SHIPPED, "heldout_pose", 200),
+        Part(SHIPPED, "heldout_pair", 100),
+        Part(SHIPPED, "heldout_phrase", 100),
+        Part(SHIPPED, "heldout_pose", 24, graph=True),
         Part("scripted_expert", "heldout_pose", 400),
     ),
     "aloha": (
@@ -98,7 +98,8 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, option):
             raise ConfigError(f"--{option} with suite '{args.suite}'", ", ".join(THIRD_PARTY), f"leave --{option} out")
     suite = SUITES[args.suite]
-    args.policy, args.episodes = args.policy or suite.policy, 200 if args.episodes is None else args.episodes
+    args.policy = args.policy or str(load_scene(args.suite)["policy"])
+    args.episodes = 200 if args.episodes is None else args.episodes
     part = Part(args.policy, args.split, args.episodes, args.graph)
     if part.split not in suite.splits:
         raise UnknownNameError("split", part.split, suite.splits)

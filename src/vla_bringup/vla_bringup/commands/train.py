@@ -15,21 +15,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vla_bringup import machine
-from vla_bringup.graph import GraphOptions
+from vla_bringup.graph import SHIPPED
 from vla_bringup.results import save
 from vla_core.contract import load_contract
 from vla_core.errors import ConfigError
 from vla_core.files import workspace_root
 from vla_policy.core.preset import BACKBONE, SYSTEM, Preset, load_preset
 from vla_policy.training.recipe import Make, Train, read_recipe
-from vla_sim.core.suites import SUITES
+from vla_sim.core.scene_parts import load_scene
 
 _PLAYED_SEED = 30_000_000  # no seed of demonstrations, and none that is scored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla train`."""
-    parser.add_argument("--policy", default=GraphOptions.describe()["policy"][0], help="policy preset")
+    parser.add_argument("--policy", default=SHIPPED, help="policy preset")
     parser.add_argument("--suite", default="", choices=("", "tabletop", "turntable"), help="its shipped policy")
     parser.add_argument("--data", type=Path, help="folder of demonstrations (default OUT/data)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the recipe's sizes; 0.01 is a quick trial")
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     def say(text: str) -> None:
         print(f"[{(time.monotonic() - begin) / 60:6.1f} min] {text}", flush=True)
 
-    args.policy = SUITES[args.suite].policy if args.suite else args.policy
+    args.policy = str(load_scene(args.suite)["policy"]) if args.suite else args.policy
     preset = load_preset(args.policy)
     if preset.policy == "target_flow":
         return _train_on_the_fly(preset, args, begin)

@@ -7,6 +7,7 @@ gravity and Jacobians are those of the arm with a hand of constant inertia.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,26 @@ from vla_core.types import Float64
 
 @dataclass(frozen=True, slots=True)
 class GripperConfig:
-    """Parallel gripper: name of its action, actuator and joints of the model file, largest tip distance, force [N]."""
+    """Gripper: name of its action, actuator and joints of the model file, largest tip distance, force [N].
+
+    Attributes that need a word:
+        widths: Of a jaw that turns: (joint position [rad], distance of the pads [m]), by rising position. Empty where
+            fingers slide: then the joints' positions [m] add up to the distance of the tips.
+    """
 
     name: str
     actuator: str
     joints: tuple[str, ...]
     max_width_m: float
     max_force_n: float
+    widths: tuple[tuple[float, float], ...] = ()
+
+    def width_m(self, positions: Float64) -> float:
+        """Distance of the tips [m] at joint positions (F,) [m], or [rad] of a turning jaw."""
+        if not self.widths:
+            return float(positions.sum())
+        at, width = zip(*self.widths, strict=True)
+        return float(np.interp(positions[0], at, width))
 
 
 #: What an arm takes from the servo: COMMAND's `tau`, or its `q`.
@@ -180,6 +194,15 @@ def load_robot_config(name: str) -> RobotConfig:
     return config
 
 
+def _widths(gripper: dict[str, Any]) -> tuple[tuple[float, float], ...]:
+    rows = tuple((float(at), float(width)) for at, width in gripper.get("widths", ()))
+    if any(before[0] >= after[0] for before, after in pairwise(rows)):
+        raise ValueError(f"widths of gripper '{gripper['name']}' whose joint positions don't rise")
+    if rows and len(gripper["joints"]) != 1:
+        raise ValueError(f"widths of gripper '{gripper['name']}' with {len(gripper['joints'])} joints, not one")
+    return rows
+
+
 def _arm(data: dict[str, Any]) -> ArmConfig:
     gripper = data["gripper"]
     return ArmConfig(
@@ -192,6 +215,7 @@ def _arm(data: dict[str, Any]) -> ArmConfig:
             joints=tuple(str(joint) for joint in gripper["joints"]),
             max_width_m=float(gripper["max_width_m"]),
             max_force_n=float(gripper["max_force_n"]),
+            widths=_widths(gripper),
         ),
     )
 

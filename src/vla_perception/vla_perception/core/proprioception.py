@@ -36,7 +36,7 @@ class JointReading:
     Attributes:
         q_rad: float64 (J,).
         qd_rad_s: float64 (J,), or None when the driver doesn't measure velocity and the contract doesn't ask for it.
-        gripper_width_m: float64 (G,) sum of each gripper's joints: distance between its finger tips [m].
+        gripper_width_m: float64 (G,) distance between each gripper's finger tips [m].
     """
 
     q_rad: Float64
@@ -61,10 +61,11 @@ class Proprioception:
 
     def __init__(self, contract: Contract, robot: RobotModel) -> None:
         self._robot = robot
-        fingers = [gripper.joints for gripper in robot.config.grippers]
+        self._grippers = robot.config.grippers
+        fingers = [gripper.joints for gripper in self._grippers]
         self._needed = (*robot.config.joints, *(name for names in fingers for name in names))
         self._arm = len(robot.config.joints)
-        self._first_finger = np.cumsum([0, *map(len, fingers[:-1])])
+        self._next_finger = np.cumsum([len(names) for names in fingers])[:-1]
         self._needs_velocity = any(block.key == "joint_velocity" for block in contract.state)
         self._blocks = [self._block(block, contract) for block in contract.state]
         self._order: tuple[tuple[str, ...], NDArray[np.intp]] = ((), np.zeros(0, dtype=np.intp))
@@ -84,7 +85,9 @@ class Proprioception:
         if self._needs_velocity or sample.velocity.size == len(sample.names):
             velocity = self._pick(sample.velocity, indices[: self._arm], sample, "velocity", self._needs_velocity)
             qd = velocity if np.all(np.isfinite(velocity)) else None
-        return JointReading(q[: self._arm], qd, np.add.reduceat(q[self._arm :], self._first_finger))
+        fingers = np.split(q[self._arm :], self._next_finger)
+        width = np.array([g.width_m(at) for g, at in zip(self._grippers, fingers, strict=True)])
+        return JointReading(q[: self._arm], qd, width)
 
     def vector(self, reading: JointReading) -> Float32:
         """State vector of a reading: float32 (S,), the contract's order and units."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import mujoco
@@ -26,18 +28,25 @@ class Frame:
 
 
 class RobotFrames:
-    """Frames of a robot that stands at the world's origin.
+    """Frames of a robot below its base frame.
 
     Args:
         model: Compiled scene.
         robot: The robot; its bodies are all descendants of `base_frame`.
         cameras: The scene's camera entries.
+        sensors: Where other sensors sit: site of the model → frame.
     """
 
-    def __init__(self, model: mujoco.MjModel, robot: RobotConfig, cameras: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        robot: RobotConfig,
+        cameras: list[dict[str, Any]],
+        sensors: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._model = model
         self._base = robot.base_frame
-        self._tools = [arm.tool_frame for arm in robot.arms]
+        self._sites = {arm.tool_frame: arm.tool_frame for arm in robot.arms} | dict(sensors)
         self._cameras = [str(camera["name"]) for camera in cameras]
         base = model.body(self._base).id
         self._links = [i for i in range(base + 1, model.nbody) if self._descends(i, base)]
@@ -52,11 +61,11 @@ class RobotFrames:
         return frames
 
     def mounts(self) -> list[Frame]:
-        """The tools and the cameras' optical frames in the links that carry them; they never move."""
+        """Tools, sensors and the cameras' optical frames in the links that carry them; they never move."""
         model, frames = self._model, []
-        for tool in self._tools:
-            site = model.site(tool)
-            frames.append(self._mount(int(site.bodyid[0]), tool, site.pos, site.quat))
+        for name, frame in self._sites.items():
+            site = model.site(name)
+            frames.append(self._mount(int(site.bodyid[0]), frame, site.pos, site.quat))
         for name in self._cameras:
             camera, quaternion = model.camera(name), np.zeros(4)
             mujoco.mju_mulQuat(quaternion, camera.quat, _OPTICAL_WXYZ)

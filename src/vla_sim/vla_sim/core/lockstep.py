@@ -26,7 +26,9 @@ class LockstepParameters:
     """What to wait for, and how long.
 
     Attributes:
-        wait_for_policy: Wait for the first instruction after a reset, for observations, and for the policy's answers.
+        wait_for_policy: Wait for observations, and for the policy's answers while there is an instruction.
+        wait_for_instruction: With it, stand still after a reset until there is one; a robot that drives before it is
+            told to use its arm can't wait for that.
         observation_period_s: Time between two observations [s, ROS clock].
         replan_period_s: Time between two frames that are waited for [s, ROS clock].
         policy_timeout_s: Longest wait for an answer [s, wall clock].
@@ -36,6 +38,7 @@ class LockstepParameters:
     """
 
     wait_for_policy: bool
+    wait_for_instruction: bool
     observation_period_s: float
     replan_period_s: float
     policy_timeout_s: float
@@ -104,7 +107,7 @@ class Lockstep:
         The first frame after a reset shows the idle scene; then time stands still until there is an instruction, so
         that every run gets it at the same simulated time. If it was faster, that frame is left out.
         """
-        begin = self._params.wait_for_policy and not self._sim.started
+        begin = self._params.wait_for_policy and self._params.wait_for_instruction and not self._sim.started
         if not (begin and self.gate.instructed):
             self._sim.hand_snapshot()
             self._await_cameras(generation)

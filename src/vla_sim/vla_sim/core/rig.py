@@ -24,7 +24,6 @@ from vla_core.strategies import A2C2
 from vla_core.types import NS, ActionChunk, Float32, Observation, Running, UInt8
 from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_policy.core.policy import PolicyOutput, check_strategy
-from vla_sim.core.cameras import Cameras
 from vla_sim.core.delays import DelayModel, Delays
 from vla_sim.core.motion_trace import MotionFigures, MotionTrace
 from vla_sim.core.suites import suite_of
@@ -55,7 +54,7 @@ class Rig:
         self.world.time_offset_ns = NS  # a stamp of zero means 'never' on the ROS clock
         self.robot = RobotModel.load(contract.robot)
         self.executor = ChunkExecutor(self.robot, contract, ExecutorParameters.from_config())
-        self.cameras = Cameras(self.world) if render else None
+        self.cameras = self.suite.make_cameras(self.world) if render else None
         self.instruction = ""
         self.rejections: list[str] = []
         self._sequence = 0

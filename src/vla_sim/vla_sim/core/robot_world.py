@@ -153,6 +153,10 @@ class RobotWorld(ABC):
             np.add.reduceat(data.qpos[self.finger_q], self._first_finger),
         )
 
+    def commanded_rad(self) -> Float64:
+        """What position drives have been told last (J,) [rad]."""
+        return np.array(self.data.ctrl[self._motors])
+
     @property
     def drive_stiffness_nm_rad(self) -> Float64:
         """Stiffness of the position drives (J,)."""

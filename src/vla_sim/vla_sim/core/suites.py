@@ -14,6 +14,12 @@ from vla_sim.core.aloha import expert as aloha_expert
 from vla_sim.core.aloha import judge as aloha_judge
 from vla_sim.core.aloha import tasks as aloha_tasks
 from vla_sim.core.aloha.world import AlohaWorld
+from vla_sim.core.cameras import Cameras
+from vla_sim.core.flat import errands
+from vla_sim.core.flat import expert as flat_expert
+from vla_sim.core.flat import truth as flat_truth
+from vla_sim.core.flat.rgbd import RgbdCameras
+from vla_sim.core.flat.world import FlatWorld
 from vla_sim.core.robot_world import RobotWorld
 from vla_sim.core.scene_parts import load_scene
 from vla_sim.core.turntable import TurntableWorld
@@ -26,22 +32,22 @@ class Suite:
 
     Attributes:
         make_world: From the name of a scene file.
+        make_cameras: That draw such a world.
         families: Task families.
         parse: Instruction → task; UnknownObjectError for what no scene can be built for.
         succeeded: Ground-truth judge.
         clean_chunk: Scripted expert: world, horizon, time between steps [s] → chunk (T,A).
-        policy: Preset that ships for it.
-        splits: Which of `tasks.SPLITS` it has.
+        splits: That its tasks may be drawn from.
         drawn_splits: Splits that don't have all families.
         time_limit_s: Simulated seconds that a family may take; `default_limit_s` for those that aren't named.
     """
 
     make_world: Callable[[str], RobotWorld]
+    make_cameras: Callable[[Any], Cameras]
     families: tuple[str, ...]
     parse: Callable[[str], tasks.Task]
     succeeded: Callable[[Any], bool]
     clean_chunk: Callable[[Any, int, float], Float32]
-    policy: str
     splits: tuple[str, ...]
     drawn_splits: tuple[str, ...]
     time_limit_s: Mapping[str, float]
@@ -61,11 +67,11 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
     {
         "tabletop": Suite(
             make_world=World,
+            make_cameras=Cameras,
             families=tasks.FAMILIES,
             parse=tasks.parse_instruction,
             succeeded=judge.succeeded,
             clean_chunk=expert.clean_chunk,
-            policy="tabletop_flow",
             splits=tasks.SPLITS,
             drawn_splits=("heldout_pair",),
             time_limit_s=MappingProxyType({"sort": 26.0, "place_in": 16.0, "stack": 16.0}),
@@ -73,11 +79,11 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         ),
         "aloha": Suite(
             make_world=AlohaWorld,
+            make_cameras=Cameras,
             families=aloha_tasks.FAMILIES,
             parse=aloha_tasks.parse_instruction,
             succeeded=aloha_judge.succeeded,
             clean_chunk=aloha_expert.clean_chunk,
-            policy="scripted_expert",
             splits=tasks.SPLITS[:2],
             drawn_splits=(),
             time_limit_s=MappingProxyType({"transfer_cube": 20.0}),
@@ -85,15 +91,27 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         ),
         "turntable": Suite(
             make_world=TurntableWorld,
+            make_cameras=Cameras,
             families=turntable.FAMILIES,
             parse=turntable.parse_instruction,
             succeeded=turntable.succeeded,
             clean_chunk=catch_expert.clean_chunk,
-            policy="turntable_flow",
             splits=tasks.SPLITS[:2],
             drawn_splits=(),
             time_limit_s=MappingProxyType({}),
             default_limit_s=4.0,
+        ),
+        "flat": Suite(
+            make_world=FlatWorld,
+            make_cameras=RgbdCameras,
+            families=errands.FAMILIES,
+            parse=errands.parse_errand,
+            succeeded=flat_truth.succeeded,
+            clean_chunk=flat_expert.clean_chunk,
+            splits=errands.SPLITS,
+            drawn_splits=(),
+            time_limit_s=MappingProxyType({}),
+            default_limit_s=300.0,
         ),
     }
 )

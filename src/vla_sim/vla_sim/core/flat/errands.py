@@ -10,7 +10,7 @@ from vla_core.errors import UnknownObjectError
 from vla_sim.core.flat.floor import ROOM_KINDS
 from vla_sim.core.flat.furniture import KINDS
 from vla_sim.core.flat.things import CATEGORIES, COLOURS
-from vla_sim.core.tasks import Task
+from vla_sim.core.tasks import Item, Task
 
 FAMILIES = ("bring", "bring_from", "bring_on", "bring_near")
 LANGUAGES = ("en", "zh")
@@ -112,6 +112,17 @@ def parse_instruction(text: str) -> Wish:
         fix = "say it like 'bring me the red mug', 'fetch the mug next to the sink' or '把红色的杯子拿给我'"
         raise UnknownObjectError(f"instruction '{text}'", known, fix)
     return Wish(*read, language)
+
+
+def parse_errand(text: str) -> Errand:
+    """An instruction as a task; what it leaves open, such as a colour, is decided when a flat is drawn for it.
+
+    Raises:
+        UnknownObjectError: see `parse_instruction`.
+    """
+    wish = parse_instruction(text)
+    thing = Item(wish.colour, wish.category)
+    return Errand(wish.family, text, (thing,), landmark=wish.landmark, language=wish.language)
 
 
 def _read_english(text: str) -> tuple[str, str, str, str] | None:

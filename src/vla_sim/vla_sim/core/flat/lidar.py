@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_core.types import Float32, Float64
 
@@ -79,3 +80,8 @@ class Lidar:
         """Points (N,3) [m] of the beams that met something, in the sensor's frame, float32."""
         met = np.isfinite(ranges)
         return (self.directions[met] * ranges[met][:, None]).astype(np.float32)
+
+    @staticmethod
+    def rings(ranges: Float32) -> NDArray[np.uint16]:
+        """Ring of each of `points`, uint16 (N,), 0 the lowest."""
+        return np.nonzero(np.isfinite(ranges))[0].astype(np.uint16)

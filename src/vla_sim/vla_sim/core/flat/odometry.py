@@ -36,6 +36,7 @@ class Odometry:
         x, y, yaw: [m], [rad].
         vx, wz: [m/s], [rad/s].
         covariance: float64 (3,3) of x, y, yaw.
+        twist_covariance: float64 (2,2) of vx, wz.
     """
 
     x: float
@@ -44,6 +45,7 @@ class Odometry:
     vx: float
     wz: float
     covariance: Float64
+    twist_covariance: Float64
 
 
 class WheelOdometry:
@@ -68,7 +70,7 @@ class WheelOdometry:
         """Take the wheels' angles (left, right) [rad] `dt_s` after the last ones; the first call begins the run."""
         if self._wheels is None:
             self._wheels = np.array(wheels_rad)
-            return Odometry(0.0, 0.0, 0.0, 0.0, 0.0, self._covariance.copy())
+            return Odometry(0.0, 0.0, 0.0, 0.0, 0.0, self._covariance.copy(), np.zeros((2, 2)))
         way = self._measured(np.asarray(wheels_rad) - self._wheels, dt_s)
         self._wheels = np.array(wheels_rad)
         forward, turn = way.mean(), (way[1] - way[0]) / self._track
@@ -77,7 +79,8 @@ class WheelOdometry:
         self._pose += [forward * np.cos(heading), forward * np.sin(heading), turn]
         self._pose[2] = np.arctan2(np.sin(self._pose[2]), np.cos(self._pose[2]))
         x, y, yaw = (float(v) for v in self._pose)
-        return Odometry(x, y, yaw, float(forward / dt_s), float(turn / dt_s), self._covariance.copy())
+        speed, rate = float(forward / dt_s), float(turn / dt_s)
+        return Odometry(x, y, yaw, speed, rate, self._covariance.copy(), self._twist_spread(way, dt_s))
 
     def _measured(self, turned: Float64, dt_s: float) -> Float64:
         """The ways (2,) [m] that the driver reads out of the ticks."""
@@ -102,7 +105,16 @@ class WheelOdometry:
         half, lever = 0.5, forward / (2 * track)
         wheels = np.array([[half * cos + lever * sin, half * cos - lever * sin],
                            [half * sin - lever * cos, half * sin + lever * cos], [-1 / track, 1 / track]])  # fmt: skip
+        self._covariance = motion @ self._covariance @ motion.T + wheels @ np.diag(self._variance(way)) @ wheels.T
+
+    def _variance(self, way: Float64) -> Float64:
+        """Of the ways (2,) [m^2]."""
         config = self._config
-        steady = (config.radius_error**2 + config.slip**2) * way**2
-        noise = np.diag(config.noise**2 * np.abs(way) + steady)
-        self._covariance = motion @ self._covariance @ motion.T + wheels @ noise @ wheels.T
+        variance: Float64 = config.noise**2 * np.abs(way) + (config.radius_error**2 + config.slip**2) * way**2
+        return variance
+
+    def _twist_spread(self, way: Float64, dt_s: float) -> Float64:
+        """Covariance (2,2) of vx, wz; a way is a difference of two counts, each rounded to a tick."""
+        tick_m = 2 * np.pi / self._config.ticks_per_turn * self._radius
+        to_twist = np.array([[0.5, 0.5], [-1.0 / self._track, 1.0 / self._track]]) / dt_s
+        return to_twist @ np.diag(self._variance(way) + tick_m**2 / 6) @ to_twist.T

@@ -12,6 +12,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from vla_control.core.base.controller import BaseTargetError
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.types import Float64, RobotState
 from vla_sim.core.flat import truth
@@ -25,25 +26,24 @@ from vla_sim.core.flat.model import DOOR_AWAY_M, build_model
 from vla_sim.core.flat.odometry import Odometry, OdometryConfig, WheelOdometry
 from vla_sim.core.flat.plan import FlatPlan, draw_plan
 from vla_sim.core.flat.style import draw_style
-from vla_sim.core.robot_world import RobotWorld
+from vla_sim.core.mobile_world import MobileWorld
 from vla_sim.core.tasks import Item
 
-_WHEELS = ("left_wheel", "right_wheel")
 _SPREAD_RAD = 0.02
 _GRIP_RAD = 0.15  # beyond closed: a jaw asked to shut presses on
 _SHUT_M = 0.005
 _SETTLE_STEPS = 60  # things sink into their contacts
 
 
-class FlatWorld(RobotWorld):
-    """See RobotWorld. `base_link` is the robot's base frame; `command_base` drives it, `step` the arm.
+class FlatWorld(MobileWorld):
+    """See MobileWorld. `base_link` is the robot's base frame; `command_base` drives it, `step` the arm.
 
     Attributes:
         plan: Ground truth of the flat, for judges and experts only.
-        lidar_2d, lidar_3d, imu: Sensors, each with noise of its own.
-        odometry: What the wheels tell, renewed at its own rate.
         collisions: Ground truth, for judges only.
     """
+
+    wheels = ("left_wheel", "right_wheel")
 
     def __init__(self, scene: str = "flat") -> None:
         self.plan = draw_plan(0)
@@ -95,11 +95,11 @@ class FlatWorld(RobotWorld):
         assert base is not None, "checked at the beginning"
         self._wheel_odometry = WheelOdometry(errors, base.wheel_radius_m, base.track_m, noise[3])
         self._odometry_steps = round(1.0 / (errors.rate_hz * model.opt.timestep))
-        self._drive = BaseDrive(base, float(scene["base"]["command_timeout_s"]))
+        self._drive = BaseDrive(base, self.command_timeout_s)
         self._jaw = Jaw(model, self.robot.grippers[0].joints[0])
         self.gripper_force_limit_n = self.robot.gripper_force_n
-        self._wheels = np.array([model.actuator(name).id for name in _WHEELS])
-        self._wheel_q = np.array([model.joint(name).qposadr[0] for name in _WHEELS])
+        self._wheels = np.array([model.actuator(name).id for name in self.wheels])
+        self._wheel_q = np.array([model.joint(name).qposadr[0] for name in self.wheels])
         self._base = model.body(self.robot.base_frame).id
         self.collisions = CollisionCounter(model, self.robot.base_frame, float(scene["collision"]["force_n"]))
         self.clear()
@@ -127,8 +127,19 @@ class FlatWorld(RobotWorld):
     # -- run -------------------------------------------------------------------------------------------------------
 
     def command_base(self, vx_m_s: float, wz_rad_s: float) -> None:
-        """Ask the base for a twist (/cmd_vel); it ramps there, and stops when nothing follows within its time-out."""
+        """See MobileWorld; the base ramps to the twist."""
+        if not np.isfinite([vx_m_s, wz_rad_s]).all():
+            got = f"a base command of {vx_m_s} m/s and {wz_rad_s} rad/s"
+            raise BaseTargetError(got, "finite numbers", "mend who publishes cmd_vel")
         self._drive.command(vx_m_s, wz_rad_s)
+
+    @property
+    def command_timeout_s(self) -> float:
+        return float(self.scene["base"]["command_timeout_s"])
+
+    def sensor_sites(self) -> dict[str, str]:
+        lidars = {str(self.scene[key]["site"]): str(self.scene[key]["frame"]) for key in ("lidar_2d", "lidar_3d")}
+        return {**lidars, str(self.scene["imu"]["site"]): str(self.scene["imu"]["frame"])}
 
     def step(self, command: Float64, gripper_width_m: Float64, gripper_force_n: Float64) -> None:
         """Advance by one step of the scene's timestep.

@@ -1,0 +1,159 @@
+"""The scripted expert of the flat's arm: take the target up from where the robot stands, and carry it.
+
+A rule on ground truth, rolled out into a chunk: before the thing, to it, shut the jaws, lift, to the carrying posture.
+It drives nowhere: away from the target it refuses. Bowls, whose rim would have to be met, it refuses as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from vla_control.core.robot import RobotModel
+from vla_core.errors import PolicyError
+from vla_core.types import Float32, Float64
+from vla_sim.core.flat import truth
+from vla_sim.core.flat.reach import Reach
+from vla_sim.core.flat.things import CATEGORIES
+from vla_sim.core.flat.world import FlatWorld
+
+#: Direction of a thing's own frame along which its jaws close; those that aren't named are round.
+_ACROSS = {"mug": (0.0, 1.0), "carton": (1.0, 0.0), "block": (0.0, 1.0), "car": (0.0, 1.0), "duck": (0.0, 1.0)}
+_TURNS = {"block": 2}  # how often it looks the same to the jaws in half a turn
+_PITCHES_RAD = np.radians([80, 70, 60, 45, 30, 15, 0])
+_BEFORE_M, _LIFT_M = 0.09, 0.08
+_FIXED_JAW_M = 0.016  # the tool lies so far from the pad of the jaw that doesn't move, less half of the thing
+_SPEED_RAD_S, _SLOW_RAD_S = 1.0, 0.5
+_ACCELERATION_RAD_S2, _BRAKE_RAD_S2 = 4.0, 3.0
+_SHUT_M_S = 0.15
+_NEAR_RAD = 0.05
+_LIFTED_M = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class Grasp:
+    """Joint positions (J,) [rad]: before the thing, around it, and with it lifted."""
+
+    before: Float64
+    around: Float64
+    lifted: Float64
+
+
+@lru_cache(maxsize=1)
+def _arm() -> tuple[RobotModel, Reach]:
+    robot = RobotModel.load("so101_mobile")
+    return robot, Reach(robot)
+
+
+def clean_chunk(world: FlatWorld, horizon: int, dt_s: float) -> Float32:
+    """The expert's chunk from the present state.
+
+    Returns:
+        float32 (horizon,6) by contract `fetch_so101`: joint positions [rad] and the gripper's opening; step i lies
+        i * dt_s ahead.
+
+    Raises:
+        PolicyError: the target is out of the arm's reach, or a bowl.
+    """
+    state = world.robot_state()
+    q, qd = world.commanded_rad(), state.qd_rad_s.copy()  # from the command: the drives follow it with a delay
+    width, holds = float(state.gripper_width_m[0]), truth.held(world)
+    most_m = float(world.robot.gripper_width_max_m[0])
+    lifted = holds and truth.thing_position(world)[2] > world.plan.target.z + _LIFTED_M
+    grasp = None if lifted else find_grasp(world)
+    rows = np.empty((horizon, len(q) + 1))
+    for i in range(horizon):
+        goal, speed, opens = world.robot.home_rad, _SPEED_RAD_S, False
+        if grasp is not None:
+            goal, speed, opens = _decide(grasp, q, holds)
+        rows[i] = [*q, 1.0 if opens else 0.0]
+        q, qd = _towards(goal, q, qd, speed, dt_s)
+        width = float(np.clip(width + (1 if opens else -1) * _SHUT_M_S * dt_s, 0.0, most_m))
+        if grasp is not None and not opens:
+            holds = holds or width <= CATEGORIES[world.plan.target.category].grasp_m
+            lifted = lifted or bool(holds and np.abs(q - grasp.lifted).max() < _NEAR_RAD)
+            grasp = None if lifted else grasp
+    return rows.astype(np.float32)
+
+
+def _towards(goal: Float64, q: Float64, qd: Float64, speed: float, dt_s: float) -> tuple[Float64, Float64]:
+    """One step on the straight line to a goal, all joints together, with bounded acceleration: next q, qd (J,)."""
+    way = goal - q
+    far = max(float(np.abs(way).max()), 1e-9)
+    wanted = way / far * min(speed, float(np.sqrt(_BRAKE_RAD_S2 * far)), far / dt_s)
+    change = np.clip(wanted - qd, -_ACCELERATION_RAD_S2 * dt_s, _ACCELERATION_RAD_S2 * dt_s)
+    return q + (qd + change) * dt_s, qd + change
+
+
+def _decide(grasp: Grasp, q: Float64, holds: bool) -> tuple[Float64, float, bool]:
+    """Where to go, how fast [rad/s], and whether with open jaws."""
+    if holds:
+        return grasp.lifted, _SLOW_RAD_S, False
+    if np.abs(q - grasp.around).max() < _NEAR_RAD:
+        return grasp.around, _SLOW_RAD_S, False
+    way = grasp.around - grasp.before
+    share = float(np.clip((q - grasp.before) @ way / (way @ way), 0.0, 1.0))
+    if np.abs(q - grasp.before - share * way).max() < _NEAR_RAD:
+        return grasp.around, _SLOW_RAD_S, True
+    return grasp.before, _SPEED_RAD_S, True
+
+
+def find_grasp(world: FlatWorld) -> Grasp:
+    """How the arm takes the target from where the base stands: as steeply as it can.
+
+    Raises:
+        PolicyError: it can't.
+    """
+    target = world.plan.target
+    kind = CATEGORIES[target.category]
+    base = world.data.body(world.robot.base_frame)
+    turn, place = base.xmat.reshape(3, 3), world.data.body("thing0")
+    middle = turn.T @ (place.xpos + place.xmat.reshape(3, 3) @ [0.0, 0.0, kind.grasp_height] - base.xpos)
+    fix = "drive to it first; bowls aren't taken by this expert"
+    got = f"the {target.name} {float(np.hypot(*middle[:2])):.2f} m from the base"
+    if target.category != "bowl":
+        across = _ACROSS.get(target.category)
+        axis = None if across is None else turn.T @ place.xmat.reshape(3, 3) @ [*across, 0.0]
+        for pitch in _PITCHES_RAD:
+            grasp = _solve(middle, axis, float(pitch), kind.grasp_m, _TURNS.get(target.category, 1), world)
+            if grasp is not None:
+                return grasp
+    raise PolicyError(got, "something that the arm reaches", fix)
+
+
+def _solve(
+    middle: Float64, axis: Float64 | None, pitch: float, grasp_m: float, turns: int, world: FlatWorld
+) -> Grasp | None:
+    """A grasp of one pitch; `axis` (3,) is where the jaws close along, None: anywhere. All in the base frame."""
+    robot, reach = _arm()
+    home, roll = world.robot.home_rad, np.pi / 2
+    rough = reach.solve(middle, pitch, roll, home)
+    if rough is None:
+        return None
+    if axis is not None:  # turn the jaws about the approach direction until they close along the axis
+        rotation = np.array(robot.tool_se3(rough).rotation)
+        angle = float(np.arctan2(-axis @ rotation[:, 1], axis @ rotation[:, 2]))
+        quarter = np.pi / turns
+        angle -= quarter * round(angle / quarter)
+        roll = min((roll + s * angle for s in (1, -1)), key=lambda r: _misfit(r, rough, axis, turns))
+        rough = reach.solve(middle, pitch, roll, rough)
+        if rough is None:
+            return None
+    rotation = np.array(robot.tool_se3(rough).rotation)
+    goal = middle + rotation[:, 2] * (_FIXED_JAW_M - grasp_m / 2)
+    around = reach.solve(goal, pitch, roll, rough)
+    before = None if around is None else reach.solve(goal - _BEFORE_M * rotation[:, 0], pitch, roll, around)
+    lifted = None if around is None else reach.solve(goal + [0.0, 0.0, _LIFT_M], pitch, roll, around)
+    if around is None or before is None or lifted is None:
+        return None
+    return Grasp(before, around, lifted)
+
+
+def _misfit(roll: float, q: Float64, axis: Float64, turns: int) -> float:
+    """How far the jaws close beside the axis at a roll: the sine of the angle between, of what looks the same."""
+    robot, _ = _arm()
+    rotation = np.array(robot.tool_se3(np.append(q[:-1], roll)).rotation)
+    angle = float(np.arctan2(-axis @ rotation[:, 1], axis @ rotation[:, 2]))
+    return abs(float(np.sin(turns * angle)))
