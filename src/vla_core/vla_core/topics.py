@@ -20,7 +20,8 @@ class Topic:
         depth: Queue depth.
         latched: Transient local durability: late subscribers get the last message.
         max_age_s: Older than this is stale for its consumers; 0: no limit.
-        only_with: What a robot must have for this arrow to exist ('base'); empty: always there.
+        only_with: What a robot must have for this arrow to exist: 'base', or 'navigation' (a section `navigation` in
+            its file); empty: always there.
     """
 
     type: str
@@ -47,8 +48,17 @@ TOPICS: dict[str, Topic] = {
     "control_state": Topic("vla_msgs/msg/ControlState", "servo_node", 50, False, 2, max_age_s=0.2),
     "safety_state": Topic("vla_msgs/msg/SafetyState", "safety_monitor_node", 10, True, 1, latched=True, max_age_s=0.5),
     "base_target": Topic("geometry_msgs/msg/TwistStamped", "executor_node", 50, False, 2, only_with="base"),
+    "cmd_vel_nav": Topic("geometry_msgs/msg/TwistStamped", "navigator_node", 10, False, 2, only_with="navigation"),
     "cmd_vel": Topic("geometry_msgs/msg/TwistStamped", "base_node", 50, True, 1, only_with="base"),
     "cmd_vel_unstamped": Topic("geometry_msgs/msg/Twist", "base_node", 50, True, 1, only_with="base"),
+    "scan": Topic("sensor_msgs/msg/LaserScan", "driver", 10, False, 5, max_age_s=0.5, only_with="navigation"),
+    "odom": Topic("nav_msgs/msg/Odometry", "driver", 50, True, 10, max_age_s=0.5, only_with="navigation"),
+    "initialpose": Topic("geometry_msgs/msg/PoseWithCovarianceStamped", "person", 0, True, only_with="navigation"),
+    "map": Topic("nav_msgs/msg/OccupancyGrid", "slam_node", 0, True, latched=True, only_with="navigation"),
+    "plan": Topic("nav_msgs/msg/Path", "navigator_node", 0, True, only_with="navigation"),
+    "local_costmap/costmap": Topic(
+        "nav_msgs/msg/OccupancyGrid", "navigator_node", 2, True, latched=True, only_with="navigation"
+    ),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray", "all", 1, True, 10),
     "/clock": Topic("rosgraph_msgs/msg/Clock", "driver", 100, False, 1),
     "/tf": Topic("tf2_msgs/msg/TFMessage", "driver", 50, True, 100),
