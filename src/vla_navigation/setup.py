@@ -23,6 +23,8 @@ setup(
     entry_points={
         "console_scripts": [
             "mission_node = vla_navigation.mission_node:main",
+            "slam_node = vla_navigation.slam_node:main",
+            "navigator_node = vla_navigation.navigator_node:main",
         ],
     },
 )

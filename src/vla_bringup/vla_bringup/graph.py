@@ -220,14 +220,15 @@ def _played_by_expert(node: NodeSpec, world: Mapping[str, Scalar]) -> NodeSpec:
 def equipment(options: GraphOptions) -> frozenset[str]:
     """What the robot has, as `only_with` of the topic table names it; '' stands for what every robot has.
 
-    A base is a section of the robot file; sensors to drive by are sections `lidar_2d`, `lidar_3d` and `imu` of the
-    simulated scene's. A physical robot's drivers are not ours: of its sensors the stack knows by their topics.
+    A base and what navigation needs to know of it are sections of the robot file; sensors to drive by are sections
+    `lidar_2d`, `lidar_3d` and `imu` of the simulated scene's. A physical robot's drivers are not ours: of its sensors
+    the stack knows by their topics.
     """
     robot = load_yaml(config_path("robots", options.robot))
     scene = load_yaml(config_path("scenes", options.scene)) if options.use_sim_time else {}
     sensors = {"lidar": "lidar_2d", "lidar_3d": "lidar_3d", "imu": "imu"}
     has = {name for name, section in sensors.items() if section in scene}
-    return frozenset({"", *has, *({"base"} if "base" in robot else ())})
+    return frozenset({"", *has, *(name for name in ("base", "navigation") if name in robot)})
 
 
 def _check_robot(options: GraphOptions, scene: Mapping[str, Any]) -> None:

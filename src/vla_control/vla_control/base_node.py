@@ -1,7 +1,7 @@
-"""Stage 4, base. In: base_target (50 Hz), safety_state. Out: cmd_vel (50 Hz), and cmd_vel_unstamped for bases that take
-a plain Twist.
+"""Stage 4, base. In: base_target (50 Hz) of the policy, cmd_vel_nav (10 Hz) of the navigator, safety_state. Out: cmd_vel
+(50 Hz), and cmd_vel_unstamped for bases that take a plain Twist.
 
-Lifecycle node. Targets hold until the next one; when they end, at a stop, and when the node is deactivated the base is
+Lifecycle node. While the navigator drives, the policy's targets are passed over. Targets hold until the next one; when they end, at a stop, and when the node is deactivated the base is
 slowed down within its limits. A stop is latched by the safety monitor: it lasts until a person releases it there. A
 process that is interrupted or killed can publish no more, so the base's driver must stop by itself when commands end
 (`cmd_vel_timeout` of ros2_controllers).
@@ -43,10 +43,12 @@ class BaseNode(LifecycleNode):
         self._commands = qos.publisher(self, "cmd_vel", TwistStamped)
         self._plain = qos.publisher(self, "cmd_vel_unstamped", Twist)
         qos.subscription(self, "base_target", TwistStamped, self._on_target)
+        qos.subscription(self, "cmd_vel_nav", TwistStamped, self._on_navigation)
         qos.subscription(self, "safety_state", SafetyState, self._on_safety)
         self.create_timer(_PERIOD_S, self._on_tick)
         self._refused, self._said, self._last_error = 0, -_QUIET_S, ""
         self._safety_ns, self._stopped = -1, False
+        self._navigation_ns, self._yielded = -1, 0  # last target of the navigator; targets passed over for it
         Diagnostics(self, self._status, hardware_id=self._p.robot)
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
@@ -75,6 +77,17 @@ class BaseNode(LifecycleNode):
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def _on_target(self, message: TwistStamped) -> None:
+        age_ns = stamps.now_ns(self) - self._navigation_ns
+        if self._navigation_ns >= 0 and 0 <= age_ns <= round(self._p.timeout_s * 1e9):
+            self._yielded += 1
+            return
+        self._follow(message)
+
+    def _on_navigation(self, message: TwistStamped) -> None:
+        self._navigation_ns = stamps.now_ns(self)
+        self._follow(message)
+
+    def _follow(self, message: TwistStamped) -> None:
         if not self.active:
             return
         try:
@@ -119,7 +132,7 @@ class BaseNode(LifecycleNode):
             return [Status(Level.OK, "inactive")]
         mode = self._command.mode
         level = Level.WARN if self._last_error or mode in ("stop", "timeout") else Level.OK
-        return [Status(level, self._last_error or mode, {"refused": self._refused})]
+        return [Status(level, self._last_error or mode, {"refused": self._refused, "yielded": self._yielded})]
 
 
 def main() -> None:

@@ -67,6 +67,12 @@ class ScanError(VlaError):
     code = "scan"
 
 
+class TransformError(VlaError):
+    """A transform between two coordinate frames is missing, or not known for that time."""
+
+    code = "transform"
+
+
 class MapError(VlaError):
     """A map can't be read, written or used."""
 

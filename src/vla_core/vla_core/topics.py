@@ -20,7 +20,7 @@ class Topic:
         depth: Queue depth.
         latched: Transient local durability: late subscribers get the last message.
         max_age_s: Older than this is stale for its consumers; 0: no limit.
-        only_with: What a robot must have for this arrow to exist ('base', 'lidar', 'lidar_3d', 'imu', see
+        only_with: What a robot must have for this arrow to exist ('base', 'navigation', 'lidar', 'lidar_3d', 'imu', see
             `vla_bringup.graph.equipment`); empty: always there.
     """
 
@@ -39,10 +39,10 @@ TOPICS: dict[str, Topic] = {
     "{camera}/depth/image_raw": Topic("sensor_msgs/msg/Image", "driver", 20, False, 2, max_age_s=0.25),
     "{camera}/camera_info": Topic("sensor_msgs/msg/CameraInfo", "driver", 20, False, 2),
     "joint_states": Topic("sensor_msgs/msg/JointState", "driver", 100, True, 10, max_age_s=0.1),
-    "scan": Topic("sensor_msgs/msg/LaserScan", "driver", 10, False, 2, max_age_s=0.5, only_with="lidar"),
+    "scan": Topic("sensor_msgs/msg/LaserScan", "driver", 10, False, 5, max_age_s=0.5, only_with="lidar"),
     "points": Topic("sensor_msgs/msg/PointCloud2", "driver", 10, False, 2, max_age_s=0.5, only_with="lidar_3d"),
     "imu": Topic("sensor_msgs/msg/Imu", "driver", 100, False, 10, max_age_s=0.1, only_with="imu"),
-    "odom": Topic("nav_msgs/msg/Odometry", "driver", 50, False, 10, max_age_s=0.2, only_with="base"),
+    "odom": Topic("nav_msgs/msg/Odometry", "driver", 50, True, 10, max_age_s=0.2, only_with="base"),
     "instruction": Topic("std_msgs/msg/String", "mission_node", 0, True, latched=True),
     "observation": Topic("vla_msgs/msg/Observation", "observation_node", 20, False, 2, max_age_s=0.3),
     "action_chunk": Topic("vla_msgs/msg/ActionChunk", "policy_node", 2.5, True, 4, max_age_s=1.0),
@@ -52,8 +52,15 @@ TOPICS: dict[str, Topic] = {
     "control_state": Topic("vla_msgs/msg/ControlState", "servo_node", 50, False, 2, max_age_s=0.2),
     "safety_state": Topic("vla_msgs/msg/SafetyState", "safety_monitor_node", 10, True, 1, latched=True, max_age_s=0.5),
     "base_target": Topic("geometry_msgs/msg/TwistStamped", "executor_node", 50, False, 2, only_with="base"),
+    "cmd_vel_nav": Topic("geometry_msgs/msg/TwistStamped", "navigator_node", 10, False, 2, only_with="navigation"),
     "cmd_vel": Topic("geometry_msgs/msg/TwistStamped", "base_node", 50, True, 1, only_with="base"),
     "cmd_vel_unstamped": Topic("geometry_msgs/msg/Twist", "base_node", 50, True, 1, only_with="base"),
+    "initialpose": Topic("geometry_msgs/msg/PoseWithCovarianceStamped", "person", 0, True, only_with="navigation"),
+    "map": Topic("nav_msgs/msg/OccupancyGrid", "slam_node", 0, True, latched=True, only_with="navigation"),
+    "plan": Topic("nav_msgs/msg/Path", "navigator_node", 0, True, only_with="navigation"),
+    "local_costmap/costmap": Topic(
+        "nav_msgs/msg/OccupancyGrid", "navigator_node", 2, True, latched=True, only_with="navigation"
+    ),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray", "all", 1, True, 10),
     "/clock": Topic("rosgraph_msgs/msg/Clock", "driver", 100, False, 1),
     "/tf": Topic("tf2_msgs/msg/TFMessage", "driver", 50, True, 100),

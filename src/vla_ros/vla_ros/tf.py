@@ -1,13 +1,16 @@
-"""Transform broadcasters without tf2_ros: the messages and the QoS are the same, so every tf listener hears them."""
+"""Transform broadcasters and a listener without tf2_ros: the messages and the QoS are the same as there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from rclpy.node import Node
 from tf2_msgs.msg import TFMessage
 
+from vla_core.errors import TransformError
+from vla_core.frames import FrameTree, Stamped
 from vla_ros import qos, stamps
 
 
@@ -57,3 +60,32 @@ class StaticTransformBroadcaster:
         """Publish `transforms` together with the ones sent before; a child has one parent, the newest given."""
         self._sent.update({t.child_frame_id: t for t in transforms})
         self._publisher.publish(TFMessage(transforms=list(self._sent.values())))
+
+
+class TransformListener:
+    """Hears /tf and /tf_static.
+
+    Attributes:
+        tree: What was heard.
+        refused: Why the last transform that couldn't be used was refused; empty: none was.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.tree, self.refused = FrameTree(), ""
+        qos.subscription(node, "/tf", TFMessage, self._on_moving)
+        qos.subscription(node, "/tf_static", TFMessage, self._on_fixed)
+
+    def _on_moving(self, message: TFMessage) -> None:
+        self._take(message, False)
+
+    def _on_fixed(self, message: TFMessage) -> None:
+        self._take(message, True)
+
+    def _take(self, message: TFMessage, fixed: bool) -> None:
+        for one in message.transforms:
+            t, r = one.transform.translation, one.transform.rotation
+            stamped = Stamped(stamps.to_ns(one.header.stamp), np.array([t.x, t.y, t.z]), np.array([r.x, r.y, r.z, r.w]))
+            try:
+                self.tree.set(one.header.frame_id, one.child_frame_id, stamped, fixed)
+            except TransformError as error:
+                self.refused = str(error)

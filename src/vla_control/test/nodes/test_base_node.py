@@ -81,6 +81,27 @@ def test_it_comes_to_rest(spinner, neighbours, how: str) -> None:
     spinner.until(neighbours.moves, "motion again")
 
 
+def test_the_policy_s_targets_wait_while_the_navigator_drives(spinner, neighbours) -> None:
+    """Two sources in turn would make the base jerk between them."""
+    spinner.add(BaseNode())
+    spinner.until(neighbours.moves, "motion by the policy")
+    navigator = qos.publisher(neighbours.node, "cmd_vel_nav", TwistStamped)
+    drives = neighbours.node.create_timer(
+        0.05,
+        lambda: navigator.publish(conversions.twist((-0.1, 0.0, 0.0), stamps.now_ns(neighbours.node), "base_link")),
+    )
+
+    def backwards() -> bool:
+        return abs(neighbours.commands[-1].twist.linear.x + 0.1) < 1e-3
+
+    spinner.until(backwards, "the navigator's speed")
+    count = len(neighbours.commands)
+    spinner.until(lambda: len(neighbours.commands) > count + 30, "more commands")
+    assert max(command.twist.linear.x for command in neighbours.commands[count:]) < 0.0
+    drives.cancel()
+    spinner.until(neighbours.moves, "motion by the policy again")
+
+
 def test_nothing_moves_before_the_safety_monitor_is_there(spinner, neighbours) -> None:
     neighbours.watches = False
     spinner.add(BaseNode())

@@ -142,8 +142,9 @@ class Navigator:
                 self._begin_s = now_s
                 self._progress.reset(now_s)
             self._time_s = now_s - self._begin_s
-        if self._is_stale(now_ns, at, twist):
-            self._wait_for_sight(now_s)
+        missing = self._missing(now_ns, at, twist)
+        if missing:
+            self._wait_for_sight(now_s, missing)
             self._sent = self._safety.brake(self._sent)
             return self._sent.copy()
         self._blind_s = math.nan
@@ -169,12 +170,17 @@ class Navigator:
         goes_on[met] = belonging(self._hits, self._moving) >= 0
         self.costmap.observe(scan, goes_on)
 
-    def _is_stale(self, now_ns: int, at: StampedPose, twist: Float64) -> bool:
-        if self._scan is None or not (np.isfinite(at.pose).all() and np.isfinite(twist).all()):
-            return True
-        return max(now_ns - at.stamp_ns, now_ns - self._scan.stamp_ns) > self._params.stale_s * NS
+    def _missing(self, now_ns: int, at: StampedPose, twist: Float64) -> str:
+        """What is missing to drive by; empty: nothing."""
+        oldest_ns = now_ns - self._params.stale_s * NS
+        parts = {
+            "pose": not np.isfinite(at.pose).all() or at.stamp_ns < oldest_ns,
+            "scan": self._scan is None or self._scan.stamp_ns < oldest_ns,
+            "velocity": not np.isfinite(twist).all(),
+        }
+        return " and ".join(name for name, is_missing in parts.items() if is_missing)
 
-    def _wait_for_sight(self, now_s: float) -> None:
+    def _wait_for_sight(self, now_s: float, missing: str) -> None:
         """No pose or scan to drive by: after a while the goal is given up."""
         if self._goal is None:
             return
@@ -182,8 +188,9 @@ class Navigator:
         if math.isnan(self._blind_s):
             self._blind_s = now_s
         if now_s - self._blind_s > self._params.blind_patience_s:
-            got = f"no pose and scan of the last {self._params.stale_s:g} s"
-            self._fail(Code.CONTROL_TF_ERROR, f"got {got}; expected both; fix: check localisation and lidar")
+            got = f"no {missing} of the last {self._params.stale_s:g} s"
+            fix = "check localisation, lidar and odometry"
+            self._fail(Code.CONTROL_TF_ERROR, f"got {got}; expected pose, scan and velocity; fix: {fix}")
 
     def _wanted(self, pose: Float64, now_s: float) -> Float64:
         """The twist (3,) that leads on to the goal; may end the goal."""

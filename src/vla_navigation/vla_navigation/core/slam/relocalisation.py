@@ -13,7 +13,7 @@ import numpy as np
 
 from vla_core import se2
 from vla_core.types import Float64
-from vla_navigation.core.slam.correlative import ScoreField, search
+from vla_navigation.core.slam.correlative import ScoreField, Window, search
 from vla_navigation.core.slam.matcher import match
 from vla_navigation.core.slam.parameters import SlamParameters
 from vla_navigation.core.slam.place_map import PlaceMap
@@ -39,11 +39,17 @@ class Relocated:
     why: str
 
 
-def relocalise(place: PlaceMap, seen: Sweep, params: SlamParameters) -> Generator[None, None, Relocated]:
-    """Search what a robot sees in all of the map; a generator of short steps."""
+def relocalise(
+    place: PlaceMap, seen: Sweep, params: SlamParameters, near: Window | None = None
+) -> Generator[None, None, Relocated]:
+    """Search what a robot sees in the map; a generator of short steps.
+
+    Args:
+        near: Where somebody says that it is; None: anywhere.
+    """
     field = ScoreField(place.walls())
     yield
-    found = yield from search(field, seen.points, field.window, params.relocalise_score, _RIVAL)
+    found = yield from search(field, seen.points, near or field.window, params.relocalise_score, _RIVAL)
     if found.pose is None:
         return _lost("no place looks like the scan")
     if found.rival > 0.0:

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from vla_core import se2
-from vla_core.errors import ScanError
+from vla_core.errors import MapError, ScanError
 from vla_core.types import NS, Float64
 from vla_navigation.core.occupancy_grid import OccupancyGrid
 from vla_navigation.core.slam import map_file
+from vla_navigation.core.slam.correlative import Window
 from vla_navigation.core.slam.loops import FLOOR, LoopCloser, measured
 from vla_navigation.core.slam.matcher import Match, match
 from vla_navigation.core.slam.parameters import SlamParameters
@@ -34,6 +35,7 @@ _LOST_AFTER_S = 2.0
 _SOONEST_M, _SOONEST_RAD = 0.15, 0.3  # between keyframes, however new the view is
 _RETURN_SHARE = 0.75  # of keyframe_distance_m: this near, an old keyframe takes the place of a new one
 _RETURNED_M, _RETURNED_RAD = 0.1, 0.05  # off the map up to which a return needs no loop
+_NEAR_M, _NEAR_RAD = 0.5, 0.35  # a person's word is at least so uncertain
 _RETURN_COVARIANCE = np.diag([0.05, 0.05, 0.02]) ** 2
 
 
@@ -87,6 +89,7 @@ class Slam:
         self._searching: Generator[None, None, Relocated] | None = None
         self._unseen: int | None = None  # keyframe whose loops are still to be looked for
         self._searched_from: Float64 = np.zeros(3)  # odometry at the scan that is searched for
+        self._near: Window | None = None  # where somebody says that the robot is
         if len(self._map.sweeps):
             self._enter(0, np.zeros(3), FLOOR)
 
@@ -121,6 +124,22 @@ class Slam:
             MapError: the file is missing or broken.
         """
         return cls(params, map_file.load(path, params.resolution_m))
+
+    def look_near(self, pose: Float64, reach_m: float, reach_rad: float) -> None:
+        """Somebody says where the robot is: it counts as lost until the next scans have found it there, or anywhere.
+
+        Args:
+            pose: (3,) map -> base, at the time of the next scan. reach_m, reach_rad: How wrong that may be.
+
+        Raises:
+            MapError: there is no map yet, or the pose isn't finite.
+        """
+        if not self._map.sweeps or pose.shape != (3,) or not np.isfinite(pose).all():
+            got = f"pose {pose} in a map of {len(self._map.sweeps)} keyframes"
+            raise MapError(got, "a finite pose and a map", "wait for the first scan, or load a map")
+        self._near = Window(pose.copy(), max(reach_m, _NEAR_M), min(np.pi, max(reach_rad, _NEAR_RAD)))
+        self._status = LOST
+        self._searching = self._looking = self._unseen = None
 
     def update(self, scan: LaserScan, odometry: Float64, covariance: Float64 | None = None) -> Estimate:
         """Take a scan.
@@ -270,11 +289,12 @@ class Slam:
     def _find(self, seen: Sweep, odometry: Float64, events: list[str]) -> None:
         """One step of the search for a lost robot."""
         if self._searching is None:
-            self._searching, self._searched_from = relocalise(self._map, seen, self._params), odometry.copy()
+            self._searching = relocalise(self._map, seen, self._params, self._near)
+            self._searched_from = odometry.copy()
         try:
             next(self._searching)
         except StopIteration as end:
-            self._searching = None
+            self._searching = self._near = None
             found: Relocated = end.value
             if found.keyframe < 0:
                 events.append(found.why)
