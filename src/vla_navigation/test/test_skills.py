@@ -42,7 +42,7 @@ class World:
     robot: Float64 = field(default_factory=lambda: np.array([0.6, 0.6, 0.0]))
     twist: tuple[float, float] = (0.0, 0.0)
     now_ns: int = 0
-    mug: Thing | None = field(default_factory=lambda: Thing(7, "red mug", np.array(MUG.position_m), True, 0))
+    mug: Thing | None = field(default_factory=lambda: Thing(7, "red mug", np.array(MUG.position_m), 0))
     sees: bool = True
     code: Code = Code.NONE
     miss_m: float = 0.0  # how far from its goals the navigator stops

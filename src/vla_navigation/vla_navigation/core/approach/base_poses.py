@@ -18,7 +18,6 @@ from vla_core.errors import ConfigError
 from vla_core.types import Float32, Float64
 from vla_navigation.core.approach.camera_cone import CameraCone
 from vla_navigation.core.approach.reach_map import ReachMap
-from vla_navigation.core.from_config import from_config
 from vla_navigation.core.nav.grid_frame import GridFrame
 
 _BEARINGS_RAD = (
@@ -32,7 +31,7 @@ _BEARINGS_RAD = (
 
 @dataclass(frozen=True, slots=True)
 class ApproachParameters:
-    """Parameters of approaching, in section `fetch_node` of `config/navigation.yaml`.
+    """Weights of places to stand.
 
     Attributes:
         clearance_m: Distance to obstacles beyond the inscribed radius, at least.
@@ -55,15 +54,6 @@ class ApproachParameters:
         if min(self.room_m, self.speed_m_s, self.most) <= 0 or self.unseen > 1:
             got = f"room {self.room_m} m, speed {self.speed_m_s} m/s, most {self.most}, unseen {self.unseen}"
             raise ConfigError(got, "numbers > 0, unseen 0..1", "correct fetch_node in config/navigation.yaml")
-
-    @classmethod
-    def from_config(cls) -> ApproachParameters:
-        """Values of `config/navigation.yaml`.
-
-        Raises:
-            ConfigError: the file or a field is missing or broken.
-        """
-        return from_config(cls, "fetch_node")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,12 @@ class Thing:
         id: Of the object.
         name: Of its likeliest class, with its colour.
         position_m: float64 (3,) map frame.
-        confirmed: Seen well enough from two places.
         seen_ns: Stamp of the picture in which it was seen last; ROS clock.
     """
 
     id: int
     name: str
     position_m: Float64
-    confirmed: bool
     seen_ns: int
 
 
