@@ -20,8 +20,8 @@ class Topic:
         depth: Queue depth.
         latched: Transient local durability: late subscribers get the last message.
         max_age_s: Older than this is stale for its consumers; 0: no limit.
-        only_with: What a robot must have for this arrow to exist: 'base', or 'navigation' (a section `navigation` in
-            its file); empty: always there.
+        only_with: What a robot must have for this arrow to exist: 'base', 'lidar', or 'navigation' (a section
+            `navigation` in its file); empty: always there.
     """
 
     type: str
@@ -51,13 +51,23 @@ TOPICS: dict[str, Topic] = {
     "cmd_vel_nav": Topic("geometry_msgs/msg/TwistStamped", "navigator_node", 10, False, 2, only_with="navigation"),
     "cmd_vel": Topic("geometry_msgs/msg/TwistStamped", "base_node", 50, True, 1, only_with="base"),
     "cmd_vel_unstamped": Topic("geometry_msgs/msg/Twist", "base_node", 50, True, 1, only_with="base"),
-    "scan": Topic("sensor_msgs/msg/LaserScan", "driver", 10, False, 5, max_age_s=0.5, only_with="navigation"),
-    "odom": Topic("nav_msgs/msg/Odometry", "driver", 50, True, 10, max_age_s=0.5, only_with="navigation"),
+    "scan": Topic("sensor_msgs/msg/LaserScan", "driver", 10, False, 2, max_age_s=0.5, only_with="lidar"),
+    "odom": Topic("nav_msgs/msg/Odometry", "driver", 50, False, 10, max_age_s=0.2, only_with="base"),
     "initialpose": Topic("geometry_msgs/msg/PoseWithCovarianceStamped", "person", 0, True, only_with="navigation"),
     "map": Topic("nav_msgs/msg/OccupancyGrid", "slam_node", 0, True, latched=True, only_with="navigation"),
     "plan": Topic("nav_msgs/msg/Path", "navigator_node", 0, True, only_with="navigation"),
     "local_costmap/costmap": Topic(
         "nav_msgs/msg/OccupancyGrid", "navigator_node", 2, True, latched=True, only_with="navigation"
+    ),
+    "explorer_node/markers": Topic(
+        "visualization_msgs/msg/MarkerArray", "explorer_node", 1, True, only_with="navigation"
+    ),
+    "explorer_node/seen": Topic("nav_msgs/msg/OccupancyGrid", "explorer_node", 1, True, only_with="navigation"),
+    "objects": Topic(
+        "vision_msgs/msg/Detection3DArray", "semantic_map_node", 2, True, latched=True, only_with="navigation"
+    ),
+    "semantic_map_node/markers": Topic(
+        "visualization_msgs/msg/MarkerArray", "semantic_map_node", 1, True, only_with="navigation"
     ),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray", "all", 1, True, 10),
     "/clock": Topic("rosgraph_msgs/msg/Clock", "driver", 100, False, 1),
