@@ -25,6 +25,7 @@ setup(
             "mission_node = vla_navigation.mission_node:main",
             "slam_node = vla_navigation.slam_node:main",
             "navigator_node = vla_navigation.navigator_node:main",
+            "explorer_node = vla_navigation.explorer_node:main",
         ],
     },
 )

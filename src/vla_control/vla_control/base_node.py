@@ -1,10 +1,10 @@
-"""Stage 4, base. In: base_target (50 Hz) of the policy, cmd_vel_nav (10 Hz) of the navigator, safety_state. Out: cmd_vel
-(50 Hz), and cmd_vel_unstamped for bases that take a plain Twist.
+"""Stage 4, base. In: base_target (50 Hz) of the policy, cmd_vel_nav (10 Hz) of the navigator, safety_state. Out:
+cmd_vel (50 Hz), and cmd_vel_unstamped for bases that take a plain Twist.
 
-Lifecycle node. While the navigator drives, the policy's targets are passed over. Targets hold until the next one; when they end, at a stop, and when the node is deactivated the base is
-slowed down within its limits. A stop is latched by the safety monitor: it lasts until a person releases it there. A
-process that is interrupted or killed can publish no more, so the base's driver must stop by itself when commands end
-(`cmd_vel_timeout` of ros2_controllers).
+Lifecycle node. While the navigator drives, the policy's targets are passed over. Targets hold until the next one; when
+they end, at a stop, and when the node is deactivated the base is slowed down within its limits. A stop is latched by
+the safety monitor: it lasts until a person releases it there. A process that is interrupted or killed can publish no
+more, so the base's driver must stop by itself when commands end (`cmd_vel_timeout` of ros2_controllers).
 """
 
 from __future__ import annotations

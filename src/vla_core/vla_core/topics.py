@@ -57,9 +57,21 @@ TOPICS: dict[str, Topic] = {
     "cmd_vel_unstamped": Topic("geometry_msgs/msg/Twist", "base_node", 50, True, 1, only_with="base"),
     "initialpose": Topic("geometry_msgs/msg/PoseWithCovarianceStamped", "person", 0, True, only_with="navigation"),
     "map": Topic("nav_msgs/msg/OccupancyGrid", "slam_node", 0, True, latched=True, only_with="navigation"),
+    "battery_state": Topic("sensor_msgs/msg/BatteryState", "driver", 0, False, only_with="battery"),
+    "said": Topic("std_msgs/msg/String", "person", 0, True, only_with="navigation"),
     "plan": Topic("nav_msgs/msg/Path", "navigator_node", 0, True, only_with="navigation"),
     "local_costmap/costmap": Topic(
         "nav_msgs/msg/OccupancyGrid", "navigator_node", 2, True, latched=True, only_with="navigation"
+    ),
+    "explorer_node/markers": Topic(
+        "visualization_msgs/msg/MarkerArray", "explorer_node", 1, True, only_with="navigation"
+    ),
+    "explorer_node/seen": Topic("nav_msgs/msg/OccupancyGrid", "explorer_node", 1, True, only_with="navigation"),
+    "objects": Topic(
+        "vision_msgs/msg/Detection3DArray", "semantic_map_node", 2, True, latched=True, only_with="navigation"
+    ),
+    "semantic_map_node/markers": Topic(
+        "visualization_msgs/msg/MarkerArray", "semantic_map_node", 1, True, only_with="navigation"
     ),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray", "all", 1, True, 10),
     "/clock": Topic("rosgraph_msgs/msg/Clock", "driver", 100, False, 1),

@@ -1,8 +1,8 @@
-"""Navigation. In: map, scan (10 Hz), odom, TF map -> base, safety_state; actions navigate_to_pose, compute_path_to_pose.
-Out: cmd_vel_nav (10 Hz while it drives, and until the base rests), plan, local_costmap/costmap.
+"""Navigation. In: map, scan (10 Hz), odom, TF map -> base, safety_state. Actions: navigate_to_pose,
+compute_path_to_pose. Out: cmd_vel_nav (10 Hz while it drives, and until the base rests), plan, local_costmap/costmap.
 
-Lifecycle node; speaks as Nav2's servers do, codes and pre-emption included: a new goal replaces the running one, which is
-aborted. A goal's end of any kind, a stop of the safety monitor, a missing pose, scan or velocity and the node's own
+Lifecycle node; speaks as Nav2's servers do, codes and pre-emption included: a new goal replaces the running one, which
+is aborted. A goal's end of any kind, a stop of the safety monitor, a missing pose, scan or velocity and the node's own
 deactivation bring the base to rest; whoever sent the goal is told why.
 """
 
@@ -18,7 +18,8 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from nav2_msgs.action import ComputePathToPose, NavigateToPose
 from nav_msgs.msg import OccupancyGrid as GridMsg
-from nav_msgs.msg import Odometry, Path as PathMsg
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMsg
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle

@@ -1,5 +1,5 @@
-"""SLAM. In: scan (10 Hz), odom, TF of the lidar on the robot, initialpose. Out: map (latched, when it has changed, at most
-every map_period_s), TF map -> odom with every scan. Services ~/save_map, ~/load_map.
+"""SLAM. In: scan (10 Hz), odom, TF of the lidar on the robot, initialpose. Out: map (latched, when it has changed, at
+most every map_period_s), TF map -> odom with every scan. Services ~/save_map, ~/load_map.
 
 A scan waits until odometry has passed its last ray. While the robot is lost no transform is sent, so nobody can take an
 old pose for a new one; what is missing stands in /diagnostics. A clock that is set back begins a new map.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor, TimeoutException
 from rclpy.node import Node
 
 from vla_core.files import workspace_root
@@ -65,6 +65,17 @@ class Spinner:
         end = time.monotonic() + duration_s
         while time.monotonic() < end:
             self.executor.spin_once(timeout_sec=0.005)
+
+    def settle(self, quiet_s: float = 0.004) -> None:
+        """Serve callbacks until none has come for a while, so that simulated time never outruns the nodes."""
+        while True:
+            try:
+                task, _, _ = self.executor.wait_for_ready_callbacks(timeout_sec=quiet_s)
+            except TimeoutException:
+                return
+            task()
+            if task.exception() is not None:
+                raise task.exception()
 
     def close(self) -> None:
         for node in reversed(self.nodes):

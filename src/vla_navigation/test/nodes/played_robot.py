@@ -34,7 +34,6 @@ from vla_sim.core.floor_plan.world import LIDAR_LEAST_M, LIDAR_REACH_M, PlanarWo
 STEP_S = 0.05
 SCAN_STEPS = 2
 SCALE_ERROR = 1.05  # of the odometry's distances
-_SETTLE_S = 0.01  # wall clock, for callbacks that nobody can be seen waiting for
 
 
 class PlayedRobot:
@@ -100,7 +99,7 @@ class PlayedRobot:
             self._tf.send([transform("odom", "base_link", self.now_ns, (*self.odometry[:2], 0.0), quaternion)])
         if self.speaks["odom"]:
             self._odometry.publish(self.odometry_msg())
-        self.spinner.spin(_SETTLE_S)
+        self.spinner.settle()
 
     def run(self, seconds: float) -> None:
         """So much simulated time."""
