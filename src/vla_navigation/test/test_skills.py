@@ -11,6 +11,7 @@ import pytest
 from vla_core.types import NS, Float64
 from vla_navigation.core.approach.base_poses import ApproachParameters, ApproachPlanner
 from vla_navigation.core.approach.camera_cone import CameraCone
+from vla_navigation.core.approach.facing import facing
 from vla_navigation.core.approach.reach_map import ReachMap
 from vla_navigation.core.approach.visual_servo import ServoParameters
 from vla_navigation.core.explore.parameters import ExplorerParameters
@@ -24,6 +25,7 @@ from vla_navigation.core.nav.travel import travel_field
 from vla_navigation.core.skills.approach import Approach
 from vla_navigation.core.skills.drive import Drive
 from vla_navigation.core.skills.hand import Check, Recognise, Told
+from vla_navigation.core.skills.informed import Informed
 from vla_navigation.core.skills.look import Look
 from vla_navigation.core.skills.ports import Ground, Thing, in_base
 from vla_navigation.core.skills.rest import Rest
@@ -64,7 +66,7 @@ class World:
         self.cancelled += 1
 
     def feedback(self) -> Feedback:
-        return Feedback("following", 1.0, 1.0, 1.0, 0, "", self.result)
+        return Feedback("following" if self.driving else "idle", 1.0, 1.0, 1.0, 0, "", self.result)
 
     # wheels
     def drive(self, v_m_s: float, w_rad_s: float) -> None:
@@ -288,6 +290,46 @@ def test_fingers_that_stay_apart_hold_something(widths: list[float], state: str)
 
     world = World()
     assert play(Check(Fingers(), 0.008, 0.08), None, world).state == state
+
+
+def test_a_search_is_over_when_the_map_was_asked_again() -> None:
+    """Regression: a stale answer of the map made a search that had just found the mug begin again, for another one."""
+
+    class Map:
+        asked = told = 0
+
+        def renew(self) -> None:
+            self.asked += 1
+
+        def renewed(self) -> bool:
+            return self.told >= self.asked
+
+    words, answers = Words(), Map()
+    skill = Informed(Told(words, str), answers)
+    skill.start("the mug")
+    assert skill.tick(0).state == RUNNING and answers.asked == 0
+    words.end = ("", "found")
+    assert skill.tick(0).state == RUNNING and skill.tick(0).state == RUNNING and answers.asked == 1
+    answers.told = 1
+    assert skill.tick(0) == Report(DONE, message="found")
+    skill.cancel()
+    assert words.cancelled == 0, "it had ended"
+    words.end = ("explored", "nothing is left")
+    skill.start("the mug")
+    assert skill.tick(0).code == "explored" and answers.asked == 1
+
+
+# -- places that no arm reaches ---------------------------------------------------------------------------------------
+
+
+def test_the_nearest_free_place_faces_the_point() -> None:
+    world, point = World(), np.array([2.3, 2.2])
+    place = facing(point, world.ground(), RADIUS_M, 1.5)
+    assert place is not None
+    assert abs(math.remainder(math.atan2(2.2 - place[1], 2.3 - place[0]) - place[2], math.tau)) < 1e-6
+    cell = world.ground().frame.cell(place[0], place[1])
+    assert world.ground().distance_m[cell] >= RADIUS_M
+    assert facing(np.array([9.0, 9.0]), world.ground(), RADIUS_M, 1.5) is None
 
 
 # -- rest -------------------------------------------------------------------------------------------------------------

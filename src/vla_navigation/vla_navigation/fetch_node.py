@@ -8,6 +8,7 @@ A new goal is refused while one runs: whoever wants another thing calls out, or 
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,13 @@ from vla_navigation.core.approach.reach_map import ReachMap
 from vla_navigation.core.approach.visual_servo import ServoParameters
 from vla_navigation.core.explore.parameters import ExplorerParameters
 from vla_navigation.core.fetch.mission import FetchMission, FetchOutcome
-from vla_navigation.core.fetch.progress import FetchParameters
+from vla_navigation.core.fetch.progress import STAGES, FetchParameters
 from vla_navigation.core.fetch.skills import Candidate, Trouble
 from vla_navigation.core.nav.robot_footprint import robot_footprint
 from vla_navigation.core.skills.approach import Approach
 from vla_navigation.core.skills.drive import Drive
 from vla_navigation.core.skills.hand import Check, Recognise, Told
+from vla_navigation.core.skills.informed import Informed
 from vla_navigation.core.skills.look import Look
 from vla_navigation.core.skills.rest import Rest
 from vla_navigation.core.task.meaning import Meaning, Relation
@@ -67,13 +69,14 @@ class RobotSkills:
         self.explorer = ActionErrand(node, Explore, "explore", "target", p.server_timeout_s)
         self.hand = ActionErrand(node, ExecuteInstruction, "execute_instruction", "instruction", p.server_timeout_s)
         self.trouble = Trouble()
-        self._finder, self._least, self._p = FindClient(node), p.least_likelihood, p
+        self.finder, self._least, self._p = FindClient(node), p.least_likelihood, p
         self._clearance_m = clearance_m
         wheels, reach = BaseWheels(node, config.base_frame), ReachMap.load(table_path(p.robot))
         planner = ApproachPlanner(reach, camera, footprint.inscribed_m, _prefixed(ApproachParameters, "approach", p))
         servo = _prefixed(ServoParameters, "servo", p)
-        self.explore = Told(self.explorer, _words)
-        self.look = Look(self.navigator, self.around, ExplorerParameters.from_config())
+        self.explore = Informed(Told(self.explorer, _words), self.finder)
+        look = Look(self.navigator, self.around, ExplorerParameters.from_config())
+        self.look = Informed(look, self.finder)
         self.approach = Approach(self.navigator, wheels, self.around, planner, reach, servo)
         self.recognise = Recognise(self.around)
         self.grasp = Told(self.hand, lambda goal: f"pick up the {goal.name}")
@@ -84,12 +87,12 @@ class RobotSkills:
 
     def find(self, meaning: Meaning, excluded: frozenset[int]) -> Candidate | None:
         """The likeliest object for `meaning.thing` where `meaning.where` holds, but none of `excluded`."""
-        answer = self._finder.answer(_words(meaning))
+        answer = self.finder.answer(_words(meaning))
         return None if answer is None else fetch_conversions.likeliest(answer, excluded, self._least)
 
     def find_place(self, destination: Relation) -> Candidate | None:
         """Where something is to be put."""
-        answer = self._finder.answer(f"the {destination.anchor}")
+        answer = self.finder.answer(_place_words(destination))
         return None if answer is None else fetch_conversions.likeliest(answer, frozenset(), self._least)
 
     def pose(self) -> tuple[float, float, float] | None:
@@ -101,9 +104,11 @@ class RobotSkills:
         """What is wrong with the robot."""
         return self.trouble
 
-    def forget(self) -> None:
-        """Another mission begins."""
-        self._finder.forget()
+    def begin(self, meaning: Meaning) -> None:
+        """Another mission: ask the map what it knows already."""
+        texts = [] if meaning.thing is None else [_words(meaning)]
+        place = meaning.destination
+        self.finder.begin([*texts, *([_place_words(place)] if isinstance(place, Relation) else [])])
 
     def close(self) -> None:
         """Let go of servers and of the navigator."""
@@ -135,6 +140,7 @@ class FetchNode(Node):
         self._skills: RobotSkills | None = None  # once the camera is known
         self._unready = f"no {self._p.camera}/camera_info yet"
         self._running: tuple[FetchMission, ServerGoalHandle, Future] | None = None
+        self._informed, self._begun_s = False, 0.0  # whether the map has told what it knows for this mission
         self._battery = 1.0
         self._stopped = ""
         self._ended: dict[str, int] = {}
@@ -173,13 +179,14 @@ class FetchNode(Node):
             meaning = understand(text)[0]
         except InstructionError as error:
             return self._conclude(goal, fetch_conversions.refused(error.code, str(error)))
-        self._skills.forget()
+        self._skills.begin(meaning)
         self._skills.trouble = self._trouble()
         params = FetchParameters(**{f.name: getattr(self._p, f.name) for f in fields(FetchParameters)})
         if goal.request.timeout_s > 0.0:
             params = replace(params, timeout_s=float(goal.request.timeout_s))
-        mission, done = FetchMission(meaning, self._skills, params, now_ns(self)), Future()
-        self._running = (mission, goal, done)
+        self._begun_s, done = time.monotonic(), Future()
+        self._running = (FetchMission(meaning, self._skills, params, now_ns(self)), goal, done)
+        self._informed = False
         self.get_logger().info(f"{text}: {meaning}")
         outcome: FetchOutcome = await done
         return self._conclude(goal, fetch_conversions.result(outcome))
@@ -201,6 +208,9 @@ class FetchNode(Node):
             return
         mission, goal, done = self._running
         self._skills.trouble = self._trouble()
+        if not self._informed:
+            self._inform(done)
+            return
         before = mission.stage
         outcome = mission.tick(now_ns(self))
         goal.publish_feedback(fetch_conversions.feedback(mission))
@@ -211,6 +221,17 @@ class FetchNode(Node):
         if outcome is not None:
             self._running = None
             done.set_result(outcome)
+
+    def _inform(self, done: Future) -> None:
+        """A mission begins once the map has told what it knows already, and ends where there is no map of objects."""
+        assert self._skills is not None
+        self._informed = self._skills.finder.renewed()
+        waited_s = time.monotonic() - self._begun_s
+        if not self._informed and waited_s > self._p.server_timeout_s:
+            got = f"got no answer of find_object for {self._p.server_timeout_s:g} s"
+            message = f"{got}; expected a map of objects; fix: start semantic_map_node"
+            self._running = None
+            done.set_result(FetchOutcome("not_ready", message, STAGES[0], (), waited_s))
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         """Accept; the mission ends when the robot rests."""
@@ -272,6 +293,11 @@ class FetchNode(Node):
 def _words(meaning: Meaning) -> str:
     """What explorer and map are asked for."""
     return f"the {meaning.thing}" + "".join(f" {relation}" for relation in meaning.where)
+
+
+def _place_words(place: Relation) -> str:
+    """The same for where something shall go."""
+    return f"the {place.anchor}"
 
 
 def _prefixed(cls: Any, prefix: str, p: Any) -> Any:

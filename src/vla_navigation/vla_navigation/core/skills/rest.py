@@ -32,9 +32,10 @@ class Rest:
             errand.cancel()
 
     def tick(self, now_ns: int) -> Report:
-        """DONE once the base has stood for a moment."""
+        """DONE once nobody drives, and the base has stood for a moment."""
         self._wheels.drive(0.0, 0.0)
-        if self._wheels.moves():
+        underway = self._navigator.feedback().state != "idle"  # asking also serves it
+        if underway or self._wheels.moves():
             self._since_ns = None
             return Report(message="coming to rest")
         self._since_ns = now_ns if self._since_ns is None else self._since_ns
