@@ -24,7 +24,7 @@ def maker() -> Iterator[ViewMaker]:
 
 
 def test_classes_are_things_then_furniture_each_once() -> None:
-    assert CLASSES == (*CATEGORIES, *KINDS) and len(set(CLASSES)) == len(CLASSES)
+    assert (*CATEGORIES, *KINDS) == CLASSES and len(set(CLASSES)) == len(CLASSES)
     assert [views.class_index(name) for name in CLASSES] == list(range(len(CLASSES)))
     with pytest.raises(UnknownNameError, match="mug"):
         views.class_index("spoon")
