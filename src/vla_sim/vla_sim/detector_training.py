@@ -121,7 +121,9 @@ def train(options: Options) -> dict[str, Any]:
     return _finish(options, best, stores, {"rendering_core_min": rendering_min, "core_min": core_min})
 
 
-def _finish(options: Options, model: Network, stores: Mapping[str, ViewStore], spent: dict[str, float]) -> dict[str, Any]:
+def _finish(
+    options: Options, model: Network, stores: Mapping[str, ViewStore], spent: dict[str, float]
+) -> dict[str, Any]:
     """Calibrate, score, write."""
     metadata = DetectorMetadata(VOCABULARY, SIZES, judged(model, _all(stores["calibration"])).calibration(), 0.5)
     path = options.out / f"{NAME}.safetensors"
@@ -176,10 +178,20 @@ def _views(options: Options, name: str) -> ViewStore:
 def _loop_config(options: Options) -> LoopConfig:
     steps = max(2, round(options.steps * options.scale))
     return LoopConfig(
-        name="detector", minutes=0.0, steps=steps, learning_rate=options.learning_rate, warmup_steps=min(200, steps // 4),
-        weight_decay=0.02, clip_norm=10.0, ema=0.998, losses=LOSSES, seed=options.seed, print_every=min(25, steps),
-        save_minutes=2.0, evaluate_minutes=options.evaluate_minutes,
-    )  # fmt: skip
+        name="detector",
+        minutes=0.0,
+        steps=steps,
+        learning_rate=options.learning_rate,
+        warmup_steps=min(200, steps // 4),
+        weight_decay=0.02,
+        clip_norm=10.0,
+        ema=0.998,
+        losses=LOSSES,
+        seed=options.seed,
+        print_every=min(25, steps),
+        save_minutes=2.0,
+        evaluate_minutes=options.evaluate_minutes,
+    )
 
 
 def _some(store: ViewStore, count: int) -> list[int]:
