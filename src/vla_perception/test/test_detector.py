@@ -81,6 +81,12 @@ def test_one_place_is_one_thing_whichever_it_is() -> None:
     assert found[0].classes[1] == pytest.approx(1 / (1 + np.exp(0.4)), abs=1e-5)
 
 
+def test_a_mug_beside_a_can_in_the_next_cell_are_two_things() -> None:
+    truth = truth_of(((40, 40, 48, 50), 0, 1), ((48, 40, 56, 50), 1, 2))
+    found = decode(perfect(truth), WORDS, SIZE, 0.3, Calibration())
+    assert {int(one.classes.argmax()): one.box for one in found} == {0: (40, 40, 48, 50), 1: (48, 40, 56, 50)}
+
+
 def test_calibration_moves_scores_and_not_what_is_found_first() -> None:
     heads = np.full((15, 4, 4), -7.0, np.float32)
     heads[4:12] = 0.0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_core.types import Float32
 from vla_perception.core.detector.detection import Detected, Vocabulary, clipped, without_doubles
@@ -37,8 +38,9 @@ def decode(
 ) -> list[Detected]:
     """Detections in one image, the surest first.
 
-    The log odds that something is there are the logarithm of the summed odds of the group's classes: a thing that may
-    be a can or a bottle is there, whichever it is.
+    A candidate is a cell whose likeliest class has a local maximum there; of candidates of a group with almost the same
+    box one stays, so that a thing that may be a mug or a can is found once. The log odds that it is there are the
+    logarithm of the summed odds of the group's classes: it is there, whichever it is.
 
     Args:
         heads: Output of the network for the image, float32 (channels,h,w).
@@ -54,7 +56,7 @@ def decode(
         if not len(logits):
             continue
         odds = _log_sum(logits)
-        peaks = odds >= cv2.dilate(odds, np.ones((3, 3), np.uint8))
+        peaks = _peaks(logits)
         scores = _sigmoid(calibration.gain * odds + calibration.offset)
         rows, columns = np.nonzero(peaks & (scores >= least))
         order = np.argsort(-scores[rows, columns], kind="stable")[:_MOST_PEAKS]
@@ -83,6 +85,15 @@ def corners_of(boxes: Float32, rows: np.ndarray, columns: np.ndarray) -> Float32
         np.float32
     )
     return out
+
+
+def _peaks(logits: Float32) -> NDArray[np.bool_]:
+    """Cells (h,w) whose likeliest class is nowhere likelier among the eight around."""
+    likeliest = logits.argmax(0)
+    around = np.stack([cv2.dilate(np.ascontiguousarray(one), np.ones((3, 3), np.uint8)) for one in logits])
+    here = likeliest[None]
+    found: NDArray[np.bool_] = np.take_along_axis(logits, here, 0)[0] >= np.take_along_axis(around, here, 0)[0]
+    return found
 
 
 def _log_sum(logits: Float32) -> Float32:
