@@ -1,8 +1,11 @@
 """Build of vla_perception."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 PACKAGE = "vla_perception"
+WEIGHTS = [str(path) for path in sorted(Path("weights").glob("*")) if path.is_file()]
 
 setup(
     name=PACKAGE,
@@ -16,6 +19,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),
+        ("share/" + PACKAGE + "/weights", WEIGHTS),
     ],
     install_requires=["setuptools"],
     extras_require={"test": ["pytest"]},  # what makes `colcon test` run pytest

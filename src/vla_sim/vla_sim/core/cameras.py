@@ -10,6 +10,8 @@ from vla_core.errors import UnknownNameError
 from vla_core.types import Float32, Float64, UInt8
 from vla_sim.core.robot_world import RobotWorld
 
+Int32 = NDArray[np.int32]
+
 
 class Cameras:
     """Renders the cameras of a world's scene.
@@ -44,6 +46,15 @@ class Cameras:
         image: Float32 = renderer.render().astype(np.float32)
         renderer.disable_depth_rendering()
         return image
+
+    def geoms(self, name: str) -> Int32:
+        """Ground truth: which geom of the model every pixel shows, int32 (H,W); -1 where there is none."""
+        renderer = self._prepare(name)
+        renderer.enable_segmentation_rendering()
+        drawn = renderer.render()
+        renderer.disable_segmentation_rendering()
+        found: Int32 = np.where(drawn[..., 1] == mujoco.mjtObj.mjOBJ_GEOM, drawn[..., 0], -1).astype(np.int32)
+        return found
 
     def intrinsics(self, name: str) -> Float64:
         """Pinhole matrix (3,3) [pixel]; MuJoCo's pixels are square and centred."""

@@ -34,6 +34,7 @@ class RobotWorld(ABC):
         slots: Item → body name of every thing in the world.
         arm_q, arm_v, finger_q: Where the joints of the arms and of the fingers lie in MuJoCo's qpos and qvel.
         command: Field of COMMAND that the robot follows: 'tau' or 'q'.
+        is_robot: bool (geoms,), which geoms are the robot.
         torque_limit_nm: What the motors give at most (J,).
         gripper_force_limit_n: And the grippers (G,).
         time_offset_ns: ROS time of the last reset; its owner keeps it.
@@ -67,7 +68,7 @@ class RobotWorld(ABC):
         self.gripper_force_limit_n: Float64 = model.actuator_forcerange[self._grippers, 1].copy()
         self._tools = [model.site(arm.tool_frame).id for arm in self.robot.arms]
         base = model.body(self.robot.base_frame).id if self.robot.base_frame != "world" else 0
-        self._is_robot = np.array([_descends(model, int(body), base) for body in model.geom_bodyid])
+        self.is_robot = np.array([_descends(model, int(body), base) for body in model.geom_bodyid])
         self._max_contact_n = 0.0
 
     # -- what a world adds -----------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class RobotWorld(ABC):
         return self._max_contact_n
 
     def _robot_contact_n(self) -> float:
-        pairs = self._is_robot[self.data.contact.geom]
+        pairs = self.is_robot[self.data.contact.geom]
         force, largest = np.zeros(6), 0.0
         for i in np.flatnonzero(pairs[:, 0] != pairs[:, 1]):
             mujoco.mj_contactForce(self.model, self.data, int(i), force)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from vla_sim.core.flat.floor import Floor, draw_floor
 from vla_sim.core.flat.free_space import FreeSpace
 from vla_sim.core.flat.furnish import Placed, furnish
 from vla_sim.core.flat.spots import Spots, Thing
-from vla_sim.core.flat.things import CATEGORIES, COLOURS, HELD_OUT_PAIRS, allowed_pairs
+from vla_sim.core.flat.things import CATEGORIES, COLOURS, FLOOR, HELD_OUT_PAIRS, allowed_pairs
 from vla_sim.core.tasks import Item
 
 _OTHERS = (7, 11)  # how many things lie around besides the target
@@ -154,6 +154,23 @@ def _draw_others(rng: np.random.Generator, spots: Spots, wish: Wish, target: Thi
         if thing is not None and not _meant(thing, wish):
             others.append(thing)
     return others
+
+
+def crowded(plan: FlatPlan, rng: np.random.Generator, count: int) -> FlatPlan:
+    """The same flat with up to `count` more things in it, of pairs that it may show and doesn't yet.
+
+    For pictures only: an errand may mean several of them.
+    """
+    space = FreeSpace(plan.floor)
+    lying = [(thing.x, thing.y, CATEGORIES[thing.category].radius) for thing in plan.things if thing.on == FLOOR]
+    space.take([placed.rect for placed in plan.furniture], lying)
+    spots = Spots(space, plan.furniture)
+    spots.keep(plan.things)
+    there = {(thing.colour, thing.category) for thing in plan.things}
+    pairs = [(c, k) for c in COLOURS for k in CATEGORIES if (c, k) not in HELD_OUT_PAIRS and (c, k) not in there]
+    chosen = [pairs[i] for i in rng.permutation(len(pairs))[:count]]
+    drawn = (spots.draw(rng, colour, category) for colour, category in chosen)
+    return replace(plan, things=(*plan.things, *(thing for thing in drawn if thing is not None)))
 
 
 def _meant(thing: Thing, wish: Wish) -> bool:

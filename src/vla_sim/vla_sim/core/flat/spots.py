@@ -63,6 +63,10 @@ class Spots:
         self._stands = space.centres(reached)
         self._clearance = space.clearance()
 
+    def keep(self, things: Sequence[Thing]) -> None:
+        """Things that lie there already; those on the floor must be taken in the space."""
+        self._taken += [(thing.x, thing.y, thing.z, CATEGORIES[thing.category].radius) for thing in things]
+
     def draw(
         self,
         rng: np.random.Generator,

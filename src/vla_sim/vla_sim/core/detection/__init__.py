@@ -1,0 +1,1 @@
+"""What the detector learns from: labelled views on disk, augmented, as batches."""
