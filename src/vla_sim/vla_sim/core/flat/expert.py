@@ -23,12 +23,14 @@ from vla_sim.core.flat.world import FlatWorld
 _ACROSS = {"mug": (0.0, 1.0), "carton": (1.0, 0.0), "block": (0.0, 1.0), "car": (0.0, 1.0), "duck": (0.0, 1.0)}
 _TURNS = {"block": 2}  # how often it looks the same to the jaws in half a turn
 _PITCHES_RAD = np.radians([80, 70, 60, 45, 30, 15, 0])
+_TALL_M, _SLANTING_RAD = 0.08, 0.85  # what reaches up so far between the jaws is met by the hand from above
 _BEFORE_M, _LIFT_M = 0.09, 0.08
 _FIXED_JAW_M = 0.016  # the tool lies so far from the pad of the jaw that doesn't move, less half of the thing
 _SPEED_RAD_S, _SLOW_RAD_S = 1.0, 0.5
 _ACCELERATION_RAD_S2, _BRAKE_RAD_S2 = 4.0, 3.0
 _SHUT_M_S = 0.15
-_NEAR_RAD = 0.05
+_NEAR_RAD, _ABOUT_RAD = 0.05, 0.2
+_STILL_RAD_S, _WIDE_M, _BETWEEN_M = 0.05, 0.008, 0.05
 _LIFTED_M = 0.04
 
 
@@ -59,22 +61,18 @@ def clean_chunk(world: FlatWorld, horizon: int, dt_s: float) -> Float32:
     """
     state = world.robot_state()
     q, qd = world.commanded_rad(), state.qd_rad_s.copy()  # from the command: the drives follow it with a delay
-    width, holds = float(state.gripper_width_m[0]), truth.held(world)
-    most_m = float(world.robot.gripper_width_max_m[0])
+    width, most_m = float(state.gripper_width_m[0]), float(world.robot.gripper_width_max_m[0])
+    holds = _grips(world, width)
     lifted = holds and truth.thing_position(world)[2] > world.plan.target.z + _LIFTED_M
     grasp = None if lifted else find_grasp(world)
     rows = np.empty((horizon, len(q) + 1))
     for i in range(horizon):
         goal, speed, opens = world.robot.home_rad, _SPEED_RAD_S, False
         if grasp is not None:
-            goal, speed, opens = _decide(grasp, q, holds)
+            goal, speed, opens = _decide(grasp, q, holds, width < most_m - _WIDE_M)
         rows[i] = [*q, 1.0 if opens else 0.0]
         q, qd = _towards(goal, q, qd, speed, dt_s)
         width = float(np.clip(width + (1 if opens else -1) * _SHUT_M_S * dt_s, 0.0, most_m))
-        if grasp is not None and not opens:
-            holds = holds or width <= CATEGORIES[world.plan.target.category].grasp_m
-            lifted = lifted or bool(holds and np.abs(q - grasp.lifted).max() < _NEAR_RAD)
-            grasp = None if lifted else grasp
     return rows.astype(np.float32)
 
 
@@ -87,11 +85,20 @@ def _towards(goal: Float64, q: Float64, qd: Float64, speed: float, dt_s: float) 
     return q + (qd + change) * dt_s, qd + change
 
 
-def _decide(grasp: Grasp, q: Float64, holds: bool) -> tuple[Float64, float, bool]:
-    """Where to go, how fast [rad/s], and whether with open jaws."""
+def _grips(world: FlatWorld, width_m: float) -> bool:
+    """The jaws have come to rest at the thing."""
+    kind = CATEGORIES[world.plan.target.category]
+    thing, tool = world.data.body("thing0"), world.data.site(world.robot.tool_frame)
+    middle = thing.xpos + thing.xmat.reshape(3, 3) @ [0.0, 0.0, kind.grasp_height]
+    still = abs(float(world.data.joint(world.robot.grippers[0].joints[0]).qvel[0])) < _STILL_RAD_S
+    return still and width_m < kind.grasp_m + _WIDE_M and bool(np.linalg.norm(middle - tool.xpos) < _BETWEEN_M)
+
+
+def _decide(grasp: Grasp, q: Float64, holds: bool, shutting: bool) -> tuple[Float64, float, bool]:
+    """Where to go, how fast [rad/s], and whether with open jaws; jaws that have begun to shut aren't opened again."""
     if holds:
         return grasp.lifted, _SLOW_RAD_S, False
-    if np.abs(q - grasp.around).max() < _NEAR_RAD:
+    if np.abs(q - grasp.around).max() < (_ABOUT_RAD if shutting else _NEAR_RAD):
         return grasp.around, _SLOW_RAD_S, False
     way = grasp.around - grasp.before
     share = float(np.clip((q - grasp.before) @ way / (way @ way), 0.0, 1.0))
@@ -116,7 +123,8 @@ def find_grasp(world: FlatWorld) -> Grasp:
     if target.category != "bowl":
         across = _ACROSS.get(target.category)
         axis = None if across is None else turn.T @ place.xmat.reshape(3, 3) @ [*across, 0.0]
-        for pitch in _PITCHES_RAD:
+        tall = kind.height - kind.grasp_height > _TALL_M
+        for pitch in _PITCHES_RAD[_PITCHES_RAD < _SLANTING_RAD] if tall else _PITCHES_RAD:
             grasp = _solve(middle, axis, float(pitch), kind.grasp_m, _TURNS.get(target.category, 1), world)
             if grasp is not None:
                 return grasp
