@@ -75,9 +75,12 @@ def test_the_layers_have_launch_files() -> None:
 
 
 @pytest.mark.usefixtures("launch_api")
-def test_sim_launch_starts_the_whole_graph_through_every_file() -> None:
-    found, files = nodes("sim", {"seed": "3", "link": "x", "lockstep": "false"})
-    graph = simulated_graph(GraphOptions(seed=3, link="x", lockstep=False))
+@pytest.mark.parametrize(
+    "scene", [{}, {"scene": "flat", "robot": "so101_mobile", "contract": "fetch_so101"}], ids=["default", "flat"]
+)
+def test_sim_launch_starts_the_whole_graph_through_every_file(scene: dict[str, str]) -> None:
+    found, files = nodes("sim", {"seed": "3", "link": "x", "lockstep": "false", **scene})
+    graph = simulated_graph(GraphOptions(seed=3, link="x", lockstep=False, **scene))
     assert sorted(action.kw["name"] for action in found) == sorted(node.name for node in graph.nodes)
     for action in found:
         node = graph.node(action.kw["name"])

@@ -20,6 +20,8 @@ END = "<!-- end of table -->"
 LINE = (
     ("0", "drivers or `sim_node`, `camera_node`", "src/vla_sim/vla_sim/core/world.py", (),
      ("{camera}/image_raw", "{camera}/camera_info", "joint_states", "/tf", "/clock")),
+    ("0, base", "drivers or `sim_node`, for robots that drive", "src/vla_sim/vla_sim/core/flat/world.py", ("cmd_vel",),
+     ("scan", "points", "imu", "odom")),
     ("1", "`observation_node`", "src/vla_perception/vla_perception/core/observation.py",
      ("{camera}/image_raw", "joint_states", "instruction"), ("observation",)),
     ("2", "`policy_node`", "src/vla_policy/vla_policy/core/policy.py", ("observation",), ("action_chunk",)),

@@ -139,3 +139,36 @@ def test_stop_point_is_where_the_brake_ends(robot: RobotModel, seed: int) -> Non
     stop_point(q, qd, qdd, 0.9 * config.acceleration_rad_s2, JERK_SHARE * config.jerk_rad_s3, out)
     end = segment.sample(np.array([segment.duration_s]))[0][0]
     np.testing.assert_allclose(out, end, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["so101_mobile", "panda", "aloha"])
+def test_capsules_cover_every_shape_and_stick_out_little(name: str) -> None:
+    """Regression: one capsule about the flat round chassis of so101_mobile reached 17 cm beyond it and held the arm."""
+    robot = RobotModel.load(name)
+    covers = Covers.of(robot)
+    for shape in robot.shapes(fingers=False):
+        mine = [i for i, own in enumerate(covers.names) if own == shape.name]
+        shape.geometry.computeLocalAABB()
+        half, kind = np.array(shape.geometry.aabb_local.max_), type(shape.geometry).__name__
+        assert all(covers.radius[i] < half.min() + 0.05 for i in mine), shape.name
+        for corner in _outermost(kind, half):
+            at = np.array(shape.placement.act(corner))
+            gaps = [segment_distance(at, at, *covers.ends[i]) - covers.radius[i] for i in mine]
+            assert min(gaps) < 1e-6, (shape.name, corner)
+
+
+def _outermost(kind: str, half: Float64) -> Float64:
+    """Corners of a box or points on the edges of a cylinder about z (N,3); none of what is a capsule already."""
+    if kind == "Capsule":
+        return np.zeros((0, 3))
+    if kind == "Cylinder":
+        angles = np.linspace(0.0, 2 * np.pi, 60)
+        return np.array([[half[0] * np.cos(a), half[1] * np.sin(a), z] for a in angles for z in (-half[2], half[2])])
+    return np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * half
+
+
+def test_the_arm_of_the_mobile_robot_is_free_at_home_and_where_it_works() -> None:
+    robot = RobotModel.load("so101_mobile")
+    ahead = np.array([0.16, 1.23, -0.16, 0.32, 1.7])  # jaws at the floor, 0.3 m ahead
+    for q in (robot.config.home_rad, ahead):
+        assert Guard(robot).distances(q)[0] > 2 * robot.config.self_clearance_m

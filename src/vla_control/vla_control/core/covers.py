@@ -1,9 +1,9 @@
 """Distances of the arm to itself and to what stands around it, from capsules, compiled.
 
-The capsules are the collision geometry of the robot's model file, one per geometry: a capsule as it is, anything else
-by the capsule about its bounding box. Left out are the parts that the gripper moves, because they are made to touch.
-Pairs of joints up to `_NEIGHBOURS` apart can't meet, or are bounded by their joint limits. The surroundings are boxes
-along the base frame's axes.
+The capsules are the collision geometry of the robot's model file: a capsule as it is, anything else by the capsule
+about its bounding box, or by several side by side where it is flat and one would stick out far. Left out are the parts
+that the gripper moves, because they are made to touch. Pairs of joints up to `_NEIGHBOURS` apart can't meet, or are
+bounded by their joint limits. The surroundings are boxes along the base frame's axes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from vla_core.types import Float64
 
 _NEIGHBOURS = 2
 _HALVINGS = 20
+_FLAT_M, _STICKS_OUT_M = 0.05, 0.02  # what one capsule sticks out of a flat shape at most, and each of several
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Covers:
     """Capsules of a robot.
 
     Attributes:
-        names: Of the N geometries.
+        names: Of the geometries that the N capsules cover.
         joint: int64 (N,) joint of `Chain` that carries each; 0: the base.
         ends: (N,2,3) [m] ends of the axis, that joint's frame. radius: (N,) [m].
         pairs: int64 (P,2) capsules whose distance counts.
@@ -42,19 +43,12 @@ class Covers:
     @classmethod
     def of(cls, robot: RobotModel) -> Covers:
         """Capsules of a robot's model file."""
-        path = str(robot.config.model_path)
-        full: Any = pin.buildModelFromMJCF(path)
-        shapes: Any = pin.buildGeomFromMJCF(full, path, pin.GeometryType.COLLISION)
-        fingers = {full.getJointId(name) for gripper in robot.config.grippers for name in gripper.joints}
         rows = []
-        for shape in shapes.geometryObjects:
-            if shape.parentJoint in fingers:
-                continue
-            carrier = str(full.names[shape.parentJoint])
-            joint = robot.model.getJointId(carrier) if robot.model.existJointName(carrier) else 0
-            half, radius = _axis(shape.geometry)
+        for shape in robot.shapes(fingers=False):
             place = shape.placement
-            rows.append((str(shape.name), int(joint), place.act(half), place.act(-half), radius))
+            for middle, half, radius in _capsules(shape.geometry):
+                ends = place.act(middle + half), place.act(middle - half)
+                rows.append((str(shape.name), int(shape.parentJoint), *ends, radius))
         joints = [row[1] for row in rows]
         pairs = [
             (a, b)
@@ -71,17 +65,35 @@ class Covers:
         )
 
 
-def _axis(geometry: Any) -> tuple[Float64, float]:
-    """Half of a capsule's axis (3,) [m], about the geometry's own origin, and its radius [m]."""
+def _capsules(geometry: Any) -> list[tuple[Float64, Float64, float]]:
+    """Capsules that cover a shape: middle (3,) and half of the axis (3,) [m] in its own frame, radius [m]."""
     if isinstance(geometry, pin.hppfcl.Capsule):
-        return np.array([0.0, 0.0, geometry.halfLength]), float(geometry.radius)
+        return [(np.zeros(3), np.array([0.0, 0.0, geometry.halfLength]), float(geometry.radius))]
     geometry.computeLocalAABB()
     box = geometry.aabb_local
     half = np.maximum(np.abs(np.array(box.min_)), np.abs(np.array(box.max_)))
-    longest = int(np.argmax(half))
-    axis = np.zeros(3)
-    axis[longest] = half[longest]
-    return axis, float(np.linalg.norm(np.delete(half, longest)))
+    short, wide, longest = (int(axis) for axis in np.argsort(half, kind="stable"))
+    count = _side_by_side(float(half[wide]), float(half[short]))
+    radius = float(np.hypot(half[wide] / count, half[short]))
+    made = []
+    for k in range(count):
+        middle, axis = np.zeros(3), np.zeros(3)
+        middle[wide] = half[wide] * ((2 * k + 1) / count - 1)
+        inner = max(abs(float(middle[wide])) - half[wide] / count, 0.0)
+        disc = isinstance(geometry, pin.hppfcl.Cylinder) and short == 2
+        axis[longest] = np.sqrt(half[longest] ** 2 - inner**2) if disc else half[longest]
+        made.append((middle, axis, radius))
+    return made
+
+
+def _side_by_side(wide_m: float, short_m: float) -> int:
+    """How many capsules a cross-section of these half widths takes."""
+    if np.hypot(wide_m, short_m) - short_m <= _FLAT_M:
+        return 1
+    count = 2
+    while np.hypot(wide_m / count, short_m) - short_m > _STICKS_OUT_M:
+        count += 1
+    return count
 
 
 def _apart(model: Any, a: int, b: int) -> int:

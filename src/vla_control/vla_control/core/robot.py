@@ -282,10 +282,27 @@ class RobotModel:
         """
         if self.config.collision is None:
             return None
+        return CollisionModel(self.config.collision, self.config.obstacles, self.model, self._reduced_shapes())
+
+    def shapes(self, fingers: bool) -> list[Any]:
+        """Collision shapes of the model file as pinocchio's geometry objects, placed on the joints of `model`.
+
+        Args:
+            fingers: With those that the grippers' joints move, as they are when half open.
+        """
+        full, _, _ = self._reduction
+        moved = {full.getJointId(name) for gripper in self.config.grippers for name in gripper.joints}
+        own = {str(shape.name) for shape in self._all_shapes().geometryObjects if shape.parentJoint in moved}
+        return [s for s in self._reduced_shapes().geometryObjects if fingers or str(s.name) not in own]
+
+    def _all_shapes(self) -> Any:
+        full, _, _ = self._reduction
+        return pin.buildGeomFromMJCF(full, str(self.config.model_path), pin.GeometryType.COLLISION)
+
+    def _reduced_shapes(self) -> Any:
         full, locked, reference = self._reduction
-        shapes = pin.buildGeomFromMJCF(full, str(self.config.model_path), pin.GeometryType.COLLISION)
-        _, (reduced,) = pin.buildReducedModel(full, [shapes], locked, reference)
-        return CollisionModel(self.config.collision, self.config.obstacles, self.model, reduced)
+        _, (reduced,) = pin.buildReducedModel(full, [self._all_shapes()], locked, reference)
+        return reduced
 
     @classmethod
     def load(cls, name: str) -> RobotModel:

@@ -1,7 +1,8 @@
 """The scripted expert of the flat's arm: take the target up from where the robot stands, and carry it.
 
 A rule on ground truth, rolled out into a chunk: before the thing, to it, shut the jaws, lift, to the carrying posture.
-It drives nowhere: away from the target it refuses. Bowls, whose rim would have to be met, it refuses as well.
+It drives nowhere: away from the target it refuses. It also refuses bowls, whose rim would have to be met, and tall
+things on the floor, which the arm gets at from above only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from vla_control.core.guard import Guard
 from vla_control.core.robot import RobotModel
 from vla_core.errors import PolicyError
 from vla_core.types import Float32, Float64
@@ -23,12 +25,16 @@ from vla_sim.core.flat.world import FlatWorld
 _ACROSS = {"mug": (0.0, 1.0), "carton": (1.0, 0.0), "block": (0.0, 1.0), "car": (0.0, 1.0), "duck": (0.0, 1.0)}
 _TURNS = {"block": 2}  # how often it looks the same to the jaws in half a turn
 _PITCHES_RAD = np.radians([80, 70, 60, 45, 30, 15, 0])
+_STEEPER_RAD = 0.1  # a detour of the joints that the next steeper pitch is worth
+_CLEARANCES = 2.0
+_TALL_M, _SLANTING_RAD = 0.08, 0.85  # what reaches up so far between the jaws is met by the hand from above
 _BEFORE_M, _LIFT_M = 0.09, 0.08
 _FIXED_JAW_M = 0.016  # the tool lies so far from the pad of the jaw that doesn't move, less half of the thing
 _SPEED_RAD_S, _SLOW_RAD_S = 1.0, 0.5
 _ACCELERATION_RAD_S2, _BRAKE_RAD_S2 = 4.0, 3.0
 _SHUT_M_S = 0.15
-_NEAR_RAD = 0.05
+_NEAR_RAD, _ABOUT_RAD = 0.05, 0.2
+_STILL_RAD_S, _WIDE_M, _BETWEEN_M = 0.05, 0.008, 0.05
 _LIFTED_M = 0.04
 
 
@@ -42,9 +48,9 @@ class Grasp:
 
 
 @lru_cache(maxsize=1)
-def _arm() -> tuple[RobotModel, Reach]:
+def _arm() -> tuple[RobotModel, Reach, Guard]:
     robot = RobotModel.load("so101_mobile")
-    return robot, Reach(robot)
+    return robot, Reach(robot), Guard(robot)
 
 
 def clean_chunk(world: FlatWorld, horizon: int, dt_s: float) -> Float32:
@@ -55,26 +61,22 @@ def clean_chunk(world: FlatWorld, horizon: int, dt_s: float) -> Float32:
         i * dt_s ahead.
 
     Raises:
-        PolicyError: the target is out of the arm's reach, or a bowl.
+        PolicyError: there is no grasp for the target from here.
     """
     state = world.robot_state()
     q, qd = world.commanded_rad(), state.qd_rad_s.copy()  # from the command: the drives follow it with a delay
-    width, holds = float(state.gripper_width_m[0]), truth.held(world)
-    most_m = float(world.robot.gripper_width_max_m[0])
+    width, most_m = float(state.gripper_width_m[0]), float(world.robot.gripper_width_max_m[0])
+    holds = _grips(world, width)
     lifted = holds and truth.thing_position(world)[2] > world.plan.target.z + _LIFTED_M
     grasp = None if lifted else find_grasp(world)
     rows = np.empty((horizon, len(q) + 1))
     for i in range(horizon):
         goal, speed, opens = world.robot.home_rad, _SPEED_RAD_S, False
         if grasp is not None:
-            goal, speed, opens = _decide(grasp, q, holds)
+            goal, speed, opens = _decide(grasp, q, holds, width < most_m - _WIDE_M)
         rows[i] = [*q, 1.0 if opens else 0.0]
         q, qd = _towards(goal, q, qd, speed, dt_s)
         width = float(np.clip(width + (1 if opens else -1) * _SHUT_M_S * dt_s, 0.0, most_m))
-        if grasp is not None and not opens:
-            holds = holds or width <= CATEGORIES[world.plan.target.category].grasp_m
-            lifted = lifted or bool(holds and np.abs(q - grasp.lifted).max() < _NEAR_RAD)
-            grasp = None if lifted else grasp
     return rows.astype(np.float32)
 
 
@@ -87,39 +89,57 @@ def _towards(goal: Float64, q: Float64, qd: Float64, speed: float, dt_s: float) 
     return q + (qd + change) * dt_s, qd + change
 
 
-def _decide(grasp: Grasp, q: Float64, holds: bool) -> tuple[Float64, float, bool]:
-    """Where to go, how fast [rad/s], and whether with open jaws."""
+def _grips(world: FlatWorld, width_m: float) -> bool:
+    """The jaws have come to rest at the thing."""
+    kind = CATEGORIES[world.plan.target.category]
+    thing, tool = world.data.body("thing0"), world.data.site(world.robot.tool_frame)
+    middle = thing.xpos + thing.xmat.reshape(3, 3) @ [0.0, 0.0, kind.grasp_height]
+    still = abs(float(world.data.joint(world.robot.grippers[0].joints[0]).qvel[0])) < _STILL_RAD_S
+    return still and width_m < kind.grasp_m + _WIDE_M and bool(np.linalg.norm(middle - tool.xpos) < _BETWEEN_M)
+
+
+def _decide(grasp: Grasp, q: Float64, holds: bool, shutting: bool) -> tuple[Float64, float, bool]:
+    """Where to go, how fast [rad/s], and whether with open jaws; jaws that have begun to shut aren't opened again."""
     if holds:
         return grasp.lifted, _SLOW_RAD_S, False
-    if np.abs(q - grasp.around).max() < _NEAR_RAD:
+    if np.abs(q - grasp.around).max() < (_ABOUT_RAD if shutting else _NEAR_RAD):
         return grasp.around, _SLOW_RAD_S, False
-    way = grasp.around - grasp.before
-    share = float(np.clip((q - grasp.before) @ way / (way @ way), 0.0, 1.0))
-    if np.abs(q - grasp.before - share * way).max() < _NEAR_RAD:
+    if _off(grasp, q) < _NEAR_RAD:
         return grasp.around, _SLOW_RAD_S, True
     return grasp.before, _SPEED_RAD_S, True
 
 
+def _off(grasp: Grasp, q: Float64) -> float:
+    """How far an arm at q (J,) is beside the straight way to the thing [rad]."""
+    way = grasp.around - grasp.before
+    share = float(np.clip((q - grasp.before) @ way / (way @ way), 0.0, 1.0))
+    return float(np.abs(q - grasp.before - share * way).max())
+
+
 def find_grasp(world: FlatWorld) -> Grasp:
-    """How the arm takes the target from where the base stands: as steeply as it can.
+    """How the arm takes the target from where the base stands: steeply, but as it has begun to.
 
     Raises:
         PolicyError: it can't.
     """
     target = world.plan.target
     kind = CATEGORIES[target.category]
-    base = world.data.body(world.robot.base_frame)
-    turn, place = base.xmat.reshape(3, 3), world.data.body("thing0")
-    middle = turn.T @ (place.xpos + place.xmat.reshape(3, 3) @ [0.0, 0.0, kind.grasp_height] - base.xpos)
-    fix = "drive to it first; bowls aren't taken by this expert"
+    x, y, yaw = world.base_pose()  # level: a base that rocks under the arm would make it change its mind
+    turn = np.array([[np.cos(yaw), -np.sin(yaw), 0.0], [np.sin(yaw), np.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
+    place = world.data.body("thing0")
+    middle = turn.T @ (place.xpos + place.xmat.reshape(3, 3) @ [0.0, 0.0, kind.grasp_height] - [x, y, 0.0])
+    fix = "drive nearer; this expert takes no bowls, and nothing tall off the floor"
     got = f"the {target.name} {float(np.hypot(*middle[:2])):.2f} m from the base"
     if target.category != "bowl":
         across = _ACROSS.get(target.category)
         axis = None if across is None else turn.T @ place.xmat.reshape(3, 3) @ [*across, 0.0]
-        for pitch in _PITCHES_RAD:
-            grasp = _solve(middle, axis, float(pitch), kind.grasp_m, _TURNS.get(target.category, 1), world)
-            if grasp is not None:
-                return grasp
+        tall, turns = kind.height - kind.grasp_height > _TALL_M, _TURNS.get(target.category, 1)
+        pitches = _PITCHES_RAD[_PITCHES_RAD < _SLANTING_RAD] if tall else _PITCHES_RAD
+        found = [_solve(middle, axis, float(pitch), kind.grasp_m, turns, world) for pitch in pitches]
+        q = world.commanded_rad()
+        ranked = [(_off(g, q) + _STEEPER_RAD * k, g) for k, g in enumerate(found) if g is not None]
+        if ranked:
+            return min(ranked, key=lambda row: row[0])[1]
     raise PolicyError(got, "something that the arm reaches", fix)
 
 
@@ -127,7 +147,7 @@ def _solve(
     middle: Float64, axis: Float64 | None, pitch: float, grasp_m: float, turns: int, world: FlatWorld
 ) -> Grasp | None:
     """A grasp of one pitch; `axis` (3,) is where the jaws close along, None: anywhere. All in the base frame."""
-    robot, reach = _arm()
+    robot, reach, guard = _arm()
     home, roll = world.robot.home_rad, np.pi / 2
     rough = reach.solve(middle, pitch, roll, home)
     if rough is None:
@@ -148,12 +168,15 @@ def _solve(
     lifted = None if around is None else reach.solve(goal + [0.0, 0.0, _LIFT_M], pitch, roll, around)
     if around is None or before is None or lifted is None:
         return None
+    least_m = _CLEARANCES * world.robot.self_clearance_m  # of what the servo keeps
+    if min(guard.distances(q)[0] for q in (before, around, lifted)) < least_m:
+        return None
     return Grasp(before, around, lifted)
 
 
 def _misfit(roll: float, q: Float64, axis: Float64, turns: int) -> float:
     """How far the jaws close beside the axis at a roll: the sine of the angle between, of what looks the same."""
-    robot, _ = _arm()
+    robot, _, _ = _arm()
     rotation = np.array(robot.tool_se3(np.append(q[:-1], roll)).rotation)
     angle = float(np.arctan2(-axis @ rotation[:, 1], axis @ rotation[:, 2]))
     return abs(float(np.sin(turns * angle)))
