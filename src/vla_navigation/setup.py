@@ -26,6 +26,7 @@ setup(
             "slam_node = vla_navigation.slam_node:main",
             "navigator_node = vla_navigation.navigator_node:main",
             "explorer_node = vla_navigation.explorer_node:main",
+            "semantic_map_node = vla_navigation.semantic_map_node:main",
         ],
     },
 )
