@@ -27,6 +27,7 @@ setup(
             "navigator_node = vla_navigation.navigator_node:main",
             "explorer_node = vla_navigation.explorer_node:main",
             "fetch_node = vla_navigation.fetch_node:main",
+            "semantic_map_node = vla_navigation.semantic_map_node:main",
         ],
     },
 )

@@ -18,6 +18,7 @@ from vla_bringup.graph import (
     simulated_graph,
     tabletop_graph,
 )
+from vla_bringup.jobs import process_jobs
 from vla_core.contract import load_contract
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path, load_yaml, workspace_root
@@ -25,7 +26,7 @@ from vla_core.topics import TOPICS, topic
 
 GRAPH = tabletop_graph(GraphOptions())
 MOBILE = tabletop_graph(GraphOptions(robot="panda_mobile", contract="rt1_mobile_panda"))
-FLAT = simulated_graph(GraphOptions.of_scene("flat", link="flat"))
+FLAT = simulated_graph(GraphOptions.of_scene("flat", link="flat", detector="some"))
 BIMANUAL = simulated_graph(GraphOptions.of_scene("aloha", policy="scripted_expert", link="two"))
 
 
@@ -39,7 +40,7 @@ def test_names_are_unique_and_in_the_order_of_the_line() -> None:
 def test_every_owner_of_a_topic_is_a_node_of_the_graph() -> None:
     for graph in (GRAPH, MOBILE, FLAT):
         has = equipment(graph.options)
-        owners = {topic.owner for topic in TOPICS.values() if topic.only_with in has} - {"driver", "all"}
+        owners = {topic.owner for topic in TOPICS.values() if topic.only_with in has} - {"driver", "all", "person"}
         assert owners <= {node.name for node in graph.nodes}
 
 
@@ -78,7 +79,40 @@ def test_layers_partition_the_nodes() -> None:
     assert set(LAYERS) - set(STACK_LAYERS) == {"sim"}
 
 
-@pytest.mark.parametrize("node", [*MOBILE.nodes, BIMANUAL.node("policy_node")], ids=lambda node: node.executable)
+def test_only_a_robot_that_drives_to_places_gets_the_nodes_for_it() -> None:
+    more = {"base_node", "slam_node", "navigator_node", "explorer_node", "semantic_map_node"}
+    assert {node.name for node in FLAT.nodes} - {node.name for node in GRAPH.nodes} == more
+
+
+@pytest.mark.parametrize(
+    ("given", "without"),
+    [
+        ({"slam": "slam_toolbox"}, {"slam_node"}),
+        ({"slam": "external"}, {"slam_node"}),
+        ({"nav": "nav2"}, {"navigator_node"}),
+        ({"detector": ""}, {"semantic_map_node"}),
+    ],
+)
+def test_who_maps_and_who_drives_may_be_somebody_else(given: dict[str, str], without: set[str]) -> None:
+    graph = tabletop_graph(GraphOptions(**{"robot": "so101_mobile", "detector": "some", **given}))
+    assert {node.name for node in FLAT.nodes} - {node.name for node in graph.nodes} == without
+
+
+def test_without_ros_2_launch_nobody_starts_slam_toolbox() -> None:
+    with pytest.raises(ConfigError, match="fix: source a ROS 2 installation that has slam_toolbox"):
+        process_jobs(tabletop_graph(GraphOptions(robot="so101_mobile", slam="slam_toolbox")))
+    assert process_jobs(tabletop_graph(GraphOptions(slam="slam_toolbox"))), "an arm on a table needs no SLAM"
+
+
+@pytest.mark.parametrize("option", ["slam", "nav"])
+def test_somebody_else_must_be_one_that_is_known(option: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"{option} 'me'; expected one of: embedded"):
+        tabletop_graph(GraphOptions(**{option: "me"}))
+
+
+@pytest.mark.parametrize(
+    "node", [*MOBILE.nodes, *FLAT.layer("navigation"), BIMANUAL.node("policy_node")], ids=lambda node: node.executable
+)
 def test_module_entry_point_and_parameters_exist(node) -> None:
     package = workspace_root() / "src" / node.package
     assert (package / node.package / f"{node.executable}.py").is_file()
@@ -137,11 +171,12 @@ def test_options_from_launch_texts() -> None:
 def test_every_option_reaches_a_node() -> None:
     """Regression guard: an option that is declared, described and then forgotten."""
     given = GraphOptions(seed=41, instruction="press the button", split="heldout_pose", lockstep=False, strategy="bid",
-                         policy="act", use_sim_time=True, namespace="arm", link="other")  # fmt: skip
+                         policy="act", use_sim_time=True, namespace="arm", link="other", scene="flat",
+                         robot="so101_mobile", detector="some")  # fmt: skip
     graph = tabletop_graph(given)
     reached = {name: value for node in graph.nodes for name, value in node.overrides.items()}
     reached["namespace"] = graph.nodes[0].namespace
-    for name in GraphOptions.describe():
+    for name in set(GraphOptions.describe()) - {"slam", "nav"}:  # these two decide which nodes there are
         assert reached[name] == getattr(given, name), name
 
 

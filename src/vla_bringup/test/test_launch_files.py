@@ -12,7 +12,7 @@ import pytest
 
 from vla_bringup.graph import LAYERS, STACK_LAYERS, GraphOptions, simulated_graph, tabletop_graph
 from vla_bringup.launch_files import launch_files
-from vla_core.files import workspace_root
+from vla_core.files import load_yaml, workspace_root
 
 FILES = ("sim", "stack", *STACK_LAYERS)
 
@@ -40,6 +40,7 @@ def launch_api(monkeypatch: pytest.MonkeyPatch) -> None:
         "launch_ros": [],
         "launch_ros.actions": ["Node"],
         "launch_ros.parameter_descriptions": ["ParameterValue"],
+        "launch_ros.substitutions": ["FindPackageShare"],
     }
     for module, classes in names.items():
         fake = ModuleType(module)
@@ -120,6 +121,24 @@ def test_rviz_is_off_unless_asked_for() -> None:
 def test_each_layer_runs_alone(name: str) -> None:
     found, _ = nodes(name, {})
     assert [action.kw["name"] for action in found] == [n.name for n in tabletop_graph(GraphOptions()).layer(name)]
+
+
+@pytest.mark.usefixtures("launch_api")
+@pytest.mark.parametrize(("robot", "count"), [("so101_mobile", 1), ("panda", 0)])
+def test_slam_toolbox_comes_by_its_own_launch_file(robot: str, count: int) -> None:
+    scene = {"so101_mobile": "flat", "panda": "tabletop"}[robot]
+    given = {"robot": robot, "scene": scene, "slam": "slam_toolbox", "use_sim_time": "true"}
+    found, _ = nodes("navigation", given)
+    theirs = [action for action in found if type(action).__name__ == "IncludeLaunchDescription"]
+    assert len(theirs) == count and "slam_node" not in {action.kw.get("name") for action in found}
+    for action in theirs:
+        package, file = action.args[0].args[0]
+        assert package.args == ("slam_toolbox",) and file == "/launch/online_async_launch.py"
+        given = dict(action.kw["launch_arguments"])
+        values = load_yaml(Path(given["slam_params_file"]))["slam_toolbox"]["ros__parameters"]
+        ours = load_yaml(workspace_root() / "config" / "navigation.yaml")["/**/slam_node"]["ros__parameters"]
+        assert {values[f] == ours[f] for f in ("map_frame", "odom_frame", "base_frame")} == {True}
+        assert given["use_sim_time"] == "true"
 
 
 def test_all_layers_are_covered() -> None:

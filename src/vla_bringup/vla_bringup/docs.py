@@ -30,11 +30,19 @@ LINE = (
     ("4", "`servo_node`", "src/vla_control/vla_control/core/servo.py", ("plan in shared memory", "joint state"),
      ("torque in shared memory", "control_state")),
     ("4, base", "`base_node`, for robots that have one", "src/vla_control/vla_control/core/base/controller.py",
-     ("base_target", "safety_state"), ("cmd_vel", "cmd_vel_unstamped")),
+     ("base_target", "cmd_vel_nav", "safety_state"), ("cmd_vel", "cmd_vel_unstamped")),
     ("watch", "`safety_monitor_node`", "src/vla_control/vla_control/core/monitor.py", ("everything above",),
      ("safety_state",)),
     ("mission", "`mission_node`", "src/vla_navigation/vla_navigation/core/mission.py",
      ("`execute_instruction` action",), ("instruction",)),
+    ("map", "`slam_node`, for robots that drive to places", "src/vla_navigation/vla_navigation/core/slam/slam.py",
+     ("scan", "odom"), ("map", "map → odom on `/tf`")),
+    ("drive", "`navigator_node`", "src/vla_navigation/vla_navigation/core/nav/navigator.py",
+     ("`navigate_to_pose` action", "map", "scan", "odom"), ("cmd_vel_nav", "plan")),
+    ("explore", "`explorer_node`", "src/vla_navigation/vla_navigation/core/explore/explorer.py",
+     ("`explore` action", "map", "objects"), ("goals of `navigate_to_pose`",)),
+    ("objects", "`semantic_map_node`", "src/vla_navigation/vla_navigation/core/semantic_map/map.py",
+     ("{camera}/image_raw", "{camera}/depth/image_raw", "{camera}/camera_info"), ("objects", "`find_object` service")),
 )  # fmt: skip
 
 

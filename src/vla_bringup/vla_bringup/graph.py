@@ -17,6 +17,7 @@ LAYERS: tuple[Layer, ...] = get_args(Layer)
 SHIPPED = "tabletop_flow"  # the policy preset of the default scene, and of everything that isn't about a scene
 EXPERT = "scripted_expert"  # `policy` of presets that a node of the simulator plays
 STACK_LAYERS: tuple[Layer, ...] = LAYERS[1:]  # what runs on a robot, where drivers take the place of `sim`
+SLAMS, NAVIGATORS = ("embedded", "slam_toolbox", "external"), ("embedded", "nav2")
 RESPAWN_DELAY_S = 1.0  # longer than the servo waits for the safety monitor: the arm is braking before it is back
 
 
@@ -36,6 +37,12 @@ class GraphOptions:
     seed: int = _option(0, "decides everything that is random: scene and sampling of actions")
     instruction: str = _option("", "build the scene for this instruction; empty: draw a task")
     split: str = _option("train", "which objects and phrases a drawn task may have")
+    slam: str = _option(
+        "embedded",
+        "who makes map and map -> odom: embedded, slam_toolbox, external (started beside, FAST-LIVO2 or other)",
+    )
+    nav: str = _option("embedded", "who serves navigate_to_pose: embedded, or nav2, started beside")
+    detector: str = _option("", "what finds things for the semantic map, by name; empty: there is no such map")
     lockstep: bool = _option(True, "the simulated world waits for servo and policy; false: real time")
     use_sim_time: bool = _option(False, "nodes take their time from /clock; only sim.launch.py sets it by default")
     namespace: str = _option("", "namespace of every node, for more than one robot")
@@ -177,9 +184,14 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     policy: dict[str, Scalar] = {**contract, "policy": options.policy, "seed": options.seed}
+    found: dict[str, Scalar] = {"detector": options.detector}
     strategy: dict[str, Scalar] = {"strategy": options.strategy} if options.strategy else {}
     if options.strategy and options.strategy not in strategies.ALL:
         raise UnknownNameError("strategy", options.strategy, strategies.ALL)
+    for kind, name, known in (("slam", options.slam, SLAMS), ("nav", options.nav, NAVIGATORS)):
+        if name not in known:
+            raise UnknownNameError(kind, name, known)
+    drives = drives_to_places(options)
     base = "base" in equipment(options)
     # a robot that drives does so before it is told to use its arm: its world must not stand still until then
     pace: dict[str, Scalar] = {"lockstep": options.lockstep, **({"wait_for_instruction": False} if base else {})}
@@ -193,6 +205,11 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         *((("control", "vla_control", "base_node", robot),) if base else ()),
         ("control", "vla_control", "safety_monitor_node", {**link, **monitor_patience}),
         ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
+        *((("navigation", "vla_navigation", "slam_node", {}),) if drives and options.slam == "embedded" else ()),
+        *((("navigation", "vla_navigation", "navigator_node", robot),) if drives and options.nav == "embedded" else ()),
+        *((("navigation", "vla_navigation", "explorer_node", {}),) if drives else ()),
+        *((("navigation", "vla_navigation", "semantic_map_node", found),) if drives and options.detector else ()),
+        *((("navigation", "vla_navigation", "fetch_node", robot),) if drives else ()),
     )
     nodes = tuple(
         NodeSpec(
@@ -210,6 +227,11 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     if load_yaml(config_path("policies", options.policy)).get("policy") == EXPERT:
         nodes = tuple(_played_by_expert(node, world) if node.name == "policy_node" else node for node in nodes)
     return Graph(options, nodes)
+
+
+def drives_to_places(options: GraphOptions) -> bool:
+    """Whether the robot's file has a section `navigation`: then it has wheels and a lidar, and maps where it goes."""
+    return "navigation" in load_yaml(config_path("robots", options.robot))
 
 
 def _played_by_expert(node: NodeSpec, world: Mapping[str, Scalar]) -> NodeSpec:

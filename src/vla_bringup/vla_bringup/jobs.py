@@ -7,7 +7,8 @@ import json
 import sys
 from dataclasses import dataclass
 
-from vla_bringup.graph import RESPAWN_DELAY_S, Graph, GraphOptions, NodeSpec, Scalar
+from vla_bringup.graph import RESPAWN_DELAY_S, Graph, GraphOptions, NodeSpec, Scalar, drives_to_places
+from vla_core.errors import ConfigError
 from vla_core.files import workspace_root
 
 _ROS2 = "import sys; from ros2cli.cli import main; sys.exit(main())"  # `ros2` in the interpreter that runs us
@@ -43,7 +44,14 @@ def jobs(graph: Graph) -> list[Job]:
 
 
 def process_jobs(graph: Graph) -> list[Job]:
-    """One job per node."""
+    """One job per node.
+
+    Raises:
+        ConfigError: the graph needs a launch file of somebody else.
+    """
+    if graph.options.slam == "slam_toolbox" and drives_to_places(graph.options):
+        fix = "source a ROS 2 installation that has slam_toolbox, or choose slam:=embedded"
+        raise ConfigError("slam:=slam_toolbox without `ros2 launch`", "its own launch file to be started", fix)
     return [
         Job(node.name, node_command(node), (node.name,), respawn_delay_s=RESPAWN_DELAY_S if node.respawn else None)
         for node in graph.nodes

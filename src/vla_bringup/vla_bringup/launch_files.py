@@ -7,7 +7,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vla_bringup.graph import LAYERS, RESPAWN_DELAY_S, GraphOptions, NodeSpec, Scalar, tabletop_graph
+from vla_bringup.graph import (
+    LAYERS,
+    RESPAWN_DELAY_S,
+    GraphOptions,
+    NodeSpec,
+    Scalar,
+    drives_to_places,
+    tabletop_graph,
+)
 from vla_core.files import workspace_root
 
 if TYPE_CHECKING:
@@ -72,7 +80,25 @@ def _nodes(context: LaunchContext, name: str) -> list[Any]:
     from launch.substitutions import LaunchConfiguration
 
     texts = {option: LaunchConfiguration(option).perform(context) for option in GraphOptions.describe()}
-    return [_action(node) for node in tabletop_graph(GraphOptions.parse(texts)).layer(name)]
+    options = GraphOptions.parse(texts)
+    actions = [_action(node) for node in tabletop_graph(options).layer(name)]
+    if name == "navigation" and options.slam == "slam_toolbox" and drives_to_places(options):
+        actions.append(_slam_toolbox(options))
+    return actions
+
+
+def _slam_toolbox(options: GraphOptions) -> Any:
+    """The launch file that slam_toolbox brings, with our frames; launch says so where it isn't installed."""
+    from launch.actions import IncludeLaunchDescription
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+    from launch_ros.substitutions import FindPackageShare
+
+    file = [FindPackageShare("slam_toolbox"), "/launch/online_async_launch.py"]
+    given = {
+        "use_sim_time": _text(options.use_sim_time),
+        "slam_params_file": str(workspace_root() / "config" / "slam_toolbox.yaml"),
+    }
+    return IncludeLaunchDescription(PythonLaunchDescriptionSource(file), launch_arguments=list(given.items()))
 
 
 def _action(node: NodeSpec) -> Any:

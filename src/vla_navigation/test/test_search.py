@@ -105,6 +105,14 @@ def test_without_a_pose_it_waits_and_then_is_lost() -> None:
     assert outcome is not None and outcome.error_code == LOST
 
 
+def test_a_search_without_pictures_is_not_at_its_end() -> None:
+    """Regression: nothing was seen, so there was no frontier, and the search said that nothing was left."""
+    one = Search(Explorer(GRID, ExplorerParameters.from_config()), Jumps(), "", LIMITS, 0.0)
+    assert one.step(0.1, START, True) is None and one.step(4.9, START, True) is None
+    outcome = one.step(5.1, START, True)
+    assert outcome is not None and outcome.error_code == BLOCKED and "no picture" in outcome.message
+
+
 def test_time_runs_out_and_it_may_be_cancelled() -> None:
     backend = Jumps()
     one, _ = search(backend)

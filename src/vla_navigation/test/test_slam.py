@@ -193,7 +193,8 @@ def test_parameters_out_of_range_are_refused(change: dict[str, float]) -> None:
 
 def test_every_parameter_is_explained() -> None:
     schema = load_yaml(Path(slam_module.__file__).parents[2] / "parameters" / "slam_node.yaml")
-    assert set(schema) == {field.name for field in fields(PARAMS)}
-    for name, entry in schema.items():
-        low, high = entry["bounds"]
+    names = {field.name for field in fields(PARAMS)}
+    assert names <= set(schema), "the others are the node's own"
+    for name in names:
+        low, high = schema[name]["bounds"]
         assert low <= getattr(PARAMS, name) <= high

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vla_core import se2
 from vla_core.errors import MapError
 from vla_core.types import Float64
+from vla_navigation.core.occupancy_grid import FREE_BELOW
 from vla_navigation.core.slam import log_odds, map_file
 from vla_navigation.core.slam.correlative import CELL_M, ScoreField, Window, search
 from vla_navigation.core.slam.log_odds import LogOddsGrid
@@ -70,6 +71,14 @@ def test_walls_are_occupied_the_room_is_free_and_the_rest_unknown() -> None:
     cells = found.to_cell(np.array([[1.02, 0.02], [1.02, -1.0], [3.0, 0.5], [2.0, -3.0], [6.9, -2.0]]))
     value = found.cells[cells[:, 0], cells[:, 1]]
     assert value[0] > 65 and value[1] < 25 and value[2] == -1 and value[3] < 25 and 0 <= value[4] < 50
+
+
+def test_what_one_sweep_saw_free_is_free() -> None:
+    """Regression: a robot that had not moved yet had a map at 40 %, in which an explorer found nowhere to look from."""
+    grid = LogOddsGrid(0.05)
+    grid.add(fan(720, 2.02), np.zeros(3))
+    found = grid.grid()
+    assert 0 <= found.cells[tuple(found.to_cell(np.array([[0.5, 0.5]]))[0])] < FREE_BELOW
 
 
 def test_a_map_that_would_fill_the_memory_is_refused() -> None:

@@ -1,8 +1,8 @@
 """A `NavigatorBackend` over Nav2's actions: the same for our navigator_node and for Nav2 itself, Humble to Kilted.
 
 It needs no thread and no place in its owner's executor: a small node of its own is served whenever it is asked
-something, so `plan` may be called from a callback. Times are those of the monotonic clock. What a distribution doesn't tell
-(Humble: codes and messages) is said in a sentence of ours.
+something, so `plan` may be called from a callback. Times are those of the monotonic clock. What a distribution doesn't
+tell (Humble: codes and messages) is said in a sentence of ours.
 """
 
 from __future__ import annotations

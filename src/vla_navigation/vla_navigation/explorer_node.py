@@ -103,13 +103,15 @@ class ExplorerNode(Node):
 
     def _look(self) -> None:
         """Mark what the pictures show whose place is known by now."""
+        tree, frames = self._frames.tree, (self._p.map_frame, self._p.camera_frame)
         while self._looks and self._explorer is not None:
             stamp_ns = self._looks[0]
             try:
-                T = self._frames.tree.lookup(self._p.map_frame, self._p.camera_frame, stamp_ns)
-            except TransformError as error:
-                if now_ns(self) - stamp_ns < _OLDEST_NS:
+                newest = tree.newest_ns(*frames)
+                if newest is not None and newest < stamp_ns and now_ns(self) - stamp_ns < _OLDEST_NS:
                     return  # it may still come
+                T = tree.lookup(*frames, stamp_ns)
+            except TransformError as error:
                 self._trouble = str(error)
                 self._unplaced += 1
                 self._looks.popleft()

@@ -182,5 +182,5 @@ def occupancy_grid(message: GridMsg) -> OccupancyGrid:
     cells = np.frombuffer(message.data, np.int8)
     sized = len(cells) == info.height * info.width
     shape = (info.height, info.width) if sized else (-1,)
-    resolution_m = round(float(info.resolution), 9)  # float32 on the wire
+    resolution_m = round(float(info.resolution), 6)  # float32 on the wire
     return OccupancyGrid(resolution_m, flat(info.origin), cells.reshape(shape).copy())

@@ -30,7 +30,7 @@ def ros_arguments(request: pytest.FixtureRequest) -> list[str]:
 @pytest.fixture
 def ros(monkeypatch: pytest.MonkeyPatch, ros_arguments: list[str]) -> Iterator[None]:
     """rclpy on a random domain, seen by this machine only."""
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(random.randint(1, 100)))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 100)))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     rclpy.init(args=ros_arguments)
     yield

@@ -31,7 +31,7 @@ from vla_ros.tf import StaticTransformBroadcaster, TransformBroadcaster, Transfo
 from vla_sim.core.floor_plan.generate import FloorPlan
 from vla_sim.core.floor_plan.world import LIDAR_LEAST_M, LIDAR_REACH_M, PlanarWorld
 
-STEP_S = 0.05
+STEP_S = 0.04
 SCAN_STEPS = 2
 SCALE_ERROR = 1.05  # of the odometry's distances
 

@@ -9,7 +9,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped, TwistStamped
 from navigation_data import rooms
-from played_robot import PlayedRobot, in_map
+from played_robot import STEP_S, PlayedRobot, in_map
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from std_srvs.srv import Trigger
@@ -36,7 +36,7 @@ def drive(robot: PlayedRobot, speed: float, turn: float, seconds: float) -> None
     """Move the base by hand."""
     command = TwistStamped()
     command.twist.linear.x, command.twist.angular.z = speed, turn
-    for _ in range(round(seconds / 0.05)):
+    for _ in range(round(seconds / STEP_S)):
         command.header.stamp = to_msg(robot.now_ns)
         robot.command = command
         robot.step()

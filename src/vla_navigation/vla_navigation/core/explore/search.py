@@ -92,6 +92,12 @@ class Search:
             got = f"got no pose for {limits.lost_patience_s:g} s"
             return self._end(False, LOST, f"{got}; expected one on /tf; fix: look at the SLAM's diagnostics")
         self._lost_s = math.nan
+        if not self._explorer.layer.seen.any():  # without a look there are no frontiers, which isn't the end of them
+            if now_s - self._begin_s <= limits.lost_patience_s:
+                return None
+            got = f"got no picture whose place is known for {limits.lost_patience_s:g} s"
+            fix = "look at the camera, at who looks at its pictures, and at its frame on /tf"
+            return self._end(False, BLOCKED, f"{got}; expected some; fix: {fix}")
         blocked = self._after_drive(now_s)
         if blocked is not None or not (renewed or self.view is None) or now_s < self._wait_s:
             return blocked

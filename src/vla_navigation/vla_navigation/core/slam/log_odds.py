@@ -19,6 +19,7 @@ from vla_navigation.core.slam.scan import Sweep
 
 Int32 = NDArray[np.int32]
 _HIT, _MISS, _UNITS = 17, -8, 20.0  # log-odds of 0.85 and -0.4, in twentieths
+_FREE_WEIGHT = 3.0  # in percentages
 _SURE = 70  # beyond this all is certain: 97 %
 _GROWTH = 64  # cells added at least where the map grows
 _LARGEST = 6000  # cells of a side
@@ -78,9 +79,14 @@ class LogOddsGrid:
 
 
 def _table() -> NDArray[np.int8]:
-    """Percentage for log-odds from -_SURE to _SURE; none is unknown."""
+    """Percentage for log-odds from -_SURE to _SURE; none is unknown.
+
+    Only keyframes are drawn, and a robot at rest has one: what it passed and never hit has to be free for users of the
+    map (below 25 %), so what speaks for free counts `_FREE_WEIGHT` times.
+    """
     odds = np.arange(-_SURE, _SURE + 1)
-    chance = np.round(100.0 / (1.0 + np.exp(-odds / _UNITS))).astype(np.int8)
+    weighted = np.where(odds < 0, _FREE_WEIGHT, 1.0) * odds / _UNITS
+    chance = np.round(100.0 / (1.0 + np.exp(-weighted))).astype(np.int8)
     chance[_SURE] = -1
     return chance
 
