@@ -89,7 +89,7 @@ def _make_shard(
         seed = recipe.first_seed + flat
         views += maker.draw(seed, recipe.split, recipe.front, recipe.wrist, recipe.more)
         progress(flat + 1, recipe.flats)
-    labels = {}
+    labels: dict[str, np.ndarray] = {}
     for camera in CAMERAS:
         own = [view for view in views if view.camera == camera]
         if own:
