@@ -23,7 +23,7 @@ from vla_sim.core.detection.augment import CANVAS, _developed, _placement, moved
 from vla_sim.core.detection.shards import VOCABULARY, StoredView, ViewRecipe, ViewStore, make_shards
 from vla_sim.core.detection.stage import DetectorStage
 from vla_sim.core.flat.things import RGB
-from vla_sim.core.flat.views import THINGS, LabelledView, ViewMaker
+from vla_sim.core.flat.views import CLASSES, THINGS, LabelledView, ViewMaker
 from vla_sim.detector_training import SIZES, Options, train
 
 RECIPE = ViewRecipe("train", 3, 2, 3, 2, 6)
@@ -53,7 +53,7 @@ def test_shards_hold_what_the_maker_drew(folder: Path) -> None:
         kept = store[i]
         np.testing.assert_array_equal(kept.image, view.image)
         assert kept.camera == view.camera and [tuple(box) for box in kept.truth.boxes] == [x.box for x in view.labels]
-        names = [VOCABULARY.classes[k] for k in kept.truth.classes]
+        names = [CLASSES[k] for k in kept.truth.classes]
         colours = [VOCABULARY.colours[c] if c >= 0 else "" for c in kept.truth.colours]
         assert list(zip(names, colours, strict=True)) == [(x.name, x.colour) for x in view.labels]
         assert kept.truth.clear.tolist() == [x.clear for x in view.labels]

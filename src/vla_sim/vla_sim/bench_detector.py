@@ -125,7 +125,7 @@ def markdown(report: dict[str, Any]) -> str:
         cells = [split, found["images"], found["objects"], *(f"{found[kind]:.3f}" for kind in kinds)]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += ["", f"Threshold {report[SPLITS[0]]['threshold']:.3f}.", "", "| class | AP at IoU 0.5 |", "|---|---|"]
-    lines += [f"| {name.replace('_', ' ')} | {ap:.3f} |" for name, ap in report[SPLITS[0]]["ap50"].items()]
+    lines += [f"| {name} | {ap:.3f} |" for name, ap in report[SPLITS[0]]["ap50"].items()]
     lines += ["", "| camera | p50 [ms] | p95 [ms] | p99 [ms] | n |", "|---|---|---|---|---|"]
     for camera, t in report["latency_ms"].items():
         lines.append(f"| {camera} | {t['p50']:.1f} | {t['p95']:.1f} | {t['p99']:.1f} | {t['n']} |")

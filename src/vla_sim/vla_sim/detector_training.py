@@ -23,7 +23,7 @@ from torch import nn
 from vla_perception.core.detector.network import Network, NetworkConfig
 from vla_perception.core.detector.weights import DetectorMetadata, save_detector
 from vla_policy.training.trainer import Loop, LoopConfig
-from vla_sim.core.detection.shards import VOCABULARY, ViewRecipe, ViewStore, make_shards
+from vla_sim.core.detection.shards import FLATS_PER_SHARD, VOCABULARY, ViewRecipe, ViewStore, make_shards
 from vla_sim.core.detection.stage import LOSSES, DetectorStage, judged
 
 SIZES = NetworkConfig((16, 32, 64, 128, 192), (1, 2, 2, 1), 64, len(VOCABULARY.classes), len(VOCABULARY.colours))
@@ -152,7 +152,7 @@ def _finish(
 
 def table(figures: Mapping[str, Any]) -> str:
     """Average precision by class, as Markdown."""
-    rows = [f"| {name.replace('_', ' ')} | {value:.3f} |" for name, value in figures["ap50"].items()]
+    rows = [f"| {name} | {value:.3f} |" for name, value in figures["ap50"].items()]
     return "\n".join(["| class | AP at IoU 0.5 |", "|---|---|", *rows])
 
 
@@ -167,8 +167,10 @@ def _views(options: Options, name: str) -> ViewStore:
     recipe = replace(recipe, flats=max(1, round(recipe.flats * options.scale)))
     began = time.monotonic()
 
+    there = FLATS_PER_SHARD * len(list(folder.glob("shard_????")))
+
     def progress(done: int, count: int) -> None:
-        left_min = (time.monotonic() - began) / done * (count - done) / 60
+        left_min = (time.monotonic() - began) / max(1, done - there) * (count - done) / 60
         print(f"{bar(done / count)} {name}: flat {done} of {count}, about {left_min:.1f} min left", flush=True)
 
     make_shards(folder, recipe, progress)
