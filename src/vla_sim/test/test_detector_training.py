@@ -12,17 +12,19 @@ import numpy as np
 import pytest
 
 from vla_core.errors import ConfigError
-from vla_perception.core.detector.detection import Truth
+from vla_perception.core.detector.decode import Calibration
+from vla_perception.core.detector.detection import Detected, Truth
 from vla_perception.core.detector.flat import FlatDetector
 from vla_perception.core.detector.network import Network, NetworkConfig
-from vla_sim import detector_training
+from vla_perception.core.detector.weights import DetectorMetadata, save_detector
+from vla_sim import bench_detector, detector_training
 from vla_sim.core.detection import shards
 from vla_sim.core.detection.augment import CANVAS, _developed, _placement, moved
 from vla_sim.core.detection.shards import VOCABULARY, StoredView, ViewRecipe, ViewStore, make_shards
 from vla_sim.core.detection.stage import DetectorStage
 from vla_sim.core.flat.things import RGB
-from vla_sim.core.flat.views import THINGS, ViewMaker
-from vla_sim.detector_training import Options, train
+from vla_sim.core.flat.views import CLASSES, THINGS, LabelledView, ViewMaker
+from vla_sim.detector_training import SIZES, Options, train
 
 RECIPE = ViewRecipe("train", 3, 2, 3, 2, 6)
 
@@ -51,7 +53,7 @@ def test_shards_hold_what_the_maker_drew(folder: Path) -> None:
         kept = store[i]
         np.testing.assert_array_equal(kept.image, view.image)
         assert kept.camera == view.camera and [tuple(box) for box in kept.truth.boxes] == [x.box for x in view.labels]
-        names = [VOCABULARY.classes[k] for k in kept.truth.classes]
+        names = [CLASSES[k] for k in kept.truth.classes]
         colours = [VOCABULARY.colours[c] if c >= 0 else "" for c in kept.truth.colours]
         assert list(zip(names, colours, strict=True)) == [(x.name, x.colour) for x in view.labels]
         assert kept.truth.clear.tolist() == [x.clear for x in view.labels]
@@ -188,3 +190,20 @@ def test_training_breaks_off_goes_on_and_ships(
     assert detector.metadata.training["views"]["train"] > 4
     assert len(detector.classes) == 33 and detector.metadata.vocabulary.things == THINGS
     detector.detect(np.zeros((240, 320, 3), np.uint8))
+
+
+def test_the_bench_scores_times_and_draws(tmp_path: Path) -> None:
+    """With untrained weights: every figure is there, and the picture shows the boxes."""
+    path = tmp_path / "d.safetensors"
+    model = Network(SIZES).eval()
+    save_detector(path, model, DetectorMetadata(VOCABULARY, SIZES, Calibration(), 0.01))
+    report, shown = bench_detector.measure(FlatDetector(path, 0.005, "torch"), 1)
+    said = bench_detector.markdown(report)
+    assert "heldout_pair" in said and "p95" in said and "| class |" in said
+    assert report["heldout_flat"]["images"] >= 10 and report["latency_ms"]["front"]["n"] == 18
+    whole = bench_detector.sheet(shown)
+    assert whole.dtype == np.uint8 and whole.shape[1:] == (2560, 3)
+    box = Detected((10, 20, 60, 80), 0.5, np.eye(33, dtype=np.float32)[0], np.eye(6, dtype=np.float32)[1])
+    view = LabelledView("front", np.zeros((240, 320, 3), np.uint8), ())
+    drawn = bench_detector.drawn(view, [box], FlatDetector(path, 0.5, "torch"))
+    assert (drawn[100, 20] == [230, 30, 30]).all() and not drawn[300, 400].any()

@@ -3,7 +3,7 @@
     ./vla python -m vla_sim.detector_training --out out/detector [--scale 0.01]
 
 Views are rendered into DIR/views, then the network is trained, calibrated on views of other training flats, and scored
-on flats that training never sees. Interrupt it at any time: the same command goes on. Needs no ROS.
+on flats that training never sees; what is learnt so far lies in DIR/interim.safetensors. Interrupt it at any time: the same command goes on. Needs no ROS.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from vla_perception.core.detector.decode import Calibration
 from vla_perception.core.detector.network import Network, NetworkConfig
 from vla_perception.core.detector.weights import DetectorMetadata, save_detector
 from vla_policy.training.trainer import Loop, LoopConfig
-from vla_sim.core.detection.shards import VOCABULARY, ViewRecipe, ViewStore, make_shards
+from vla_sim.core.detection.shards import FLATS_PER_SHARD, VOCABULARY, ViewRecipe, ViewStore, make_shards
 from vla_sim.core.detection.stage import LOSSES, DetectorStage, judged
 
 SIZES = NetworkConfig((16, 32, 64, 128, 192), (1, 2, 2, 1), 64, len(VOCABULARY.classes), len(VOCABULARY.colours))
@@ -99,9 +100,7 @@ def train(options: Options) -> dict[str, Any]:
         ConfigError: DIR holds views of another scale.
         KeyboardInterrupt: SIGINT or SIGTERM came while training; a checkpoint is written.
     """
-    began = time.process_time()
     stores = {name: _views(options, name) for name in VIEWS}
-    rendering_min = (time.process_time() - began) / 60
     print({name: len(store) for name, store in stores.items()}, "views", flush=True)
     torch.manual_seed(options.seed)
     model = Network(SIZES).to(memory_format=torch.channels_last)
@@ -110,20 +109,20 @@ def train(options: Options) -> dict[str, Any]:
     quick = _some(stores["heldout_flat"], options.quick_views)
 
     def judge(average: nn.Module) -> dict[str, Any]:
+        assert isinstance(average, Network), "an average is a copy"
+        untold = DetectorMetadata(VOCABULARY, SIZES, Calibration(), 0.3, {"interim": True})
+        save_detector(options.out / "interim.safetensors", average, untold)
         figures = judged(average, [stores["heldout_flat"][i] for i in quick]).figures(0.5)
         return {name: value for name, value in figures.items() if isinstance(value, float)}
 
     loop = ProgressLoop(model, stage, _loop_config(options), options.out, judge)
     loop.run()
-    core_min = (time.process_time() - began) / 60
     best = loop.average
     assert isinstance(best, Network), "an average is a copy"
-    return _finish(options, best, stores, {"rendering_core_min": rendering_min, "core_min": core_min})
+    return _finish(options, best, stores, loop.elapsed_s / 60)
 
 
-def _finish(
-    options: Options, model: Network, stores: Mapping[str, ViewStore], spent: dict[str, float]
-) -> dict[str, Any]:
+def _finish(options: Options, model: Network, stores: Mapping[str, ViewStore], minutes: float) -> dict[str, Any]:
     """Calibrate, score, write."""
     metadata = DetectorMetadata(VOCABULARY, SIZES, judged(model, _all(stores["calibration"])).calibration(), 0.5)
     path = options.out / f"{NAME}.safetensors"
@@ -137,7 +136,7 @@ def _finish(
         "steps": round(options.steps * options.scale),
         "batch": options.batch,
         "views": {name: len(store) for name, store in stores.items()},
-        **{name: round(value, 1) for name, value in spent.items()},
+        "training_minutes": round(minutes, 1),
         "figures": figures,
     }
     save_detector(path, model, replace(metadata, training=notes))
@@ -152,7 +151,7 @@ def _finish(
 
 def table(figures: Mapping[str, Any]) -> str:
     """Average precision by class, as Markdown."""
-    rows = [f"| {name.replace('_', ' ')} | {value:.3f} |" for name, value in figures["ap50"].items()]
+    rows = [f"| {name} | {value:.3f} |" for name, value in figures["ap50"].items()]
     return "\n".join(["| class | AP at IoU 0.5 |", "|---|---|", *rows])
 
 
@@ -167,8 +166,10 @@ def _views(options: Options, name: str) -> ViewStore:
     recipe = replace(recipe, flats=max(1, round(recipe.flats * options.scale)))
     began = time.monotonic()
 
+    there = FLATS_PER_SHARD * len(list(folder.glob("shard_????")))
+
     def progress(done: int, count: int) -> None:
-        left_min = (time.monotonic() - began) / done * (count - done) / 60
+        left_min = (time.monotonic() - began) / max(1, done - there) * (count - done) / 60
         print(f"{bar(done / count)} {name}: flat {done} of {count}, about {left_min:.1f} min left", flush=True)
 
     make_shards(folder, recipe, progress)

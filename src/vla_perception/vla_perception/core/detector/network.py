@@ -84,9 +84,9 @@ class Network(nn.Module):
         self.head = _conv(features, features)
         self.out = nn.Conv2d(features, config.channels, 1)
         nn.init.normal_(self.out.weight, std=0.01)
-        nn.init.zeros_(self.out.bias)
-        with torch.no_grad():
-            self.out.bias[: config.classes] = -math.log((1 - _PRIOR) / _PRIOR)
+        bias = torch.zeros(config.channels)
+        bias[: config.classes] = -math.log((1 - _PRIOR) / _PRIOR)
+        self.out.bias = nn.Parameter(bias)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Images (B,H,W,3), 0..255, sides multiples of 32, to float32 (B,channels,H/8,W/8), see NetworkConfig.channels.
@@ -109,7 +109,7 @@ class Network(nn.Module):
 def split(heads: Tensor, config: NetworkConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Class logits (B,K,h,w), boxes (B,2,4,h,w) of things and furniture, colour logits (B,C,h,w) of the output."""
     logits, boxes, colours = torch.split(heads, [config.classes, 8, config.colours], dim=1)
-    return logits, boxes.unflatten(1, (2, 4)), colours
+    return logits, boxes.reshape(len(boxes), 2, 4, *boxes.shape[2:]), colours
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

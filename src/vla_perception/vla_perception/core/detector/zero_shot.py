@@ -126,7 +126,7 @@ def _processor(folder: Path) -> Any:
     from transformers import AutoProcessor
 
     try:
-        return AutoProcessor.from_pretrained(folder, local_files_only=True)
+        return AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(

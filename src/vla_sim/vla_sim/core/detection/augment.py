@@ -69,7 +69,7 @@ def _developed(image: UInt8, rng: np.random.Generator) -> UInt8:
     gain = np.exp(rng.uniform(-0.25, 0.25)) * np.exp(rng.uniform(-0.06, 0.06, 3))
     contrast, bias = np.exp(rng.uniform(-0.2, 0.2)), rng.uniform(-0.06, 0.06)
     table = np.clip(255.0 * (((levels - 0.5) * contrast + 0.5) * gain + bias), 0.0, 255.0)
-    out = cv2.LUT(image, table.astype(np.uint8)[None])
+    out: np.ndarray = cv2.LUT(image, table.astype(np.uint8)[None])
     if rng.random() < 0.2:
         out = cv2.GaussianBlur(out, (3, 3), float(rng.uniform(0.4, 0.9)))
     if rng.random() < 0.3:

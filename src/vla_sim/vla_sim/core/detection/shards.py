@@ -21,9 +21,10 @@ from vla_core.types import UInt8
 from vla_perception.core.detector.detection import Truth, Vocabulary
 from vla_sim.core.flat.views import CLASSES, COLOURS, THINGS, LabelledView, ViewMaker, class_index
 
-VOCABULARY = Vocabulary(CLASSES, COLOURS, THINGS)
+#: Names as the language of instructions has them: "dining table".
+VOCABULARY = Vocabulary(tuple(name.replace("_", " ") for name in CLASSES), COLOURS, THINGS)
 CAMERAS = ("front", "wrist")
-_FLATS_PER_SHARD = 6
+FLATS_PER_SHARD = 6
 _LABELS = ("boxes", "classes", "colours", "clear", "pixels")
 
 
@@ -64,7 +65,7 @@ def make_shards(folder: Path, recipe: ViewRecipe, progress: Callable[[int, int],
         if there != asdict(recipe):
             raise ConfigError(f"views of {there} in {folder.name}", f"{asdict(recipe)}", "take another --out folder")
     note.write_text(json.dumps(asdict(recipe)), encoding="utf-8")
-    shards = [range(i, min(i + _FLATS_PER_SHARD, recipe.flats)) for i in range(0, recipe.flats, _FLATS_PER_SHARD)]
+    shards = [range(i, min(i + FLATS_PER_SHARD, recipe.flats)) for i in range(0, recipe.flats, FLATS_PER_SHARD)]
     targets = [folder / f"shard_{i:04d}" for i in range(len(shards))]
     if all(target.is_dir() for target in targets):
         return
@@ -89,7 +90,7 @@ def _make_shard(
         seed = recipe.first_seed + flat
         views += maker.draw(seed, recipe.split, recipe.front, recipe.wrist, recipe.more)
         progress(flat + 1, recipe.flats)
-    labels = {}
+    labels: dict[str, np.ndarray] = {}
     for camera in CAMERAS:
         own = [view for view in views if view.camera == camera]
         if own:
