@@ -157,7 +157,8 @@ def _solve(
         angle = float(np.arctan2(-axis @ rotation[:, 1], axis @ rotation[:, 2]))
         quarter = np.pi / turns
         angle -= quarter * round(angle / quarter)
-        roll = min((roll + s * angle for s in (1, -1)), key=lambda r: _misfit(r, rough, axis, turns))
+        rolls = roll + angle, roll - angle
+        roll = rolls[int(np.argmin([_misfit(r, rough, axis, turns) for r in rolls]))]
         rough = reach.solve(middle, pitch, roll, rough)
         if rough is None:
             return None
