@@ -14,7 +14,7 @@ class Topic:
 
     Attributes:
         type: ROS interface type.
-        owner: Node that publishes it ('driver' stands for camera and robot drivers or vla_sim).
+        owner: Node that publishes it ('driver' stands for camera and robot drivers or vla_sim, 'person' for RViz).
         rate_hz: Nominal rate; 0: on change.
         reliable: False means best effort.
         depth: Queue depth.
