@@ -35,7 +35,9 @@ def test_names_are_unique_and_in_the_order_of_the_line() -> None:
 
 
 def test_every_owner_of_a_topic_is_a_node_of_the_graph() -> None:
-    for graph, equipment in ((GRAPH, {""}), (MOBILE, {"", "base"}), (FLAT, {"", "base", "lidar", "navigation"})):
+    everything = {"", "base", "lidar", "navigation", "detector"}
+    assert everything == {topic.only_with for topic in TOPICS.values()}
+    for graph, equipment in ((GRAPH, {""}), (MOBILE, {"", "base"}), (FLAT, everything)):
         owners = {topic.owner for topic in TOPICS.values() if topic.only_with in equipment} - {
             "driver",
             "all",

@@ -20,8 +20,8 @@ class Topic:
         depth: Queue depth.
         latched: Transient local durability: late subscribers get the last message.
         max_age_s: Older than this is stale for its consumers; 0: no limit.
-        only_with: What a robot must have for this arrow to exist: 'base', 'lidar', or 'navigation' (a section
-            `navigation` in its file); empty: always there.
+        only_with: What a robot must have for this arrow to exist: 'base', 'lidar', 'navigation' (a section
+            `navigation` in its file), and with it 'detector' (one that the launch names); empty: always there.
     """
 
     type: str
@@ -64,10 +64,10 @@ TOPICS: dict[str, Topic] = {
     ),
     "explorer_node/seen": Topic("nav_msgs/msg/OccupancyGrid", "explorer_node", 1, True, only_with="navigation"),
     "objects": Topic(
-        "vision_msgs/msg/Detection3DArray", "semantic_map_node", 2, True, latched=True, only_with="navigation"
+        "vision_msgs/msg/Detection3DArray", "semantic_map_node", 2, True, latched=True, only_with="detector"
     ),
     "semantic_map_node/markers": Topic(
-        "visualization_msgs/msg/MarkerArray", "semantic_map_node", 1, True, only_with="navigation"
+        "visualization_msgs/msg/MarkerArray", "semantic_map_node", 1, True, only_with="detector"
     ),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray", "all", 1, True, 10),
     "/clock": Topic("rosgraph_msgs/msg/Clock", "driver", 100, False, 1),
