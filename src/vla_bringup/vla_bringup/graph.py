@@ -183,6 +183,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     policy: dict[str, Scalar] = {**contract, "policy": options.policy, "seed": options.seed}
     found: dict[str, Scalar] = {"detector": options.detector}
+    looks: dict[str, Scalar] = {"looked_at": "objects" if options.detector else "observation"}
     strategy: dict[str, Scalar] = {"strategy": options.strategy} if options.strategy else {}
     if options.strategy and options.strategy not in strategies.ALL:
         raise UnknownNameError("strategy", options.strategy, strategies.ALL)
@@ -203,7 +204,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
         *((("navigation", "vla_navigation", "slam_node", {}),) if drives and options.slam == "embedded" else ()),
         *((("navigation", "vla_navigation", "navigator_node", robot),) if drives and options.nav == "embedded" else ()),
-        *((("navigation", "vla_navigation", "explorer_node", {}),) if drives else ()),
+        *((("navigation", "vla_navigation", "explorer_node", looks),) if drives else ()),
         *((("navigation", "vla_navigation", "semantic_map_node", found),) if drives and options.detector else ()),
     )
     nodes = tuple(
