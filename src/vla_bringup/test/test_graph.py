@@ -80,8 +80,15 @@ def test_layers_partition_the_nodes() -> None:
 
 
 def test_only_a_robot_that_drives_to_places_gets_the_nodes_for_it() -> None:
-    more = {"base_node", "slam_node", "navigator_node", "explorer_node", "semantic_map_node"}
+    more = {"base_node", "slam_node", "navigator_node", "explorer_node", "semantic_map_node", "fetch_node"}
     assert {node.name for node in FLAT.nodes} - {node.name for node in GRAPH.nodes} == more
+
+
+def test_the_explorer_counts_the_pictures_that_somebody_looks_at() -> None:
+    """Regression: without a detector nobody publishes objects, and every search waited for them."""
+    alone = tabletop_graph(GraphOptions(robot="so101_mobile"))
+    assert alone.node("explorer_node").overrides["looked_at"] == "observation"
+    assert FLAT.node("explorer_node").overrides["looked_at"] == "objects"
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     policy: dict[str, Scalar] = {**contract, "policy": options.policy, "seed": options.seed}
     found: dict[str, Scalar] = {"detector": options.detector}
+    looks: dict[str, Scalar] = {"looked_at": "objects" if options.detector else "observation"}
     strategy: dict[str, Scalar] = {"strategy": options.strategy} if options.strategy else {}
     if options.strategy and options.strategy not in strategies.ALL:
         raise UnknownNameError("strategy", options.strategy, strategies.ALL)
@@ -207,7 +208,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
         *((("navigation", "vla_navigation", "slam_node", {}),) if drives and options.slam == "embedded" else ()),
         *((("navigation", "vla_navigation", "navigator_node", robot),) if drives and options.nav == "embedded" else ()),
-        *((("navigation", "vla_navigation", "explorer_node", {}),) if drives else ()),
+        *((("navigation", "vla_navigation", "explorer_node", looks),) if drives else ()),
         *((("navigation", "vla_navigation", "semantic_map_node", found),) if drives and options.detector else ()),
         *((("navigation", "vla_navigation", "fetch_node", robot),) if drives else ()),
     )
@@ -243,14 +244,15 @@ def equipment(options: GraphOptions) -> frozenset[str]:
     """What the robot has, as `only_with` of the topic table names it; '' stands for what every robot has.
 
     A base and what navigation needs to know of it are sections of the robot file; sensors to drive by are sections
-    `lidar_2d`, `lidar_3d` and `imu` of the simulated scene's. A physical robot's drivers are not ours: of its sensors
-    the stack knows by their topics.
+    `lidar_2d`, `lidar_3d`, `imu` and `battery` of the simulated scene's. A physical robot's drivers are not ours: of
+    its sensors the stack knows by their topics. A detector is named by the options.
     """
     robot = load_yaml(config_path("robots", options.robot))
     scene = load_yaml(config_path("scenes", options.scene)) if options.use_sim_time else {}
-    sensors = {"lidar": "lidar_2d", "lidar_3d": "lidar_3d", "imu": "imu"}
+    sensors = {"lidar": "lidar_2d", "lidar_3d": "lidar_3d", "imu": "imu", "battery": "battery"}
     has = {name for name, section in sensors.items() if section in scene}
-    return frozenset({"", *has, *(name for name in ("base", "navigation") if name in robot)})
+    return frozenset({"", *has, *(name for name in ("base", "navigation") if name in robot),
+                      *({"detector"} if options.detector and "navigation" in robot else ())})  # fmt: skip
 
 
 def _check_robot(options: GraphOptions, scene: Mapping[str, Any]) -> None:

@@ -14,14 +14,14 @@ class Topic:
 
     Attributes:
         type: ROS interface type.
-        owner: Node that publishes it ('driver' stands for camera and robot drivers or vla_sim).
+        owner: Node that publishes it ('driver' stands for camera and robot drivers or vla_sim, 'person' for RViz).
         rate_hz: Nominal rate; 0: on change.
         reliable: False means best effort.
         depth: Queue depth.
         latched: Transient local durability: late subscribers get the last message.
         max_age_s: Older than this is stale for its consumers; 0: no limit.
-        only_with: What a robot must have for this arrow to exist ('base', 'navigation', 'lidar', 'lidar_3d', 'imu', see
-            `vla_bringup.graph.equipment`); empty: always there.
+        only_with: What a robot must have for this arrow to exist ('base', 'navigation', 'detector', 'lidar', 'lidar_3d',
+            'imu', 'battery', see `vla_bringup.graph.equipment`); empty: always there.
     """
 
     type: str
@@ -57,7 +57,7 @@ TOPICS: dict[str, Topic] = {
     "cmd_vel_unstamped": Topic("geometry_msgs/msg/Twist", "base_node", 50, True, 1, only_with="base"),
     "initialpose": Topic("geometry_msgs/msg/PoseWithCovarianceStamped", "person", 0, True, only_with="navigation"),
     "map": Topic("nav_msgs/msg/OccupancyGrid", "slam_node", 0, True, latched=True, only_with="navigation"),
-    "battery_state": Topic("sensor_msgs/msg/BatteryState", "driver", 0, False, only_with="battery"),
+    "battery_state": Topic("sensor_msgs/msg/BatteryState", "driver", 1, False, only_with="battery"),
     "said": Topic("std_msgs/msg/String", "person", 0, True, only_with="navigation"),
     "plan": Topic("nav_msgs/msg/Path", "navigator_node", 0, True, only_with="navigation"),
     "local_costmap/costmap": Topic(
@@ -68,10 +68,10 @@ TOPICS: dict[str, Topic] = {
     ),
     "explorer_node/seen": Topic("nav_msgs/msg/OccupancyGrid", "explorer_node", 1, True, only_with="navigation"),
     "objects": Topic(
-        "vision_msgs/msg/Detection3DArray", "semantic_map_node", 2, True, latched=True, only_with="navigation"
+        "vision_msgs/msg/Detection3DArray", "semantic_map_node", 2, True, latched=True, only_with="detector"
     ),
     "semantic_map_node/markers": Topic(
-        "visualization_msgs/msg/MarkerArray", "semantic_map_node", 1, True, only_with="navigation"
+        "visualization_msgs/msg/MarkerArray", "semantic_map_node", 1, True, only_with="detector"
     ),
     "/diagnostics": Topic("diagnostic_msgs/msg/DiagnosticArray", "all", 1, True, 10),
     "/clock": Topic("rosgraph_msgs/msg/Clock", "driver", 100, False, 1),

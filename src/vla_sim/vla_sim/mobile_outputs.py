@@ -1,4 +1,4 @@
-"""What drivers of a mobile robot publish beside joint states: scan, points, imu, odom, and cmd_vel in."""
+"""What drivers of a mobile robot publish beside joint states: scan, points, imu, odom, battery_state, and cmd_vel in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from sensor_msgs.msg import Imu, LaserScan, PointCloud2
+from sensor_msgs.msg import BatteryState, Imu, LaserScan, PointCloud2
 
 from vla_control.core.base.controller import BaseTargetError
 from vla_core.types import NS
@@ -41,10 +41,12 @@ class MobileOutputs:
         self._scan_ticks, self._points_ticks, self._imu_ticks = (
             _ticks(each.config.rate_hz) for each in (world.lidar_2d, world.lidar_3d, world.imu)
         )
+        self._battery_ticks = _ticks(world.battery_hz)
         self._cloud = conversions.PointClouds(world.lidar_3d.config.frame)
         self._scan_out = publisher(node, "scan", LaserScan)
         self._points_out = publisher(node, "points", PointCloud2)
         self._imu_out = publisher(node, "imu", Imu)
+        self._battery_out = publisher(node, "battery_state", BatteryState)
         self._odom_out = publisher(node, "odom", Odometry)
         subscription(node, "cmd_vel", TwistStamped, self._on_cmd_vel)
 
@@ -66,6 +68,11 @@ class MobileOutputs:
             lidar = world.lidar_3d
             ranges = lidar.scan(world.model, world.data)
             self._points_out.publish(self._cloud(stamp_ns, lidar.points(ranges), lidar.rings(ranges)))
+
+        if tick % self._battery_ticks == 0:
+            message = BatteryState(percentage=world.charge, present=True)
+            message.header.stamp = stamps.to_msg(stamp_ns)
+            self._battery_out.publish(message)
 
     def _on_cmd_vel(self, message: TwistStamped) -> None:
         """As a base's driver does it: a command that is too old is none."""

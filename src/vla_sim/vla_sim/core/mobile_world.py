@@ -20,6 +20,7 @@ class MobileWorld(RobotWorld):
         wheels: Names of the wheels' joints.
         lidar_2d, lidar_3d, imu: Sensors, each with noise of its own.
         odometry: What the wheels tell, a new object at its own rate.
+        battery_hz: How often its charge is told.
         odom_frame: Where the odometry begins; its child is the robot's base frame.
     """
 
@@ -28,6 +29,7 @@ class MobileWorld(RobotWorld):
     lidar_3d: Lidar
     imu: Imu
     odometry: Odometry
+    battery_hz: float
     odom_frame = "odom"
 
     @abstractmethod
@@ -42,6 +44,11 @@ class MobileWorld(RobotWorld):
     @abstractmethod
     def command_timeout_s(self) -> float:
         """How old a command may be that the base still takes [s]."""
+
+    @property
+    @abstractmethod
+    def charge(self) -> float:
+        """What is left in the battery, 0..1."""
 
     @abstractmethod
     def sensor_sites(self) -> dict[str, str]:

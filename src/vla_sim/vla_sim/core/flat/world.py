@@ -90,6 +90,7 @@ class FlatWorld(MobileWorld):
         noise = [np.random.default_rng([plan.seed, 47, i]) for i in range(5)]
         self.lidar_2d = Lidar(LidarConfig(**scene["lidar_2d"]), noise[0])
         self.lidar_3d = Lidar(LidarConfig(**scene["lidar_3d"]), noise[1])
+        self.battery_hz = float(scene["battery"]["rate_hz"])
         self.imu = Imu(ImuConfig(**scene["imu"]), noise[2])
         base, errors = self.robot.base, OdometryConfig(**scene["odometry"])
         assert base is not None, "checked at the beginning"
@@ -136,6 +137,11 @@ class FlatWorld(MobileWorld):
     @property
     def command_timeout_s(self) -> float:
         return float(self.scene["base"]["command_timeout_s"])
+
+    @property
+    def charge(self) -> float:
+        """It falls evenly from full at the beginning."""
+        return max(0.0, 1.0 - float(self.data.time) / (3600.0 * float(self.scene["battery"]["hours"])))
 
     def sensor_sites(self) -> dict[str, str]:
         lidars = {str(self.scene[key]["site"]): str(self.scene[key]["frame"]) for key in ("lidar_2d", "lidar_3d")}
