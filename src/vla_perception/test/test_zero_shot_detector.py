@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vla_core.errors import ConfigError, UnknownNameError, WeightsError
+from vla_perception.core.detector import registry
 from vla_perception.core.detector.registry import DETECTORS, DetectorOptions, make_detector
 from vla_perception.core.detector.zero_shot import ZeroShotDetector
 
@@ -158,6 +159,12 @@ def test_options_that_do_not_suit_are_refused(published: tuple[str, Path]) -> No
         make_detector(name, DetectorOptions(folder))
     with pytest.raises(UnknownNameError, match="grounding_dino"):
         ZeroShotDetector("yolo", folder, CLASSES, COLOURS, 0.1)
+
+
+def test_flat_without_weights_says_how_to_get_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "SHIPPED", "vla_perception/weights/none.safetensors")
+    with pytest.raises(WeightsError, match="detector_training"):
+        make_detector("flat", DetectorOptions())
 
 
 def test_the_registry_names_what_it_knows() -> None:

@@ -183,6 +183,7 @@ def test_training_breaks_off_goes_on_and_ships(
     assert loops[0].step == 6 and len(steps) == 6
     said = capsys.readouterr().out
     assert "resumed at step 3" in said and "100 %" in said and "| class | AP at IoU 0.5 |" in said
+    assert FlatDetector(tmp_path / "interim.safetensors", backend="torch").metadata.training == {"interim": True}
     path = tmp_path / "flat_detector.safetensors"
     assert path.stat().st_size < 5_000_000
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["steps"] == notes["steps"] == 6

@@ -16,12 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vla_core.files import asset_path
 from vla_core.types import UInt8
 from vla_perception.core.detector.detection import Detected, Truth
 from vla_perception.core.detector.flat import BACKENDS, FlatDetector
 from vla_perception.core.detector.precision import Judge
-from vla_perception.core.detector.weights import SHIPPED
+from vla_perception.core.detector.registry import shipped_weights
 from vla_sim.core.flat.views import COLOURS, LabelledView, ViewMaker, class_index
 
 SPLITS = ("heldout_flat", "heldout_pair")
@@ -39,7 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="picture to draw")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
-    weights = args.weights or asset_path(SHIPPED)
+    weights = args.weights or shipped_weights()
     report, shown = measure(FlatDetector(weights, 0.02, args.backend), args.flats)
     print(markdown(report))
     if args.json:

@@ -3,7 +3,8 @@
     ./vla python -m vla_sim.detector_training --out out/detector [--scale 0.01]
 
 Views are rendered into DIR/views, then the network is trained, calibrated on views of other training flats, and scored
-on flats that training never sees; what is learnt so far lies in DIR/interim.safetensors. Interrupt it at any time: the same command goes on. Needs no ROS.
+on flats that training never sees. What is learnt so far lies in DIR/interim.safetensors. Interrupt it at any time: the
+same command goes on. Needs no ROS.
 """
 
 from __future__ import annotations

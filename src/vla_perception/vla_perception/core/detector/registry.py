@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vla_core.errors import ConfigError
+from vla_core.errors import ConfigError, WeightsError
 from vla_core.files import asset_path
 from vla_core.registry import Registry
 from vla_perception.core.detector.detection import Detector
@@ -48,10 +48,22 @@ def make_detector(name: str, options: DetectorOptions) -> Detector:
     return DETECTORS.get(name)(options)
 
 
+def shipped_weights() -> Path:
+    """Where the weights of `flat` lie.
+
+    Raises:
+        WeightsError: there are none.
+    """
+    try:
+        return asset_path(SHIPPED)
+    except ConfigError as error:
+        fix = "train them (./vla python -m vla_sim.detector_training), or say where they are"
+        raise WeightsError("no shipped weights of detector 'flat'", SHIPPED, fix) from error
+
+
 @DETECTORS.register("flat")
 def _flat(options: DetectorOptions) -> Detector:
-    weights = asset_path(SHIPPED) if options.weights is None else options.weights
-    return FlatDetector(weights, options.least_score, options.backend)
+    return FlatDetector(options.weights or shipped_weights(), options.least_score, options.backend)
 
 
 @DETECTORS.register("owlv2")
