@@ -20,8 +20,8 @@ class Topic:
         depth: Queue depth.
         latched: Transient local durability: late subscribers get the last message.
         max_age_s: Older than this is stale for its consumers; 0: no limit.
-        only_with: What a robot must have for this arrow to exist ('base', 'navigation', 'detector', 'lidar', 'lidar_3d',
-            'imu', 'battery', see `vla_bringup.graph.equipment`); empty: always there.
+        only_with: What a robot must have for this arrow to exist ('base', 'navigation', 'detector', 'lidar',
+            'lidar_3d', 'imu', 'battery', see `vla_bringup.graph.equipment`); empty: always there.
     """
 
     type: str

@@ -1,4 +1,4 @@
-"""What drivers of a mobile robot publish beside joint states: scan, points, imu, odom, battery_state, and cmd_vel in."""
+"""What a mobile robot's drivers publish beside joint states: scan, points, imu, odom, battery_state; cmd_vel in."""
 
 from __future__ import annotations
 
