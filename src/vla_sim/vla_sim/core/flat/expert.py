@@ -13,11 +13,11 @@ from functools import lru_cache
 import numpy as np
 
 from vla_control.core.guard import Guard
+from vla_control.core.reach import Reach
 from vla_control.core.robot import RobotModel
 from vla_core.errors import PolicyError
 from vla_core.types import Float32, Float64
 from vla_sim.core.flat import truth
-from vla_sim.core.flat.reach import Reach
 from vla_sim.core.flat.things import CATEGORIES
 from vla_sim.core.flat.world import FlatWorld
 

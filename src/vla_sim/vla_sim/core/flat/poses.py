@@ -5,11 +5,11 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from vla_control.core.reach import Reach
 from vla_control.core.robot import RobotModel
 from vla_core.types import Float64
 from vla_sim.core.flat.free_space import FreeSpace
 from vla_sim.core.flat.jaw import Jaw
-from vla_sim.core.flat.reach import Reach
 from vla_sim.core.flat.spots import REACH_LEAST_M, Thing, reach_m
 from vla_sim.core.flat.things import CATEGORIES, FLOOR
 from vla_sim.core.flat.world import FlatWorld
