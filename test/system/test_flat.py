@@ -96,6 +96,8 @@ def test_a_sensor_comes_at_its_rate_in_its_frame_with_monotone_stamps(flat: Flat
     period_ns = round(1e9 / rate_hz)
     flat.wait(lambda: int((np.diff(flat.stamps(name)) == period_ns).sum()) >= 5, f"{name} at {rate_hz:g} Hz")
     steps = np.diff(flat.stamps(name))
+    if "/" in name:  # while the world stands still the newest picture is told again to who comes late
+        steps = steps[steps != 0]
     assert (steps > 0).all() and (steps % period_ns == 0).all()
     assert {message.header.frame_id for message in flat.heard[name]} == {frame}
 
@@ -146,7 +148,7 @@ def test_transforms_lead_from_odom_to_every_sensor(flat: Flat) -> None:
         chain = [frame]
         while chain[-1] in parents():
             chain.append(parents()[chain[-1]])
-        assert chain[-2:] == ["base_link", "odom"] or frame == "odom", chain
+        assert frame == "odom" or chain[chain.index("base_link") :][:2] == ["base_link", "odom"], chain
     pose = flat.at("odom", int(flat.stamps("odom")[-1])).pose.pose
     stamp = flat.heard["odom"][-1].header.stamp
     said = [t for message in list(flat.heard["/tf"]) for t in message.transforms if t.child_frame_id == "base_link"]
