@@ -25,14 +25,15 @@ from vla_core.errors import ConfigError, InstructionError, ObservationError, Tra
 from vla_core.types import NS, Float64
 from vla_msgs.srv import FindObject
 from vla_navigation import object_conversions as conversions
-from vla_navigation.core.semantic_map.detector import detections, make_detector
 from vla_navigation.core.semantic_map.find import Finder
 from vla_navigation.core.semantic_map.map import SemanticMap, SemanticMapParameters
 from vla_navigation.core.semantic_map.question import asked_for
 from vla_navigation.core.semantic_map.rgbd_pairs import RgbdPairs
-from vla_navigation.core.semantic_map.views import View
+from vla_navigation.core.semantic_map.views import Detection, View
+from vla_navigation.core.task.lexicon import lexicon
 from vla_perception.conversions import camera_model, depth_image, raw_image
 from vla_perception.core.camera import CameraModel
+from vla_perception.core.detector.registry import DetectorOptions, make_detector
 from vla_perception.core.resize import FitView
 from vla_policy.core.text import minilm
 from vla_ros.diagnostics import Diagnostics, Level, Status
@@ -54,7 +55,12 @@ class SemanticMapNode(Node):
     def __init__(self) -> None:
         super().__init__("semantic_map_node")
         self._p = declare(self, _SCHEMA, self._on_parameters)
-        self._detector = make_detector(self._p.detector)
+        words, weights = lexicon("en"), self._p.detector_weights
+        options = DetectorOptions(
+            weights=Path(weights) if weights else None, classes=words.detectable,
+            colours=tuple(sorted(set(words.colours.values()))),
+        )  # fmt: skip
+        self._detector = make_detector(self._p.detector, options)
         params = SemanticMapParameters(**{f.name: getattr(self._p, f.name) for f in fields(SemanticMapParameters)})
         self._map = SemanticMap(self._detector.classes, self._detector.colours, params)
         self._finder = Finder(self._map, _embed, _no_room)
@@ -122,7 +128,8 @@ class SemanticMapNode(Node):
             got = f"colour, depth and camera_info of sizes {sorted(sizes)} in frames {sorted(frames)}"
             raise ObservationError(got, "one size and one frame", "register depth to colour in the driver")
         rgb = FitView(CameraSpec("view", colour.width, colour.height, "rgb8"))(raw_image(colour))
-        found = detections(self._detector.detect(rgb))
+        seen = self._detector.detect(rgb)
+        found = [Detection(one.box, one.score, one.classes, one.colours, getattr(one, "mask", None)) for one in seen]
         self._map.update(View(stamp_ns, depth_m, camera.camera_matrix, T, self._p.range_m), found)
         self._newest_ns = stamp_ns
         self._views += 1

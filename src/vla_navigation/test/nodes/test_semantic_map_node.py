@@ -21,12 +21,12 @@ from visualization_msgs.msg import Marker, MarkerArray
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.types import NS
 from vla_msgs.srv import FindObject
-from vla_navigation.core.semantic_map.detector import DETECTORS, make_detector
 from vla_navigation.core.semantic_map.question import asked_for
 from vla_navigation.core.semantic_map.rgbd_pairs import RgbdPairs
 from vla_navigation.core.semantic_map.views import Detection
 from vla_navigation.semantic_map_node import SemanticMapNode
 from vla_perception.conversions import depth_msg, image_msg
+from vla_perception.core.detector.registry import DETECTORS, DetectorOptions, make_detector
 from vla_ros.qos import publisher, subscription
 from vla_ros.stamps import now_ns, to_msg, to_ns
 from vla_ros.tf import TransformBroadcaster, transform
@@ -46,6 +46,9 @@ class Painted:
     """Red says which box a pixel shows: 10 times its number, from 1 on."""
 
     classes, colours = CLASSES, COLOURS
+
+    def __init__(self, options: DetectorOptions) -> None:
+        assert {"mug", "table"} <= set(options.classes) and "red" in options.colours, "what the instructions may name"
 
     def detect(self, image: np.ndarray) -> Sequence[Detection]:
         found = []
@@ -182,9 +185,9 @@ def test_a_saved_map_is_loaded(camera: Camera, tmp_path: Path) -> None:
 
 def test_without_a_detector_there_is_no_map() -> None:
     with pytest.raises(ConfigError, match=r"no detector.*set parameter detector"):
-        make_detector("")
+        make_detector("", DetectorOptions())
     with pytest.raises(UnknownNameError, match=r"detector 'yolo'; expected one of: .*painted"):
-        make_detector("yolo")
+        make_detector("yolo", DetectorOptions())
 
 
 @pytest.mark.parametrize(

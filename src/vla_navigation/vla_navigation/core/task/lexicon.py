@@ -27,6 +27,11 @@ class Lexicon:
     colours: dict[str, str]
     wider: dict[str, str]
 
+    @property
+    def detectable(self) -> tuple[str, ...]:
+        """Canonical names of things and places, sorted: what a camera may show."""
+        return tuple(sorted({name for name, kind in self.nouns.values() if kind != "room"}))
+
     def noun(self, words: str, colour: str, said: str) -> Noun:
         """What `words` name; a word that isn't known names itself."""
         name, kind = self.nouns.get(words, (words, "unknown"))

@@ -43,8 +43,11 @@ def make_detector(name: str, options: DetectorOptions) -> Detector:
     Raises:
         UnknownNameError: no such detector; lists the known ones.
         WeightsError: its weights are missing or broken.
-        ConfigError: an option doesn't suit it.
+        ConfigError: no name, or an option doesn't suit it.
     """
+    if not name:
+        known = ", ".join(DETECTORS) or "none is installed"
+        raise ConfigError("no detector", f"a name; known: {known}", "set parameter detector of semantic_map_node")
     return DETECTORS.get(name)(options)
 
 
