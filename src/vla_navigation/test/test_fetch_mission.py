@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripted_robot import MUG, NAMES, OTHER, Robot
 
 from vla_core.errors import ConfigError
 from vla_core.types import NS
@@ -30,93 +31,11 @@ from vla_navigation.core.fetch.progress import (
     UNREACHABLE,
     FetchParameters,
 )  # fmt: skip
-from vla_navigation.core.fetch.skills import DONE, FAILED, RUNNING, Candidate, Report, Trouble
-from vla_navigation.core.task.meaning import FIND, Meaning, Relation
+from vla_navigation.core.fetch.skills import DONE, FAILED, Report, Trouble
+from vla_navigation.core.task.meaning import FIND
 from vla_navigation.core.task.understanding import interjection, understand
 
 PARAMS = FetchParameters(timeout_s=300.0, lost_s=5.0, looks=3, poses=3, grasps=3, candidates=3, drives=2)
-MUG = Candidate(7, "red mug", (2.0, 1.0, 0.4), True)
-OTHER = Candidate(8, "red mug", (4.0, 1.0, 0.4), True)
-
-
-class Scripted:
-    """Takes `ticks` ticks, then ends as `ends` says; counts what is asked of it."""
-
-    def __init__(self, ends: Callable[[Any], Report] = lambda _: Report(DONE), ticks: int = 4) -> None:
-        self.ends, self.ticks = ends, ticks
-        self.goals: list[Any] = []
-        self.left = 0
-        self.cancelled = 0
-
-    @property
-    def active(self) -> bool:
-        return self.left > 0
-
-    def start(self, goal: Any) -> None:
-        assert not self.active, "started twice"
-        self.goals.append(goal)
-        self.left = self.ticks
-
-    def tick(self, now_ns: int) -> Report:
-        assert self.active, "ticked without a start"
-        self.left -= 1
-        return self.ends(self.goals[-1]) if self.left == 0 else Report(RUNNING)
-
-    def cancel(self) -> None:
-        assert self.active, "cancelled without a start"
-        self.cancelled += 1
-        self.left = 0
-
-
-NAMES = ("explore", "look", "approach", "recognise", "grasp", "check", "place", "drive", "rest")
-
-
-@dataclass
-class Robot:
-    """Scripted skills, and a map that knows the mug once it has explored."""
-
-    known: list[Candidate] = field(default_factory=list)
-    hidden: list[Candidate] = field(default_factory=lambda: [MUG])
-    trouble: Trouble = field(default_factory=Trouble)
-    where: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
-    place_known: bool = True
-
-    def __post_init__(self) -> None:
-        for name in NAMES:
-            setattr(self, name, Scripted())
-        self.explore = Scripted(self._explored, 4)
-
-    def _explored(self, _: Any) -> Report:
-        if not self.hidden:
-            return Report(FAILED, "explored", "nothing is left")
-        self.known.append(self.hidden.pop(0))
-        return Report(DONE)
-
-    def skill(self, name: str) -> Scripted:
-        found = getattr(self, name)
-        assert isinstance(found, Scripted)
-        return found
-
-    def fails(self, name: str, code: str, times: int = 10**6) -> None:
-        left = [times]
-
-        def ends(_: Any) -> Report:
-            left[0] -= 1
-            return Report(FAILED, code, "as scripted") if left[0] >= 0 else Report(DONE)
-
-        self.skill(name).ends = ends
-
-    def find(self, meaning: Meaning, excluded: frozenset[int]) -> Candidate | None:
-        return next((c for c in self.known if c.id not in excluded), None)
-
-    def find_place(self, destination: Relation) -> Candidate | None:
-        return Candidate(99, destination.anchor.name, (5.0, 0.0, 0.5), True) if self.place_known else None
-
-    def pose(self) -> tuple[float, float, float] | None:
-        return self.where
-
-    def says(self) -> Trouble:
-        return self.trouble
 
 
 def mission(robot: Robot, said: str = "bring me the red mug", params: FetchParameters = PARAMS) -> FetchMission:
