@@ -79,6 +79,10 @@ def test_layers_partition_the_nodes() -> None:
     assert set(LAYERS) - set(STACK_LAYERS) == {"sim"}
 
 
+def test_who_drives_to_things_takes_the_instructions() -> None:
+    assert (FLAT.mission, GRAPH.mission, MOBILE.mission) == ("fetch", "execute_instruction", "execute_instruction")
+
+
 def test_only_a_robot_that_drives_to_places_gets_the_nodes_for_it() -> None:
     more = {"base_node", "slam_node", "navigator_node", "explorer_node", "semantic_map_node", "fetch_node"}
     assert {node.name for node in FLAT.nodes} - {node.name for node in GRAPH.nodes} == more

@@ -144,6 +144,11 @@ class Graph:
             raise UnknownNameError("layer", name, LAYERS)
         return tuple(node for node in self.nodes if node.layer == name)
 
+    @property
+    def mission(self) -> str:
+        """The action that takes instructions: 'fetch' where somebody drives to things, else 'execute_instruction'."""
+        return "fetch" if any(node.name == "fetch_node" for node in self.nodes) else "execute_instruction"
+
     def node(self, name: str) -> NodeSpec:
         """Node by name.
 

@@ -51,9 +51,16 @@ class Session:
         name: Node name.
         check: Called while waiting; raises when the graph is broken.
         namespace: Of the graph.
+        mission: The action that takes instructions, see `Graph.mission`.
     """
 
-    def __init__(self, name: str, check: Callable[[], None] = lambda: None, namespace: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        check: Callable[[], None] = lambda: None,
+        namespace: str = "",
+        mission: str = "execute_instruction",
+    ) -> None:
         self._context = Context()
         rclpy.init(args=[], context=self._context)
         self.node: Node = rclpy.create_node(name, namespace=namespace, context=self._context)
@@ -64,7 +71,8 @@ class Session:
         self._thread = threading.Thread(target=self._spin, name="session", daemon=True)
         # One client each for all calls. DDS finds each end by itself, and a server drops the answer to a client that it
         # hasn't found yet: the older a client, the safer.
-        self._mission = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
+        self._mission = ActionClient(self.node, ExecuteInstruction, mission)
+        self._mission_name = mission
         self._debug = {name: self.node.create_client(Trigger, f"sim_node/debug/{name}") for name in ("reset", "judge")}
         self._parameters = {"sim_node": self.node.create_client(SetParameters, "sim_node/set_parameters")}
 
@@ -146,17 +154,17 @@ class Session:
         return truth
 
     def wait_for_mission(self) -> None:
-        """Wait until mission_node can be sent a goal.
+        """Wait until somebody can be sent a goal.
 
         Raises:
             GraphError: it doesn't show up.
         """
-        self.wait_until(self._mission.server_is_ready, "the action execute_instruction")
+        self.wait_until(self._mission.server_is_ready, f"the action {self._mission_name}")
 
     def execute(
         self, instruction: str, timeout_s: float, on_feedback: Callable[[ExecuteInstruction.Feedback], None]
     ) -> MissionResult:
-        """Send a goal to mission_node and wait for its result.
+        """Send a goal and wait for its result.
 
         Args:
             instruction: What to do.
@@ -164,7 +172,7 @@ class Session:
             on_feedback: Called on the session's thread.
 
         Raises:
-            GraphError: mission_node doesn't answer or refuses the goal.
+            GraphError: nobody answers, or the goal is refused.
         """
         self.wait_for_mission()
         goal = ExecuteInstruction.Goal(instruction=instruction, timeout_s=float(timeout_s))
@@ -173,7 +181,7 @@ class Session:
             "the goal",
         )
         if not handle.accepted:
-            raise GraphError("a refused goal", "mission_node to accept it", "see logs/mission_node.log")
+            raise GraphError(f"a goal that {self._mission_name} refused", "it accepted", "see the logs of its node")
         future = handle.get_result_async()
         try:
             answer = self._wait_forever(future)

@@ -83,7 +83,7 @@ class WatchedGraph:
         try:
             self._stack.callback(self.runner.stop)
             # before the nodes: they have met our clients long before the first call, whose answer would get lost else
-            self.session = Session(f"watch_{os.getpid()}", self._check, options.namespace)
+            self.session = Session(f"watch_{os.getpid()}", self._check, options.namespace, self._graph.mission)
             self._stack.enter_context(self.session)
             self.runner.start(lambda node: self._say(f"ready: {node}"))
             self._spool = ImageSpool(self._out / "images.tmp", self._say)

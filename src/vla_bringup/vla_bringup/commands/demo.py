@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", default=known["policy"][0], help=known["policy"][1])
     parser.add_argument("--strategy", default=known["strategy"][0], help=known["strategy"][1])
     parser.add_argument("--scene", default=known["scene"][0], help=known["scene"][1])
+    parser.add_argument("--detector", default=known["detector"][0], help=known["detector"][1])
     parser.add_argument("--timeout", type=float, default=0.0, help="simulated seconds to give up after")
     parser.add_argument("--realtime", action="store_true", help="follow the wall clock; default: lockstep")
     parser.add_argument("--viewer", action="store_true", help="serve the live console in the browser meanwhile")
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     _check_instruction(args.scene, args.instruction)
     options = GraphOptions.of_scene(
         args.scene, policy=args.policy, strategy=args.strategy, seed=args.seed, instruction=args.instruction,
-        lockstep=not args.realtime, link=new_link(),
+        lockstep=not args.realtime, link=new_link(), detector=args.detector,
     )  # fmt: skip
     begin = time.monotonic()
 
