@@ -119,9 +119,22 @@ def test_the_motion_during_a_scan_is_taken_out() -> None:
 
 def test_rays_keep_what_they_mean() -> None:
     """REP 117: +inf is nothing within reach, NaN and what is too near is no measurement."""
-    ranges = np.array([1.0, np.inf, np.nan, 0.01, 20.0, -np.inf], np.float32)
-    seen = sweep(LaserScan(NS, np.zeros(6), ranges, 0.05, 12.0, np.zeros(3)), np.zeros(3))
-    assert seen.hit.tolist() == [True, False, False] and seen.ends[:, 0].tolist() == [1.0, 12.0, 12.0]
+    ranges = np.array([1.0, np.inf, 20.0, np.inf, np.nan, 0.01, -np.inf], np.float32)
+    seen = sweep(LaserScan(NS, np.zeros(7), ranges, 0.05, 12.0, np.zeros(3)), np.zeros(3))
+    assert seen.hit.tolist() == [True, False, False, False] and seen.ends[:, 0].tolist() == [1.0, 12.0, 12.0, 12.0]
+
+
+def test_lost_rays_draw_no_free_floor_through_walls() -> None:
+    """Regression: drivers tell a lost ray as +inf, and each drew a lane of twelve metres out of the flat."""
+    ranges = np.full(20, 2.0, np.float32)
+    ranges[[3, 7, 8]] = np.inf  # lost
+    ranges[12:16] = np.inf  # a door into a hall
+    seen = sweep(LaserScan(NS, np.linspace(0.0, 1.0, 20), ranges, 0.05, 12.0, np.zeros(3)), np.zeros(3))
+    assert len(seen.ends) == 17 and (~seen.hit).sum() == 4
+    np.testing.assert_allclose(np.linalg.norm(seen.ends[~seen.hit], axis=1), 12.0)
+    whole = np.full(20, np.inf, np.float32)
+    nothing = sweep(LaserScan(NS, np.linspace(0.0, 1.0, 20), whole, 0.05, 12.0, np.zeros(3)), np.zeros(3))
+    assert len(nothing.ends) == 20 and not nothing.hit.any()
 
 
 GOOD = LaserScan(NS, np.zeros(3), np.ones(3, np.float32), 0.05, 12.0, np.zeros(3))

@@ -82,10 +82,16 @@ class Sweep:
 def sweep(scan: LaserScan, twist: Float64) -> Sweep:
     """Take the motion during the scan out of it.
 
+    Fewer than three rays in a row without anything within reach count as not measured: drivers tell a lost ray in the
+    same way, and one alone would draw free floor through walls.
+
     Args:
         twist: (3,) constant velocity of the base during the scan, along its own axes [m/s, m/s, rad/s].
     """
-    measured = scan.ranges_m >= scan.range_min_m
+    open_ = scan.ranges_m > scan.range_max_m
+    middle = open_ & np.roll(open_, 1) & np.roll(open_, -1)
+    lost = open_ & ~(middle | np.roll(middle, 1) | np.roll(middle, -1))
+    measured = (scan.ranges_m >= scan.range_min_m) & ~lost
     ranges = scan.ranges_m[measured].astype(np.float64)
     hit = ranges <= scan.range_max_m
     ranges[~hit] = scan.range_max_m
