@@ -29,7 +29,7 @@ class Job:
     name: str
     command: tuple[str, ...]
     nodes: tuple[str, ...]
-    grace_s: float = 2.0
+    grace_s: float = 5.0
     respawn_delay_s: float | None = None
 
 

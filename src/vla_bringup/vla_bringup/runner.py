@@ -192,7 +192,7 @@ class Runner:
         killed = late[signal.SIGABRT]
         terminated = tuple(name for name in late[signal.SIGTERM] if name not in killed)
         orphaned = tuple(name for name in self._processes if name in self._orphaned)
-        last_words = {name: self.tail(name, 60) for name in late[signal.SIGTERM]}
+        last_words = {name: self.tail(name, 60 if name in killed else 6) for name in late[signal.SIGTERM]}
         seconds = time.monotonic() - start
         left = tuple(name for name in remove_link_files(self._link) if name != link_path(self._link, "safety").name)
         self.report = StopReport(seconds, terminated, killed, orphaned, failed, last_words, left)

@@ -47,8 +47,10 @@ class ExpertPolicy:
 
         Raises:
             PolicyError: the expert can't do anything for the task from here.
-            ObservationError: the simulator's newest snapshot is of another instant.
+            ObservationError: the simulator's newest snapshot is of another instant, or nobody has said what to do.
         """
+        if observation.stamp_ns > 0 and not observation.instruction.strip():
+            raise ObservationError("no instruction", "a sentence that says what to do", "publish one on `instruction`")
         if observation.stamp_ns > 0:  # 0: an observation to warm up with; any world will do
             self._follow(observation.stamp_ns)
         world, contract = self._mirror.world, self._contract
