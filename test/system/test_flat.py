@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,9 +15,9 @@ from sensor_msgs.msg import CameraInfo, Image, Imu, JointState, LaserScan, Point
 from tf2_msgs.msg import TFMessage
 
 from vla_bringup.graph import Graph, GraphOptions, equipment, simulated_graph
-from vla_bringup.jobs import process_jobs
 from vla_bringup.runner import Runner, link_files
 from vla_bringup.session import Session
+from vla_bringup.testing import running
 from vla_core.contract import load_contract
 from vla_core.topics import TOPICS, topic
 from vla_ros import qos
@@ -74,19 +73,8 @@ class Flat:
 
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flat]:
-    before = os.environ.get("ROS_DOMAIN_ID")
-    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
-    runner = Runner(process_jobs(GRAPH), LINK, tmp_path_factory.mktemp("flat"), start_timeout_s=600.0, grace_s=60.0)
-    try:
-        runner.start()
-        with Session(f"flat_test_{os.getpid()}", runner.check) as session:
-            yield Flat(runner, session)
-    finally:
-        runner.stop()
-        if before is None:
-            del os.environ["ROS_DOMAIN_ID"]
-        else:
-            os.environ["ROS_DOMAIN_ID"] = before
+    with running(GRAPH, tmp_path_factory.mktemp("flat")) as (runner, session):
+        yield Flat(runner, session)
 
 
 @pytest.mark.parametrize("name", STREAMS)

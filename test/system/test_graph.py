@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,9 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from vla_bringup.cli import main
 from vla_bringup.graph import Graph, GraphOptions, simulated_graph
-from vla_bringup.jobs import process_jobs
 from vla_bringup.runner import Runner, link_files
 from vla_bringup.session import Session
+from vla_bringup.testing import running
 from vla_core.contract import load_contract
 from vla_core.topics import TOPICS
 
@@ -42,19 +41,8 @@ class Running:
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    before = os.environ.get("ROS_DOMAIN_ID")
-    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
-    runner = Runner(process_jobs(GRAPH), LINK, tmp_path_factory.mktemp("graph"), start_timeout_s=600.0, grace_s=60.0)
-    try:
-        runner.start()
-        with Session(f"system_test_{os.getpid()}", runner.check) as session:
-            yield Running(runner, session)
-    finally:
-        runner.stop()
-        if before is None:
-            del os.environ["ROS_DOMAIN_ID"]
-        else:
-            os.environ["ROS_DOMAIN_ID"] = before
+    with running(GRAPH, tmp_path_factory.mktemp("graph")) as (runner, session):
+        yield Running(runner, session)
 
 
 def concrete() -> list[str]:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pinocchio as pin
 import pytest
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import RobotModel
@@ -26,6 +22,7 @@ from vla_core.peer import Peer
 from vla_core.records import COMMAND, PLAN, SAFETY, SETTINGS, STATE, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.types import ActionChunk
+from vla_ros.testing import Spinner, private_ros
 
 START_NS = 1_000_000_000
 TICK_NS = 1_000_000
@@ -96,49 +93,10 @@ def ros_arguments(link: str, request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.fixture
-def ros(monkeypatch: pytest.MonkeyPatch, ros_arguments: list[str]) -> Iterator[None]:
-    """rclpy on a random domain, seen by this machine only, with the parameters of config/control.yaml."""
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(random.randint(1, 100)))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rclpy.init(args=ros_arguments)
-    yield
-    rclpy.try_shutdown()
-
-
-class Spinner:
-    """Nodes on one executor of the test's thread; removed with the test."""
-
-    def __init__(self) -> None:
-        self.executor = SingleThreadedExecutor()
-        self.nodes: list[Node] = []
-
-    def add(self, node: Node) -> Node:
-        """Start the node as `vla_ros.node.run` does."""
-        self.nodes.append(node)
-        if hasattr(node, "start"):
-            node.start()
-        self.executor.add_node(node)
-        return node
-
-    def until(self, condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
-        """Spin until the condition holds; fails when it doesn't in time."""
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            self.executor.spin_once(timeout_sec=0.02)
-            if time.monotonic() > deadline:
-                pytest.fail(f"not within {timeout_s:g} s: {what}")
-
-    def spin(self, duration_s: float) -> None:
-        end = time.monotonic() + duration_s
-        while time.monotonic() < end:
-            self.executor.spin_once(timeout_sec=0.02)
-
-    def close(self) -> None:
-        for node in self.nodes:
-            if hasattr(node, "on_exit"):
-                node.on_exit()
-            node.destroy_node()
-        self.executor.shutdown()
+def ros(ros_arguments: list[str]) -> Iterator[None]:
+    """rclpy on a domain of its own, with the parameters of config/control.yaml."""
+    with private_ros(ros_arguments):
+        yield
 
 
 @pytest.fixture
