@@ -42,7 +42,7 @@ class GraphOptions:
         "who makes map and map -> odom: embedded, slam_toolbox, external (started beside, FAST-LIVO2 or other)",
     )
     nav: str = _option("embedded", "who serves navigate_to_pose: embedded, or nav2, started beside")
-    detector: str = _option("", "what finds things for the semantic map, by name; empty: there is no such map")
+    detector: str = _option("", "finds things for the semantic map; empty: the simulated scene's, or no such map")
     lockstep: bool = _option(True, "the simulated world waits for servo and policy; false: real time")
     use_sim_time: bool = _option(False, "nodes take their time from /clock; only sim.launch.py sets it by default")
     namespace: str = _option("", "namespace of every node, for more than one robot")
@@ -179,6 +179,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         config_path(kind, name)
     if options.use_sim_time:
         _check_robot(options, scene)
+        options = replace(options, detector=options.detector or str(scene.get("detector", "")))
     link: dict[str, Scalar] = {"link": options.link}
     robot: dict[str, Scalar] = {"robot": options.robot}
     contract: dict[str, Scalar] = {"contract": options.contract}
