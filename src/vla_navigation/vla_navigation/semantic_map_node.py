@@ -64,6 +64,7 @@ class SemanticMapNode(Node):
         params = SemanticMapParameters(**{f.name: getattr(self._p, f.name) for f in fields(SemanticMapParameters)})
         self._map = SemanticMap(self._detector.classes, self._detector.colours, params)
         self._finder = Finder(self._map, _embed, _no_room)
+        _embed(["anything"])  # loads the reader of words: the first question shall not wait for it
         self._pairs: dict[str, RgbdPairs[Image]] = {name: RgbdPairs(self._p.skew_s) for name in self._p.cameras}
         self._cameras: dict[str, CameraModel] = {}
         self._newest_ns, self._views, self._refused, self._trouble = -1, 0, 0, ""
