@@ -18,6 +18,7 @@ from vla_bringup.graph import GraphOptions, tabletop_graph
 from vla_bringup.jobs import Job, launch_jobs, node_command, process_jobs
 from vla_bringup.runner import Runner, link_files
 from vla_core.errors import GraphError
+from vla_ros.node import LEFT_MIDDLEWARE
 
 POLITE = """
 import signal, sys
@@ -116,6 +117,14 @@ def test_a_deaf_process_is_terminated_and_a_stubborn_one_killed(tmp_path: Path) 
     assert (report.terminated, report.killed) == (("b",), ("c",))
     assert report.failed == {"b": -signal.SIGTERM, "c": -signal.SIGABRT}
     assert {name: text.strip() for name, text in report.last_words.items()} == {"b": "READY b", "c": "READY c"}
+
+
+def test_a_node_that_left_the_middleware_behind_is_named_and_no_failure(tmp_path: Path) -> None:
+    left = POLITE.replace("lambda *_: sys.exit(0)", f"lambda *_: sys.exit({LEFT_MIDDLEWARE})")
+    with Runner([job("a", POLITE), job("b", left)], link(), tmp_path) as runner:
+        pass
+    assert runner.report is not None and runner.report.clean
+    assert (runner.report.left_middleware, runner.report.failed) == (("b",), {})
 
 
 def test_jobs_can_be_interrupted_where_the_runner_ignores_it(tmp_path: Path) -> None:

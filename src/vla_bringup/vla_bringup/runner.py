@@ -23,6 +23,7 @@ from vla_bringup.family import MARK, families, heads
 from vla_bringup.jobs import Job
 from vla_core.errors import GraphError
 from vla_core.shared_memory import link_path
+from vla_ros.node import LEFT_MIDDLEWARE
 
 SHM = Path("/dev/shm")
 _PR_SET_PDEATHSIG = 1
@@ -44,7 +45,8 @@ class StopReport:
         terminated: Jobs that SIGINT did not end in time and SIGTERM did.
         killed: Jobs that neither ended: SIGABRT, which makes our nodes print where they are, and then SIGKILL did.
         orphaned: Jobs that ended before processes they had started; those were ended as well.
-        failed: Job → exit status, where it isn't 0 (a negative one is the number of a signal).
+        left_middleware: Jobs that had cleaned up, but that DDS didn't let go of; they ended without it.
+        failed: Job → any other exit status, where it isn't 0 (a negative one is the number of a signal).
         last_words: Job that was terminated or killed → last lines of its log.
         left_behind: Shared-memory files of the link that their owners did not remove; they are removed now. The one in
             which a safety monitor leaves a latched stop doesn't count.
@@ -54,13 +56,14 @@ class StopReport:
     terminated: tuple[str, ...]
     killed: tuple[str, ...]
     orphaned: tuple[str, ...]
+    left_middleware: tuple[str, ...]
     failed: Mapping[str, int]
     last_words: Mapping[str, str]
     left_behind: tuple[str, ...]
 
     @property
     def clean(self) -> bool:
-        """Everything ended by SIGINT, with status 0, and removed its files."""
+        """Everything ended by SIGINT, with status 0, and removed its files; DDS may have kept somebody for a while."""
         return not (self.terminated or self.killed or self.orphaned or self.failed or self.left_behind)
 
 
@@ -188,14 +191,16 @@ class Runner:
             signal.SIGKILL: 10.0,
         }
         late = {number: self._end(number, grace_s) for number, grace_s in graces.items()}
-        failed |= {name: p.returncode for name, p in self._processes.items() if p.returncode != 0}
+        codes = {name: p.returncode for name, p in self._processes.items() if p.returncode != 0}
+        left_middleware = tuple(name for name, code in codes.items() if code == LEFT_MIDDLEWARE)
+        failed |= {name: code for name, code in codes.items() if name not in left_middleware}
         killed = late[signal.SIGABRT]
         terminated = tuple(name for name in late[signal.SIGTERM] if name not in killed)
         orphaned = tuple(name for name in self._processes if name in self._orphaned)
         last_words = {name: self.tail(name, 60 if name in killed else 6) for name in late[signal.SIGTERM]}
         seconds = time.monotonic() - start
         left = tuple(name for name in remove_link_files(self._link) if name != link_path(self._link, "safety").name)
-        self.report = StopReport(seconds, terminated, killed, orphaned, failed, last_words, left)
+        self.report = StopReport(seconds, terminated, killed, orphaned, left_middleware, failed, last_words, left)
         return self.report
 
     def _spawn(self, job: Job, mode: str = "wb") -> subprocess.Popen[bytes]:

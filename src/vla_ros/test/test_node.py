@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vla_ros.node import LEFT_MIDDLEWARE
+
 NODE = """
 import sys
 from pathlib import Path
@@ -133,3 +135,22 @@ def test_a_stuck_node_tells_where_it_is_before_it_is_killed(tmp_path: Path) -> N
     _, err = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in err and " in on_exit\n" in err
+
+
+def test_a_middleware_that_does_not_let_go_is_left(tmp_path: Path) -> None:
+    """Regression: a camera node that had cleaned up stayed for two minutes. Here a destructor blocks, lock and all."""
+    hook = "    def on_exit(self):"
+    stuck = (
+        "    def destroy_node(self):\n        import ctypes\n        ctypes.PyDLL(None).sleep(100)\n\n"
+        "    def on_exit(self):"
+    )
+    quick = NODE.replace(
+        "sys.exit(run(Probe))", "import vla_ros.node\nvla_ros.node._MIDDLEWARE_S = 2.0\nsys.exit(run(Probe))"
+    )
+    process = start(tmp_path, "spin", script=quick.replace(hook, stuck))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "READY probe\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (LEFT_MIDDLEWARE, "EXIT\n")
+    assert " in destroy_node\n" in err, "it says where it was"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import signal
 import sys
@@ -17,7 +18,8 @@ from rclpy.utilities import ok, try_shutdown
 
 from vla_core.errors import ConfigError, VlaError
 
-OK, CRASHED, REFUSED = 0, 1, 2
+OK, CRASHED, REFUSED, LEFT_MIDDLEWARE = 0, 1, 2, int(signal.SIGALRM)
+_MIDDLEWARE_S = 15.0
 
 
 def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
@@ -36,7 +38,8 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 ended by a signal, 1 an exception (its traceback is on stderr), 2 a VlaError from start-up or
-        from a callback (one line `ERROR <code>: <sentence>` on stderr).
+        from a callback (one line `ERROR <code>: <sentence>` on stderr). The process itself may also end with 14: it
+        had cleaned up, but DDS didn't let go of it.
     """
     node: Node | None = None
     code = OK
@@ -91,7 +94,22 @@ def _close(node: Node | None) -> int:
         except Exception:
             traceback.print_exc()
             code = CRASHED
+        _bound_what_follows()
         with contextlib.suppress(KeyboardInterrupt):
             node.destroy_node()
     try_shutdown()
     return code
+
+
+def _bound_what_follows() -> None:
+    """End the process should DDS not let go: participants that end at the same time may block each other for good.
+
+    Nothing of ours is left to be done by then. Where Python stands is printed before. Both are done by C code alone,
+    because a blocked call into DDS keeps the interpreter's lock: the handler of SIGALRM is libc's `_exit` itself,
+    which takes the signal's number for the exit code.
+    """
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    libc.signal(signal.SIGALRM, ctypes.cast(libc._exit, ctypes.c_void_p))
+    faulthandler.dump_traceback_later(0.9 * _MIDDLEWARE_S)
+    signal.setitimer(signal.ITIMER_REAL, _MIDDLEWARE_S)

@@ -31,6 +31,7 @@ from tf2_msgs.msg import TFMessage
 from vla_core.files import workspace_root
 from vla_core.records import CAPTURES, COMMAND, STATE
 from vla_core.shared_memory import Mailbox, link_path
+from vla_ros.node import LEFT_MIDDLEWARE
 from vla_ros.qos import publisher, subscription
 from vla_ros.stamps import to_ns
 from vla_sim.core.cameras import Cameras
@@ -121,7 +122,7 @@ class Graph:
         for process in self.processes.values():
             process.send_signal(signal.SIGINT)
         try:
-            return {name: process.wait(timeout=20) for name, process in self.processes.items()}
+            return {name: process.wait(timeout=60) for name, process in self.processes.items()}
         finally:
             for process in self.processes.values():
                 process.kill()
@@ -149,7 +150,7 @@ def make_graph(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Graph]
     finally:
         rclpy.try_shutdown()
     left = [p.name for graph in made for p in Path("/dev/shm").glob(f"vla_{graph.link}_*")]
-    assert all(code == 0 for graph in codes for code in graph.values()) and not left, (codes, left)
+    assert {code for graph in codes for code in graph.values()} <= {0, LEFT_MIDDLEWARE} and not left, (codes, left)
 
 
 def test_topics_stamps_and_debug_services(make_graph: Callable[..., Graph]) -> None:

@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         except OSError as error:  # a full disk, most likely; what the robot did stands in result.json
             drawn = False
             say(f"no film or no plot: {error.strerror}")
+    if report.left_middleware:
+        say(f"DDS didn't let go of {', '.join(report.left_middleware)}, which had cleaned up and ended without it")
     if not report.clean:
         say(f"shutdown was not clean: {report}")
     say(done.result.message)
