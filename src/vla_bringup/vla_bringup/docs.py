@@ -21,7 +21,7 @@ LINE = (
     ("0", "drivers or `sim_node`, `camera_node`", "src/vla_sim/vla_sim/core/world.py", (),
      ("{camera}/image_raw", "{camera}/camera_info", "joint_states", "/tf", "/clock")),
     ("0, base", "drivers or `sim_node`, for robots that drive", "src/vla_sim/vla_sim/core/flat/world.py", ("cmd_vel",),
-     ("scan", "points", "imu", "odom")),
+     ("scan", "points", "imu", "odom", "battery_state")),
     ("1", "`observation_node`", "src/vla_perception/vla_perception/core/observation.py",
      ("{camera}/image_raw", "joint_states", "instruction"), ("observation",)),
     ("2", "`policy_node`", "src/vla_policy/vla_policy/core/policy.py", ("observation",), ("action_chunk",)),
@@ -43,6 +43,9 @@ LINE = (
      ("`explore` action", "map", "objects"), ("goals of `navigate_to_pose`",)),
     ("objects", "`semantic_map_node`", "src/vla_navigation/vla_navigation/core/semantic_map/map.py",
      ("{camera}/image_raw", "{camera}/depth/image_raw", "{camera}/camera_info"), ("objects", "`find_object` service")),
+    ("fetch", "`fetch_node`", "src/vla_navigation/vla_navigation/core/fetch/mission.py",
+     ("`fetch` action", "said", "map", "objects", "odom", "control_state", "safety_state", "battery_state"),
+     ("goals of `explore`, `navigate_to_pose`, `execute_instruction`",)),
 )  # fmt: skip
 
 

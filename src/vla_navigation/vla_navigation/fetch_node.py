@@ -176,9 +176,12 @@ class FetchNode(Node):
             message = f"got a goal with {self._unready}; expected a robot that sees; fix: start its camera, send again"
             return self._conclude(goal, fetch_conversions.refused("not_ready", message))
         try:
-            meaning = understand(text)[0]
+            tasks = understand(text)
+            if len(tasks) > 1:
+                raise InstructionError(f"{len(tasks)} tasks in '{text}'", "one", "send them one after the other")
         except InstructionError as error:
             return self._conclude(goal, fetch_conversions.refused(error.code, str(error)))
+        (meaning,) = tasks
         self._skills.begin(meaning)
         self._skills.trouble = self._trouble()
         params = FetchParameters(**{f.name: getattr(self._p, f.name) for f in fields(FetchParameters)})

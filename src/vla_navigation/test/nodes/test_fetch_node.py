@@ -243,6 +243,13 @@ def test_words_that_nobody_understands_are_refused_at_once(flat: PlayedFlat) -> 
     assert ended.result.error_code == "instruction" and "; fix: " in ended.result.message
 
 
+def test_of_two_tasks_none_is_left_out_silently(flat: PlayedFlat) -> None:
+    """Regression: the first was carried out, and that was told as success."""
+    ended = flat.carried_out("bring me the red mug, then go to the shelf")
+    assert ended.result.error_code == "instruction" and "2 tasks" in ended.result.message
+    assert flat.errands == [] and flat.goals == []
+
+
 def test_a_robot_that_does_not_see_says_so(flat: PlayedFlat) -> None:
     flat.camera = False
     ended = flat.carried_out("bring me the red mug")
