@@ -47,6 +47,17 @@ def test_a_door_of_70_cm_is_wide_enough_for_a_robot_of_44(drive: str) -> None:
     assert abs(world.pose[2] + 1.5) <= PARAMS.goal_tolerance_rad + 0.02
 
 
+@pytest.mark.parametrize("room_m", [0.05, 0.1, 0.15])
+def test_regression_a_goal_beside_a_wall_is_driven_to_without_dawdling(room_m: float) -> None:
+    """Nearness cost time instead of way, so rest 0.17 m before such a goal was the cheapest: three minutes of it."""
+    plan = rooms(5.0, 3.0)
+    world, nav = world_of(plan), navigator(plan)
+    result = drive_to(world, nav, (5.0 - 0.1 - RADIUS_M - room_m, 1.5, 0.0))
+    assert result is not None and result.reached
+    assert nav.feedback().recoveries == 0 and world.touched == 0
+    assert world.time_s < 3.0 * 3.6 / base().velocity[0]
+
+
 def test_a_door_that_is_shut_on_the_way_leads_round_by_the_other_one() -> None:
     plan = rooms(6.0, 3.0, (3.0, 0.0, 3.1, 0.4), (3.0, 1.2, 3.1, 1.8), (3.0, 2.6, 3.1, 3.0))
     world, nav = world_of(plan, (1.0, 0.8, 0.0)), navigator(plan)

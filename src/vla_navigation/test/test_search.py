@@ -25,7 +25,7 @@ from vla_navigation.core.nav.codes import Code
 from vla_navigation.core.nav.planner import Plan
 
 GRID = grid_of(rooms(6.0, 3.0, (2.9, 0.0, 3.0, 2.0)))
-LIMITS = SearchLimits(timeout_s=100.0, lost_patience_s=5.0, failed_drives=3)
+LIMITS = SearchLimits(timeout_s=100.0, lost_patience_s=5.0, failed_drives=3, recoveries=2)
 START = np.array([1.0, 1.5, 0.0])
 
 
@@ -94,6 +94,31 @@ def test_drives_that_fail_block_it() -> None:
     backend = Jumps(Code.CONTROL_FAILED_TO_MAKE_PROGRESS)
     outcome, _ = run(backend)
     assert (outcome.error_code, outcome.message) == (BLOCKED, "no way") and len(backend.goals) == 3
+
+
+def test_regression_a_drive_that_gets_no_further_is_given_up_for_another_view() -> None:
+    """A navigator may try for three minutes; one view isn't worth that."""
+
+    class Stalls(Jumps):
+        recoveries = 0
+
+        def go(self, goal: Float64) -> None:
+            if len(self.goals) != 1:
+                return super().go(goal)
+            self.goals.append(goal)
+            self.result = None
+
+        def feedback(self) -> Feedback:
+            if self.result is not None or not self.goals:
+                return super().feedback()
+            self.recoveries += 1
+            return Feedback("recovering", 0.2, 0.0, math.inf, self.recoveries, "", None)
+
+    backend = Stalls()
+    outcome, explorer = run(backend)
+    assert outcome.success and explorer.layer.coverage() > 0.9
+    assert backend.cancelled == 2 and backend.recoveries == LIMITS.recoveries + 1  # the other one is the search's end
+    assert not np.array_equal(backend.goals[1], backend.goals[2])
 
 
 def test_without_a_pose_it_waits_and_then_is_lost() -> None:

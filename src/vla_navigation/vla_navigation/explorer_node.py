@@ -149,7 +149,7 @@ class ExplorerNode(Node):
         now_s, target = now_ns(self) / NS, handle.request.target.strip()
         limits = SearchLimits(
             float(handle.request.timeout_s) or self._p.default_timeout_s, self._p.lost_patience_s,
-            self._p.failed_drives,
+            self._p.failed_drives, self._p.drive_recoveries,
         )  # fmt: skip
         self._candidate, self._known, self._answer = "", None, None
         self._asked_ns, self._begun_ns = -1, now_ns(self)

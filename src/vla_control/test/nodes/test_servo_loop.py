@@ -311,8 +311,9 @@ def test_regression_in_real_time_a_moving_arm_whose_states_end_comes_to_rest(lin
     for at_s, stop in ((0.7, 0), (1.0, stopped)):
         status = between(at_s, 1.2)[0][2]
         assert int(status["mode"]) == STOP and int(status["limits_acting"]) & (stale | stopped) == stale | stop
-    jump = np.abs(between(1.2, 1.7)[5][2]["q_target"] - between(1.0, 1.2)[-1][2]["q_target"]).max()
-    assert jump < 0.01
+    blind, seen = between(1.0, 1.2)[-1], between(1.2, 1.7)[5]
+    jump = np.abs(seen[2]["q_target"] - blind[2]["q_target"]).max()
+    assert jump < 0.01 + blind[1] * (seen[0] - blind[0])  # a busy machine may look late, and the arm isn't at rest yet
     last = between(1.5, 1.7)[-1]
     assert int(last[2]["mode"]) == HOLD and last[1] < 0.1  # the plan isn't resumed
     assert not last[2]["qd_target"].any()

@@ -11,7 +11,8 @@ from vla_core.types import Float64
 from vla_navigation.core.explore.explorer import Explorer
 from vla_navigation.core.explore.frontiers import Frontier
 from vla_navigation.core.explore.view_poses import ViewPose
-from vla_navigation.core.nav.backend import NavigatorBackend
+from vla_navigation.core.nav.backend import NavigatorBackend, Result
+from vla_navigation.core.nav.codes import Code
 
 EXPLORED, TIMEOUT, CANCELLED, LOST, BLOCKED = CODES = ("explored", "timeout", "cancelled", "lost", "blocked")
 
@@ -39,11 +40,13 @@ class SearchLimits:
         timeout_s: After so long it is given up.
         lost_patience_s: So long a pose may be missing.
         failed_drives: So many drives in a row may fail.
+        recoveries: A drive that needed more is given up: there are other places to look from.
     """
 
     timeout_s: float
     lost_patience_s: float
     failed_drives: int
+    recoveries: int
 
 
 class Search:
@@ -108,10 +111,17 @@ class Search:
         return self._end(False, CANCELLED, why)
 
     def _after_drive(self, now_s: float) -> Outcome | None:
-        """Take note of a drive's end."""
-        result = self._backend.feedback().result
-        if self.view is None or result is None:
+        """Take note of a drive's end, or end one that gets no further."""
+        drive = self._backend.feedback()
+        result, stuck = drive.result, drive.recoveries > self._limits.recoveries
+        if self.view is None or (result is None and not stuck):
             return None
+        if result is None:
+            self._backend.cancel()
+            result = Result(
+                Code.CONTROL_FAILED_TO_MAKE_PROGRESS,
+                f"got {drive.recoveries} recoveries on one way; expected a way on; fix: clear the robot's surroundings",
+            )
         self._explorer.report(self.view, result.reached, now_s)
         self.view = None
         self._failed = 0 if result.reached else self._failed + 1

@@ -206,7 +206,7 @@ def roll_out(
             if touches:
                 cost += COLLISION * (1.0 + (horizon - t) / horizon)
                 break
-            cost += dt * _W_NEAR * np.exp(-gap / _NEAR_M) * (0.2 + abs(v) + abs(s))
+            cost += dt * _W_NEAR * np.exp(-gap / _NEAR_M) * (abs(v) + abs(s))
             near = np.hypot(goal[0] - x, goal[1] - y)
             value = near if near < _GOAL_M else float(field[r, c])
             change = (abs(v - v0) + abs(s - s0)) / step[0] + abs(w - w0) / step[2]
