@@ -18,8 +18,8 @@ from vla_navigation.core.explore.frontiers import find_frontiers, frontier_cells
 from vla_navigation.core.explore.parameters import ExplorerParameters
 from vla_navigation.core.explore.prior import Hint, HintPrior, NoPrior
 from vla_navigation.core.explore.seen_layer import SeenLayer
-from vla_navigation.core.explore.view_poses import ViewPose
-from vla_navigation.core.explore.visibility import polar_gain, sees
+from vla_navigation.core.explore.view_poses import ViewPlanner, ViewPose
+from vla_navigation.core.explore.visibility import polar_gain, sees, widest
 from vla_navigation.core.nav.costmap import distances
 from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.occupancy_grid import OccupancyGrid
@@ -245,8 +245,31 @@ def gain_left(explorer: Explorer, pose: np.ndarray) -> float:
         for cell in np.argwhere(np.isfinite(explorer._ways(pose)))[::10]:
             away = np.hypot(*(cell - [row, column])) * CELL_M
             if away <= 2.0 and sees(explorer.layer.opaque, cell[1] + 0.5, cell[0] + 0.5, row, column):
-                best = max(best, planner.at(cell, frontier.centre, explorer.layer.occupied).gain_m2)
+                best = max(best, widest_m2(planner, cell))
     return best
+
+
+def widest_m2(planner: ViewPlanner, cell: np.ndarray) -> float:
+    """What the camera shows at most from a cell."""
+    rays = np.zeros(72)
+    polar_gain(planner._worth, planner._solid, *cell, PARAMS.camera_near_m / CELL_M, PARAMS.camera_far_m / CELL_M, rays)
+    wide = round(PARAMS.camera_fov_rad / (2 * np.pi) * 72)
+    return max(float(np.roll(rays, -k)[:wide].sum()) for k in range(72)) * CELL_M**2
+
+
+def test_the_widest_view_is_the_largest_sum_of_neighbouring_rays() -> None:
+    plan = generate(0, (5.6, 3.8))
+    explorer = Explorer(grid_of(plan), PARAMS)
+    cells = np.argwhere(explorer.layer.free)[::97]
+    planner = explorer._planner(np.array([*explorer.layer.frame.points(cells[:1])[0], 0.3]))
+    wide, near, far = planner._wide, PARAMS.camera_near_m / CELL_M, PARAMS.camera_far_m / CELL_M
+    gain, first = np.full(explorer.layer.free.shape, np.nan), np.zeros(explorer.layer.free.shape, np.int64)
+    widest(planner._worth, planner._solid, cells, near, far, wide, 72, gain, first)
+    assert len(cells) > 20 and np.isfinite(gain).sum() == len(cells)
+    for cell in cells:
+        assert gain[tuple(cell)] * CELL_M**2 == pytest.approx(widest_m2(planner, cell), abs=1e-9)
+        yaw = float(planner._yaws(first[tuple(cell)]))
+        assert planner.at(cell, np.zeros(2), yaw).gain_m2 == pytest.approx(gain[tuple(cell)] * CELL_M**2, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -110,7 +110,6 @@ class Explorer:
         """The next view for a robot at (3,); ask as often as the map changes."""
         self.layer.stand(pose)
         planner = self._planner(pose)
-        solid = self.layer.occupied
         while self._again:
             point, bearings = self._again[0]
             views = planner.facing(point, bearings)
@@ -122,7 +121,7 @@ class Explorer:
         views, later, given_up = [], [], 0
         for frontier in frontiers:
             free_at_s = self._blacklist.free_at_s(frontier.centre, now_s)
-            view = planner.best(frontier.centre, solid)
+            view = planner.best(frontier.centre)
             if view is None:
                 continue
             if free_at_s <= now_s:
@@ -144,7 +143,7 @@ class Explorer:
         cell = np.array(self.layer.frame.cell(*self._current.pose[:2]))
         if not self.layer.frame.holds(cell[None])[0]:
             return best
-        kept = planner.at(cell, self._current.target, self.layer.occupied, float(self._current.pose[2]))
+        kept = planner.at(cell, self._current.target, float(self._current.pose[2]))
         if kept.gain_m2 < self._params.min_gain_m2 or not np.isfinite(kept.way_m):
             return best
         return kept if best is None or best.score <= self._params.hysteresis * kept.score else best
@@ -156,7 +155,7 @@ class Explorer:
         layer, frame = self.layer, self.layer.frame
         worth: Float32 = self._prior.weights(frame) * layer.unseen()
         worth[layer.occupied] *= np.float32(self._params.surface_weight)
-        return ViewPlanner(frame, layer.opaque, worth, self._ways(pose), pose, self._params)
+        return ViewPlanner(frame, layer.opaque, layer.occupied, worth, self._ways(pose), pose, self._params)
 
     def _ways(self, pose: Float64) -> Float32:
         """Ways (H,W) of the robot to every cell over free floor [m]; inf where none leads."""

@@ -5,6 +5,7 @@ A view is scored by gain / (1 + d / v + turn / omega), the new area per second o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from vla_core import se2
 from vla_core.types import Float32, Float64
 from vla_navigation.core.explore.parameters import ExplorerParameters
-from vla_navigation.core.explore.visibility import polar_gain, sees
+from vla_navigation.core.explore.visibility import polar_gain, sees, widest
 from vla_navigation.core.nav.grid_frame import Bool, GridFrame, Int64
 
 _RAYS = 72
@@ -41,11 +42,12 @@ class ViewPose:
 
 
 class ViewPlanner:
-    """Looks for views over one map.
+    """Looks for views over one map; what a place shows is worked out once, whichever frontiers ask for it.
 
     Args:
         frame: Of all grids.
         opaque: bool (H,W), what nobody sees through.
+        solid: bool (H,W), obstacles, at which a look ends: it runs over what nobody knows, as that may be open.
         worth: float32 (H,W) of seeing each cell.
         way_m: float32 (H,W) of the robot to each cell; inf: not reachable.
         pose: (3,) of the robot.
@@ -53,37 +55,44 @@ class ViewPlanner:
     """
 
     def __init__(
-        self, frame: GridFrame, opaque: Bool, worth: Float32, way_m: Float32, pose: Float64, params: ExplorerParameters
-    ) -> None:
-        self._frame, self._opaque, self._worth, self._way_m = frame, opaque, worth, way_m
+        self, frame: GridFrame, opaque: Bool, solid: Bool, worth: Float32, way_m: Float32, pose: Float64,
+        params: ExplorerParameters,
+    ) -> None:  # fmt: skip
+        self._frame, self._opaque, self._solid, self._worth, self._way_m = frame, opaque, solid, worth, way_m
         self._pose, self._params = pose, params
-        # rays run over what nobody knows: it may be open
-        self._gain = np.zeros(_RAYS)
+        res = frame.resolution_m
+        self._range = (params.camera_near_m / res, params.camera_far_m / res)  # [cells]
+        self._wide = max(1, round(params.camera_fov_rad / math.tau * _RAYS))
+        self._gain = np.full(frame.shape, np.nan)  # [cells] of the best direction; nan: not worked out yet
+        self._first = np.zeros(frame.shape, np.int64)  # its first ray
 
-    def best(self, target: Float64, solid: Bool) -> ViewPose | None:
-        """The best view of a target (2,); None when no reachable place shows enough.
-
-        Args:
-            solid: bool (H,W), obstacles, at which a look ends.
-        """
+    def best(self, target: Float64) -> ViewPose | None:
+        """The best view of a target (2,); None when no reachable place shows enough."""
         for lattice_m, most in ((_COARSE_M, _FEW), (_FINE_M, None)):
-            views = [self.at(cell, target, solid) for cell in self._places(target, lattice_m)[:most]]
-            good = [view for view in views if view.gain_m2 >= self._params.min_gain_m2]
-            if good:
-                return max(good, key=lambda view: view.score)
+            cells = self._places(target, lattice_m)[:most]
+            new = cells[np.isnan(self._gain[tuple(cells.T)])]
+            widest(self._worth, self._solid, new, *self._range, self._wide, _RAYS, self._gain, self._first)
+            gain_m2 = self._gain[tuple(cells.T)] * self._frame.resolution_m**2
+            yaws = self._yaws(self._first[tuple(cells.T)])
+            good = np.flatnonzero(gain_m2 >= self._params.min_gain_m2)
+            if len(good):
+                scores = gain_m2[good] / self._seconds(yaws[good], self._way_m[tuple(cells[good].T)])
+                k = int(good[np.argmax(scores)])
+                return self._view(cells[k], float(yaws[k]), target, float(gain_m2[k]))
         return None
 
-    def at(self, cell: Int64, target: Float64, solid: Bool, yaw: float | None = None) -> ViewPose:
-        """The view from a cell (2,), in the direction that shows most, or in a given one."""
-        p, res = self._params, self._frame.resolution_m
-        polar_gain(self._worth, solid, cell[0], cell[1], p.camera_near_m / res, p.camera_far_m / res, self._gain)
-        wide = max(1, round(p.camera_fov_rad / (2 * np.pi) * _RAYS))
-        sums = np.convolve(np.concatenate([self._gain, self._gain[: wide - 1]]), np.ones(wide), "valid") * res * res
-        middle = -np.pi + 2 * np.pi * (np.arange(_RAYS) + 0.5 * (wide - 1)) / _RAYS
-        k = int(np.argmax(sums)) if yaw is None else int(np.argmin(np.abs(se2.wrap(middle - yaw))))
-        x, y = self._frame.points(cell[None])[0]
-        pose = np.array([x, y, float(se2.wrap(middle[k])) if yaw is None else yaw])
-        return self._view(pose, target, float(sums[k]), cell)
+    def at(self, cell: Int64, target: Float64, yaw: float) -> ViewPose:
+        """The view from a cell (2,) in a direction."""
+        rays = np.zeros(_RAYS)
+        polar_gain(self._worth, self._solid, cell[0], cell[1], *self._range, rays)
+        sums = np.convolve(np.concatenate([rays, rays[: self._wide - 1]]), np.ones(self._wide), "valid")
+        k = int(np.argmin(np.abs(se2.wrap(self._yaws(np.arange(_RAYS)) - yaw))))
+        return self._view(cell, yaw, target, float(sums[k]) * self._frame.resolution_m**2)
+
+    def _yaws(self, first: Int64) -> Float64:
+        """Directions (N,) of cones whose first rays are given [rad]."""
+        yaws: Float64 = se2.wrap(-np.pi + math.tau * (first + 0.5 * (self._wide - 1)) / _RAYS)
+        return yaws
 
     def facing(self, target: Float64, apart_from: Float64) -> list[ViewPose]:
         """Views of a point (2,), the best first: short ways, and directions unlike those it was looked at before.
@@ -96,22 +105,27 @@ class ViewPlanner:
             x, y = self._frame.points(cell[None])[0]
             back = np.arctan2(y - target[1], x - target[0])
             apart = float(np.abs(se2.wrap(apart_from - back)).min()) if len(apart_from) else np.pi
-            pose = np.array([x, y, float(se2.wrap(back + np.pi))])
-            views.append(self._view(pose, target, 0.1 + min(1.0, apart / (0.5 * np.pi)), cell))
+            gain_m2 = 0.1 + min(1.0, apart / (0.5 * np.pi))
+            views.append(self._view(cell, float(se2.wrap(back + np.pi)), target, gain_m2))
         return sorted(views, key=lambda view: -view.score)
 
-    def _view(self, pose: Float64, target: Float64, gain_m2: float, cell: Int64) -> ViewPose:
-        p, way_m = self._params, float(self._way_m[cell[0], cell[1]])
-        turn = abs(float(se2.wrap(pose[2] - self._pose[2])))
-        seconds = 1.0 + way_m / p.speed_m_s + turn / p.turn_rad_s
-        return ViewPose(pose, target, gain_m2, way_m, gain_m2 / seconds)
+    def _view(self, cell: Int64, yaw: float, target: Float64, gain_m2: float) -> ViewPose:
+        way_m = float(self._way_m[cell[0], cell[1]])
+        pose = np.array([*self._frame.points(cell[None])[0], yaw])
+        return ViewPose(pose, target, gain_m2, way_m, gain_m2 / float(self._seconds(yaw, way_m)))
+
+    def _seconds(self, yaw: Float64 | float, way_m: Float32 | float) -> Float64:
+        """What it takes to look in a direction at the end of a way [s]."""
+        p = self._params
+        seconds: Float64 = 1.0 + way_m / p.speed_m_s + np.abs(se2.wrap(yaw - self._pose[2])) / p.turn_rad_s
+        return seconds
 
     def _places(self, target: Float64, lattice_m: float) -> Int64:
         """Reachable cells (N,2) of a lattice in sight of a target (2,), the nearest to the robot first."""
         frame, res = self._frame, self._frame.resolution_m
         row, column = frame.cell(*target)
         half, step = int(_FURTHEST * self._params.camera_far_m / res), max(1, round(lattice_m / res))
-        rows, columns = (np.arange(k % step + (k - half) // step * step, k + half + 1, step) for k in (row, column))
+        rows, columns = (np.arange(-((half - k) // step) * step, k + half + 1, step) for k in (row, column))
         cells = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
         cells = cells[frame.holds(cells)]
         away = np.hypot(*(cells - [row, column]).T) * res

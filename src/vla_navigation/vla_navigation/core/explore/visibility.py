@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from vla_core.types import Float32, Float64
-from vla_navigation.core.nav.grid_frame import Bool
+from vla_navigation.core.nav.grid_frame import Bool, Int64
 
 
 @numba.njit(cache=True)
@@ -92,3 +92,25 @@ def polar_gain(worth: Float32, opaque: Bool, row: int, column: int, near: float,
             if opaque[r, c]:
                 break
         gain[k] = total * 2.0 * np.pi / rays
+
+
+@numba.njit(cache=True)
+def widest(
+    worth: Float32, opaque: Bool, cells: Int64, near: float, far: float, wide: int, rays: int, gain: Float64,
+    first: Int64,
+) -> None:  # fmt: skip
+    """For each of the cells (N,2) the cone of `wide` neighbouring rays out of `rays` that shows most, as `polar_gain`.
+
+    Args:
+        gain: (H,W), what that cone shows is written there. first: (H,W), and there its first ray.
+    """
+    along = np.zeros(rays)
+    for n in range(cells.shape[0]):
+        row, column = cells[n, 0], cells[n, 1]
+        polar_gain(worth, opaque, row, column, near, far, along)
+        total = along[:wide].sum()
+        gain[row, column], first[row, column] = total, 0
+        for k in range(1, rays):
+            total += along[(k + wide - 1) % rays] - along[k - 1]
+            if total > gain[row, column]:
+                gain[row, column], first[row, column] = total, k

@@ -68,8 +68,8 @@ class Look:
         here = float(np.arctan2(pose[1] - point[1], pose[0] - point[0]))
         seen_from = self._bearings.setdefault(goal.id, [here])
         views = ViewPlanner(
-            ground.frame, _open_about(ground, point), np.zeros(ground.frame.shape, np.float32), ground.way_m, pose,
-            self._params,
+            ground.frame, _open_about(ground, point), ground.opaque, np.zeros(ground.frame.shape, np.float32),
+            ground.way_m, pose, self._params,
         ).facing(point, np.array(seen_from))  # fmt: skip
         if not views:
             return None
