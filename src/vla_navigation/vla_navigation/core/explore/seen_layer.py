@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from vla_core.types import Float64
 from vla_navigation.core.explore.parameters import ExplorerParameters
@@ -11,6 +12,7 @@ from vla_navigation.core.nav.grid_frame import Bool, GridFrame
 from vla_navigation.core.occupancy_grid import FREE_BELOW, OCCUPIED_FROM, OccupancyGrid
 
 _BODY_M = 0.25
+_EIGHT = np.ones((3, 3), bool)
 
 
 class SeenLayer:
@@ -73,7 +75,8 @@ class SeenLayer:
     def unseen(self) -> Bool:
         """Cells (H,W) that may hide something: unseen floor, fronts of obstacles, and what the lidar doesn't know."""
         front = self.occupied & beside(self.free)
-        return np.asarray(~self.seen & (self.free | front | ~self.occupied))
+        wall = ndimage.binary_dilation(self.seen & self.occupied, _EIGHT)  # a surface wanders by a cell from map to map
+        return np.asarray(~self.seen & (self.free | (front & ~wall) | ~(self.free | self.occupied)))
 
     def coverage(self) -> float:
         """Share of the known floor that was seen."""
