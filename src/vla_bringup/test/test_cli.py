@@ -86,7 +86,7 @@ def test_result_of_the_demo_has_exactly_the_promised_keys() -> None:
     summary = dict.fromkeys(demo.KEYS[2:14])
     truth = {"success": False, "max_contact_force_n": 12.3456}
     mission = MissionResult(True, "", "carried out", 0.9, 3.0, 0.2)
-    done = Run(mission, truth, summary, Span(0, 1, 0, 1), [])
+    done = Run(mission, truth, summary, 0.5, Span(0, 1, 0, 1), [])
     result = demo._result(done, "open the drawer", argparse.Namespace(seed=3, policy="p"))
     assert tuple(result) == demo.KEYS
     assert (result["success"], result["reported_success"]) == (False, True), "the judge decides, not the stack"

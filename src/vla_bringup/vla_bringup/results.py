@@ -51,7 +51,7 @@ def publish(name: str, content: Mapping[str, Any], docs: Path | None = None) -> 
 
 
 def render(folder: Path) -> str:
-    """The page: one section per file.
+    """The page: one section per file, with its rows, and above them their summary where it has one.
 
     Raises:
         ConfigError: a file isn't a published table.
@@ -77,7 +77,8 @@ def _section(path: Path) -> str:
         )
     head = f"## {path.stem}\n\n`{content['command']}`\n\n"
     head += f"{machine.sentence(content['machine'])}; revision {content['revision']}, {content['date']}.\n"
-    return f"{head}\n{markdown_table(content['rows'])}\n"
+    tables = [markdown_table(content[key]) for key in ("summary", "rows") if key in content]
+    return head + "".join(f"\n{one}\n" for one in tables)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

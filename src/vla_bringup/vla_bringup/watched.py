@@ -41,6 +41,7 @@ class Run:
         result: What the stack says.
         truth: What the judge says, see vla_sim.core.truth.
         summary: Measured numbers, see vla_bringup.core.summary.
+        progress: The furthest that the mission said it was, 0..1.
         span: From goal to result.
         image_to_torque_ms: One latency per answered observation.
     """
@@ -48,6 +49,7 @@ class Run:
     result: MissionResult
     truth: dict[str, Any]
     summary: dict[str, Any]
+    progress: float
     span: Span
     image_to_torque_ms: list[float]
 
@@ -126,8 +128,11 @@ class WatchedGraph:
         self.session.wait_for_mission()
         recording = self.recording
         recording.stages.clear()
+        progress = 0.0
 
         def on_feedback(feedback: ExecuteInstruction.Feedback) -> None:
+            nonlocal progress
+            progress = max(progress, float(feedback.progress))
             if not recording.stages or recording.stages[-1].stage != feedback.stage:
                 recording.stages.append(StageTrace(feedback.stage, recording.clock_ns, time.monotonic_ns()))
                 on_stage(feedback.stage, feedback.subtask)
@@ -140,7 +145,7 @@ class WatchedGraph:
         span = Span(start_ns, start_ns + round(result.duration_s * NS), monotonic_ns, monotonic_end_ns)
         latencies = self.latency.image_to_torque_ms(start_ns)
         summary = summarise(recording, span, self.latency.captured_ns, latencies, limits_before)
-        return Run(result, truth, summary, span, latencies)
+        return Run(result, truth, summary, progress, span, latencies)
 
     def stay(self) -> None:
         """Keep the graph up, without recording, until Ctrl-C.

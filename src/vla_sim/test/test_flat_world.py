@@ -260,6 +260,20 @@ def test_driving_into_a_wall_is_one_collision_and_again_another(world: FlatWorld
     assert world.collisions.events == []
 
 
+def test_the_way_of_the_base_counts_forth_and_back(world: FlatWorld) -> None:
+    world.reset(4)
+    assert truth.facts(world)["driven_m"] == 0.0
+    x0, y0, _ = world.base_pose()
+    run(world, 2.0, 0.15)
+    x, y, _ = world.base_pose()
+    forth_m = float(np.hypot(x - x0, y - y0))
+    assert forth_m > 0.2 and world.driven_m == pytest.approx(forth_m, rel=0.02)
+    run(world, 2.0, -0.15)
+    assert world.driven_m == pytest.approx(2.0 * forth_m, rel=0.15)
+    world.reset(4)
+    assert world.driven_m == 0.0
+
+
 def test_a_shut_door_is_seen_and_bars_the_way(world: FlatWorld) -> None:
     world.reset(4)
     door = world.plan.floor.doors[0]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from vla_bringup import machine, third_party_suites
+from vla_bringup import fetch_suite, machine, third_party_suites
 from vla_bringup.core.scores import Score, rows
 from vla_bringup.graph import SHIPPED, GraphOptions, simulated_graph
 from vla_bringup.results import markdown_table, publish, save, table
@@ -62,9 +62,9 @@ PUBLISHED = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `vla eval`."""
     parser.add_argument("--policy", default="", help="policy preset (default: the one that ships for the suite)")
-    parser.add_argument("--suite", default="tabletop", help=f"one of: {', '.join((*SUITES, *THIRD_PARTY))}")
+    parser.add_argument("--suite", default="tabletop", help=f"one of: {', '.join((*SUITES, 'fetch', *THIRD_PARTY))}")
     parser.add_argument(
-        "--episodes", type=int, default=None, help="how many (default 200; per task: metaworld 10, libero 50)"
+        "--episodes", type=int, default=None, help="how many (default 200; fetch 50; per task: metaworld 10, libero 50)"
     )
     parser.add_argument("--task", default="", help="tasks or groups of tasks, separated by commas (metaworld, libero)")
     parser.add_argument("--weights", default="", help="weights instead of the preset's (metaworld, libero)")
@@ -92,11 +92,12 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.suite in THIRD_PARTY:
         return third_party_suites.run(args, _third_party_command(args))
+    if args.suite == fetch_suite.NAME:
+        _refuse(args, ("task", "weights", "execute", "graph", "strategy", "delay_ms", "jitter_ms", "loss"))
+        return fetch_suite.run(args, FIRST_SEED)
     if args.suite not in SUITES:
-        raise UnknownNameError("suite", args.suite, (*SUITES, *THIRD_PARTY))
-    for option in ("task", "weights", "execute"):
-        if getattr(args, option):
-            raise ConfigError(f"--{option} with suite '{args.suite}'", ", ".join(THIRD_PARTY), f"leave --{option} out")
+        raise UnknownNameError("suite", args.suite, (*SUITES, fetch_suite.NAME, *THIRD_PARTY))
+    _refuse(args, ("task", "weights", "execute"))
     suite = SUITES[args.suite]
     args.policy = args.policy or str(load_scene(args.suite)["policy"])
     args.episodes = 200 if args.episodes is None else args.episodes
@@ -112,6 +113,14 @@ def run(args: argparse.Namespace) -> int:
     if args.publish:
         return _publish(args)
     return _execute(args, part) if _delayed(args) else _score(args, part)
+
+
+def _refuse(args: argparse.Namespace, options: Sequence[str]) -> None:
+    """Nothing that was asked for is left out silently."""
+    for option in options:
+        if getattr(args, option):
+            name = f"--{option.replace('_', '-')}"
+            raise ConfigError(f"{name} with suite '{args.suite}'", "a suite that takes it", f"leave {name} out")
 
 
 def _delayed(args: argparse.Namespace) -> bool:

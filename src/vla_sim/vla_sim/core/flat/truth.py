@@ -44,8 +44,8 @@ def facts(world: FlatWorld) -> dict[str, Any]:
 
     Returns:
         `base` and `start` ([x, y, yaw], world frame), `room` that the base is in, `target` (name, room, `on` what it
-        lay, whether it is `held`), `rooms` (kind → [x0, y0, x1, y1]), `doors_shut` (indices), `collisions`
-        ({time_s, body, force_n} each).
+        lay, whether it is `held`), `rooms` (kind → [x0, y0, x1, y1]), `doors_shut` (indices), `driven_m`
+        of the base since the reset, `collisions` ({time_s, body, force_n} each).
     """
     plan, floor = world.plan, world.plan.floor
     x, y, yaw = world.base_pose()
@@ -58,5 +58,6 @@ def facts(world: FlatWorld) -> dict[str, Any]:
         "target": {"name": target.name, "room": target.room, "on": target.on, "held": held(world)},
         "rooms": {room.kind: [room.rect.x0, room.rect.y0, room.rect.x1, room.rect.y1] for room in floor.rooms},
         "doors_shut": shut,
+        "driven_m": world.driven_m,
         "collisions": [{"time_s": e.time_s, "body": e.body, "force_n": e.force_n} for e in world.collisions.events],
     }

@@ -6,6 +6,7 @@ holds on to `model` or `data` has to fetch them anew.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +42,7 @@ class FlatWorld(MobileWorld):
     Attributes:
         plan: Ground truth of the flat, for judges and experts only.
         collisions: Ground truth, for judges only.
+        driven_m: The same: way of the base since the reset.
     """
 
     wheels = ("left_wheel", "right_wheel")
@@ -106,7 +108,8 @@ class FlatWorld(MobileWorld):
         self.clear()
         self.start_robot(noise[4], _SPREAD_RAD)
         self._settle()
-        self._steps = 0
+        self._steps, self.driven_m = 0, 0.0
+        self._was_at = self.base_pose()[:2]
         self.odometry: Odometry = self._wheel_odometry.update(self.data.qpos[self._wheel_q], 0.0)
 
     def start_robot(self, rng: np.random.Generator, spread_rad: float) -> None:
@@ -166,6 +169,9 @@ class FlatWorld(MobileWorld):
         if self._steps % self._odometry_steps == 0:
             elapsed_s = self._odometry_steps * model.opt.timestep
             self.odometry = self._wheel_odometry.update(data.qpos[self._wheel_q], elapsed_s)
+            at = self.base_pose()[:2]
+            self.driven_m += math.dist(at, self._was_at)
+            self._was_at = at
 
     def robot_state(self) -> RobotState:
         """Proprioception now; the gripper's width is the distance of its pads."""

@@ -1,0 +1,94 @@
+"""How missions are scored; playing them takes a graph and minutes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vla_bringup import fetch_suite
+from vla_bringup.core.fetch_scores import COLLISION_N, PARTS, FetchScore, summary
+from vla_bringup.core.recording import StageTrace
+from vla_bringup.core.summary import Span
+from vla_bringup.results import publish, table
+from vla_bringup.session import MissionResult
+from vla_bringup.statistics import wilson
+from vla_bringup.watched import Run
+from vla_core.types import NS
+from vla_navigation.core.fetch.progress import STAGES
+from vla_sim.core.flat.plan import draw_plan
+
+PLAN = draw_plan(7, "heldout_flat")
+GOOD = FetchScore(
+    7, "bring", "bring me the red mug", True, True, "", "done", 40.0, 90.0, 12.0, 9.0, (COLLISION_N + 1.0, 3.0), 0.6
+)  # fmt: skip
+
+
+def run_of(progress: float, result: MissionResult, truth: dict) -> Run:
+    return Run(result, truth, {}, progress, Span(NS, 61 * NS, 0, 120 * NS), [])
+
+
+def test_a_mission_is_scored_by_the_judge_and_told_by_the_stack() -> None:
+    stages = [StageTrace(name, (1 + k) * 10 * NS, 0) for k, name in enumerate(("explore", "approach", "explore"))]
+    stages += [StageTrace("approach", 55 * NS, 0)]
+    truth = {"success": False, "collisions": [{"time_s": 2.0, "body": "sofa", "force_n": 7.5}]}
+    told = MissionResult(False, "grasp_failed", "got ...", 0.0, 60.0, -1.0)
+    done = run_of(STAGES.index("grasp") / (len(STAGES) - 1), told, truth)
+    score = fetch_suite.score(PLAN, done, stages, 11.0)
+    assert (score.success, score.reported_success, score.code, score.stage) == (False, False, "grasp_failed", "grasp")
+    assert score.find_s == pytest.approx(19.0) and score.real_time_factor == pytest.approx(0.5)
+    assert (score.instruction, score.driven_m, score.collisions, score.spl) == (PLAN.errand.instruction, 11.0, 1, 0.0)
+    boast = fetch_suite.score(PLAN, run_of(0.3, replace(told, success=True), truth), [], 0.0)
+    assert (boast.stage, boast.success, boast.reported_success, boast.find_s) == ("done", False, True, None)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_shortest_way_is_as_long_as_the_air_line_at_least(seed: int) -> None:
+    plan = draw_plan(seed, "heldout_flat")
+    air_m = float(np.hypot(plan.target.x - plan.start[0], plan.target.y - plan.start[1]))
+    assert 2.0 * (air_m - 0.55) <= fetch_suite.shortest_m(plan) < 2.0 * (6.0 * air_m + 4.0)
+
+
+def test_spl_and_collisions() -> None:
+    assert GOOD.spl == pytest.approx(0.75) and GOOD.collisions == 1
+    assert replace(GOOD, driven_m=1.0).spl == 1.0  # a shorter way than the shortest counts as that
+    row = GOOD.row()
+    assert (row["spl"], row["collisions"], row["contact_n_max"], row["code"]) == (0.75, 1, COLLISION_N + 1.0, None)
+
+
+def test_each_part_is_rated_by_those_that_came_to_it() -> None:
+    stages = ["explore", "approach", "grasp", "check", "drive", "done"]
+    scores = [
+        replace(GOOD, stage=stage, success=stage == "done", find_s=None if stage == "explore" else 40.0)
+        for stage in stages
+    ]
+    rows = {row["part"]: row for row in summary(scores)}
+    assert [(rows[p]["n"], rows[p]["rate"]) for p in PARTS] == [(6, 0.8333), (5, 0.8), (4, 0.5), (2, 0.5)]
+    whole = rows["whole mission"]
+    assert (whole["n"], whole["rate"], whole["find_s_p50"], whole["collisions"]) == (6, 0.1667, 40.0, 6)
+    assert (whole["ci_low"], whole["ci_high"]) == pytest.approx(wilson(1, 6), abs=1e-4)
+    assert whole["false_reports"] == 5
+
+
+def test_nobody_came_so_far() -> None:
+    rows = {row["part"]: row for row in summary([replace(GOOD, stage="explore", success=False, find_s=None)])}
+    assert (rows["approach"]["n"], rows["approach"]["rate"], rows["whole mission"]["find_s_p50"]) == (0, None, None)
+
+
+def test_the_page_shows_the_summary_above_the_missions(tmp_path) -> None:
+    publish("fetch", table("./vla eval --suite fetch --publish", [GOOD.row()]) | {"summary": summary([GOOD])}, tmp_path)
+    page = (tmp_path / "results.md").read_text()
+    assert page.index("| whole mission |") < page.index("| bring me the red mug |")
+
+
+def test_a_mission_of_other_code_is_played_again(tmp_path) -> None:
+    from dataclasses import asdict
+
+    from vla_bringup.results import save
+
+    save(tmp_path, "fetch_7", {"revision": "abc", "score": asdict(GOOD)})
+    assert fetch_suite._known(tmp_path / "fetch_7.json", "abc") == GOOD
+    assert fetch_suite._known(tmp_path / "fetch_7.json", "abd") is None
+    assert fetch_suite._known(tmp_path / "fetch_7.json", None) is None
+    assert fetch_suite._known(tmp_path / "fetch_8.json", "abc") is None
