@@ -54,7 +54,7 @@ def seen(boxes: list[Box], eyes: Sequence[tuple[float, float, float]], **how: fl
 
 
 def finder(made: SemanticMap, room: str = "kitchen") -> Finder:
-    return Finder(made, embed, lambda point: room if point[0] > 0.0 else "hall")
+    return Finder(made, embed, lambda thing: room if thing.position_m[0] > 0.0 else "hall")
 
 
 def named(made: SemanticMap, name: str, colour: str) -> int:

@@ -1,6 +1,6 @@
 """Semantic map. In: {camera}/image_raw, {camera}/depth/image_raw (registered to it), {camera}/camera_info, TF of the
-camera in the map. Out: objects (latched, after every view, stamped as it), semantic_map_node/markers. Services:
-find_object, ~/save_map, ~/load_map.
+camera in the map; map, for rooms. Out: objects (latched, after every view, stamped as it), semantic_map_node/markers.
+Services: find_object, ~/save_map, ~/load_map.
 
 The detector comes by name; without one the node doesn't start. A view whose place nobody tells is left out.
 """
@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
@@ -21,16 +22,19 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from vla_core.contract import CameraSpec
-from vla_core.errors import ConfigError, InstructionError, ObservationError, TransformError, VlaError
+from vla_core.errors import ConfigError, InstructionError, MapError, ObservationError, TransformError, VlaError
 from vla_core.types import NS, Float64
 from vla_msgs.srv import FindObject
 from vla_navigation import object_conversions as conversions
+from vla_navigation.core.occupancy_grid import OccupancyGrid as Grid
 from vla_navigation.core.semantic_map.find import Finder
 from vla_navigation.core.semantic_map.map import SemanticMap, SemanticMapParameters
 from vla_navigation.core.semantic_map.question import asked_for
 from vla_navigation.core.semantic_map.rgbd_pairs import RgbdPairs
+from vla_navigation.core.semantic_map.rooms import Rooms
 from vla_navigation.core.semantic_map.views import Detection, View
 from vla_navigation.core.task.lexicon import lexicon
+from vla_navigation.floor_conversions import occupancy_grid
 from vla_perception.conversions import camera_model, depth_image, raw_image
 from vla_perception.core.camera import CameraModel
 from vla_perception.core.detector.registry import DetectorOptions, make_detector
@@ -63,11 +67,13 @@ class SemanticMapNode(Node):
         self._detector = make_detector(self._p.detector, options)
         params = SemanticMapParameters(**{f.name: getattr(self._p, f.name) for f in fields(SemanticMapParameters)})
         self._map = SemanticMap(self._detector.classes, self._detector.colours, params)
-        self._finder = Finder(self._map, _embed, _no_room)
+        self._rooms = Rooms(self._map)
+        self._finder = Finder(self._map, _embed, self._rooms.room_of)
         _embed(["anything"])  # loads the reader of words: the first question shall not wait for it
         self._pairs: dict[str, RgbdPairs[Image]] = {name: RgbdPairs(self._p.skew_s) for name in self._p.cameras}
         self._cameras: dict[str, CameraModel] = {}
         self._newest_ns, self._views, self._refused, self._trouble = -1, 0, 0, ""
+        self._floor: Grid | None = None
         self._frames = TransformListener(self)
         self._objects = publisher(self, "objects", Detection3DArray)
         self._markers = publisher(self, "semantic_map_node/markers", MarkerArray)
@@ -75,6 +81,7 @@ class SemanticMapNode(Node):
             subscription(self, f"{name}/image_raw", Image, partial(self._on_colour, name))
             subscription(self, f"{name}/depth/image_raw", Image, partial(self._on_depth, name))
             subscription(self, f"{name}/camera_info", CameraInfo, partial(self._on_info, name))
+        subscription(self, "map", OccupancyGrid, self._on_floor)
         self.create_service(FindObject, "find_object", self._on_find)
         self.create_service(Trigger, "~/save_map", self._on_save)
         self.create_service(Trigger, "~/load_map", self._on_load)
@@ -94,6 +101,13 @@ class SemanticMapNode(Node):
         try:
             self._cameras[camera] = camera_model(message)
         except ObservationError as error:
+            self._refuse(error)
+
+    def _on_floor(self, message: OccupancyGrid) -> None:
+        try:
+            self._floor = occupancy_grid(message)
+            self._rooms.set_floor(self._floor)
+        except MapError as error:
             self._refuse(error)
 
     def _look(self) -> None:
@@ -180,7 +194,10 @@ class SemanticMapNode(Node):
             if (loaded.classes, loaded.colours) != (self._map.classes, self._map.colours):
                 got = f"a map of {len(loaded.classes)} classes and {len(loaded.colours)} colours of another detector"
                 raise ConfigError(got, f"those of '{self._p.detector}'", "load it with its detector")
-            self._map, self._finder = loaded, Finder(loaded, _embed, _no_room)
+            floor, self._map, self._rooms = self._floor, loaded, Rooms(loaded)
+            if floor is not None:
+                self._rooms.set_floor(floor)
+            self._finder = Finder(loaded, _embed, self._rooms.room_of)
             response.success, response.message = True, f"loaded {len(loaded.objects)} objects"
         except VlaError as error:
             response.message = str(error)
@@ -211,11 +228,6 @@ def _embed(texts: Sequence[str]) -> Float64:
     vectors = np.asarray(minilm(_WORDS).encode(list(texts)).sentence, np.float64)
     unit: Float64 = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
-
-
-def _no_room(_point: Float64) -> str:
-    """Nobody tells rooms yet: whatever is said to be in one isn't found."""
-    return ""
 
 
 def main() -> None:

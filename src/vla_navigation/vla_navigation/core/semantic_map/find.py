@@ -32,8 +32,8 @@ _UNKNOWN, _SAME = 0.4, 0.65  # cosines of sentence vectors: below, a word names 
 _TEMPERATURE = 0.08
 #: Texts (N,) → unit vectors (N,D).
 Embed = Callable[[Sequence[str]], Float64]
-#: Point (3,) in the map → canonical name of the room, or ''.
-RoomOf = Callable[[Float64], str]
+#: Object → canonical name of the room that it is in, or ''.
+RoomOf = Callable[[Instance], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,10 @@ class Finder:
         """How well a relation holds, 0..1."""
         anchor = relation.anchor
         if anchor.kind == "room":
-            return float(self._room_of(thing.position_m) == anchor.name)
+            return float(self._room_of(thing) == anchor.name)
         best = 0.0
         for other in self._map.objects.values():
-            if other.id == thing.id or (anchor.room and self._room_of(other.position_m) != anchor.room):
+            if other.id == thing.id or (anchor.room and self._room_of(other) != anchor.room):
                 continue
             likely = self.likelihood(other, anchor)
             if likely > best and _related(thing, other, relation.kind):

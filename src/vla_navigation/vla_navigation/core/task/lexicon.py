@@ -21,11 +21,13 @@ class Lexicon:
         nouns: Words → canonical name and kind.
         colours: Words → canonical colour.
         wider: Canonical name → the wider one that fits as well.
+        shows: Canonical name of a place → the room that it stands in as a rule.
     """
 
     nouns: dict[str, tuple[str, str]]
     colours: dict[str, str]
     wider: dict[str, str]
+    shows: dict[str, str]
 
     @property
     def detectable(self) -> tuple[str, ...]:
@@ -48,13 +50,15 @@ def lexicon(language: str, name: str = "household") -> Lexicon:
     data: dict[str, Any] = load_yaml(config_path("language", name))
     nouns: dict[str, tuple[str, str]] = {}
     wider: dict[str, str] = {}
+    shows: dict[str, str] = {}
     for section, kind in _KINDS.items():
         for canonical, words in data[section].items():
             if "is" in words:
                 wider[canonical] = words["is"]
+            shows.update(dict.fromkeys(words.get("shows", ()), canonical))
             for word in words[language]:
                 if nouns.setdefault(word, (canonical, kind)) != (canonical, kind):
                     got = f"'{word}' for {nouns[word][0]} and {canonical} in config/language/{name}.yaml"
                     raise ConfigError(got, "one meaning", "leave one of them out")
     colours = {word: colour for colour, words in data["colours"].items() for word in words[language]}
-    return Lexicon(dict(sorted(nouns.items(), key=lambda item: -len(item[0]))), colours, wider)
+    return Lexicon(dict(sorted(nouns.items(), key=lambda item: -len(item[0]))), colours, wider, shows)
