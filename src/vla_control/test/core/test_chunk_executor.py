@@ -267,6 +267,25 @@ def test_a_chunk_that_continues_what_runs_takes_over_without_a_seam(
     assert np.abs(executor.state(stamp_ns).seam_rad).max() < most_rad
 
 
+@settings(max_examples=25, deadline=None)
+@given(delay_ms=st.integers(60, 300), error_m=st.floats(0.0, 0.05))
+def test_a_chunk_that_errs_where_it_should_continue_joins_nearly_without_a_seam(
+    robot: RobotModel, contract: Contract, make_chunk: MakeChunk, delay_ms: int, error_m: float
+) -> None:
+    """An answer later than told is free where it takes over; an executor that fades it in must not jump there."""
+    seams = {}
+    for strategy in ("naive_async", "rtc_prefix"):
+        executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
+        executor.use(strategy)
+        executor.reset(robot.config.home_rad, np.array([0.08]), 0)
+        executor.accept(make_chunk(_sweep(robot, 0.0), MS), 120 * MS)
+        stamp_ns = 301 * MS
+        executor.accept(make_chunk(_sweep(robot, 0.3) + [0.0, error_m, 0.0], stamp_ns, 2), stamp_ns + delay_ms * MS)
+        seams[strategy] = float(np.abs(executor.state(stamp_ns).seam_rad).max())
+    assert seams["rtc_prefix"] < 2e-4 + 0.02 * seams["naive_async"]
+    assert seams["naive_async"] > 0.8 * error_m, "the two would differ"
+
+
 def test_delays_are_counted_and_never_estimated(robot: RobotModel, contract: Contract, make_chunk: MakeChunk) -> None:
     """A first chunk that took long (a warm-up) tells nothing; until one has been counted all steps are committed."""
     executor = ChunkExecutor(robot, contract, replace(ExecutorParameters.from_config(), delay_margin=1.5))

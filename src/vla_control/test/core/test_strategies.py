@@ -81,9 +81,11 @@ def test_what_comes_later_than_told_fades_in_from_what_runs() -> None:
     """RTC: at the take-over the motion that is under way, four steps later the chunk alone, in between a line."""
     buffer = filled(chunk(0, np.zeros(STEPS)), chunk(4 * DT_NS, np.ones(STEPS)))
     buffer.led = Steps(np.tile(buffer.newest.actions.astype(np.float64) * [0, 1, 1, 1, 1, 1, 1, 1], (2, 1)), 0)
-    x, origin_ns = x_of("rtc_prefix", buffer, 10 * DT_NS)
-    assert origin_ns == 4 * DT_NS
-    assert np.allclose(x[6:11], [0.0, 0.25, 0.5, 0.75, 1.0]) and np.all(x[11:] == 1.0)
+    for branch_ns in (10 * DT_NS, round(9.3 * DT_NS)):  # between two steps: both are the motion that is under way
+        x, origin_ns = x_of("rtc_prefix", buffer, branch_ns)
+        assert origin_ns == 4 * DT_NS
+        assert np.allclose(x[6:11], [0.0, 0.25, 0.5, 0.75, 1.0]) and np.all(x[11:] == 1.0)
+        assert make_strategy("rtc_prefix", PARAMS).steps(buffer, branch_ns).running == 7
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

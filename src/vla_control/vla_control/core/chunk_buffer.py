@@ -22,10 +22,12 @@ class Steps:
     Attributes:
         actions: float64 (N,B) absolute rows (`action_spaces`); a contract of absolute actions has them as they are.
         origin_ns: When step 0 is due [ns, ROS clock]; step i follows i * dt later.
+        running: So many first rows are the motion in execution, which is to be joined without a seam.
     """
 
     actions: Float64
     origin_ns: int
+    running: int = 0
 
 
 class ChunkBuffer:

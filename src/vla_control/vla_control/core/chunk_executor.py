@@ -328,7 +328,7 @@ class ChunkExecutor:
         if over:
             self._brake(now_ns)
         else:
-            self._follow(chunk, first, now_ns)
+            self._follow(chunk, first, steps.running, now_ns)
         self._starved_s += starving_s
         self._knots.sequence[0], self._knots.answers_ns[0] = chunk.sequence, answer.stamp_ns
         if self._buffer.executed is not None:  # warm-up and thinking from rest are no delay of the running motion
@@ -340,8 +340,8 @@ class ChunkExecutor:
         self._buffer.led = Steps(led.actions.astype(np.float64), steps.origin_ns)
         self._buffer.executed = Steps(self._buffer.led.actions[:count], steps.origin_ns)
 
-    def _follow(self, chunk: ActionChunk, first: int, now_ns: int) -> None:
-        """Write the plan that leads along absolute rows from row `first` on.
+    def _follow(self, chunk: ActionChunk, first: int, running: int, now_ns: int) -> None:
+        """Write the plan that leads along absolute rows from row `first` on, of which some are the running motion.
 
         The curve begins some rows earlier where there are any: at its ends smoothing shows most, and a chunk that
         continues the motion is to join it without a seam.
@@ -352,7 +352,8 @@ class ChunkExecutor:
         config = self.robot.config
         spline = ChunkSpline(
             path.q_rad, chunk.dt_s, config.position_min_rad, config.position_max_rad,
-            self.params.steps_per_spline_knot, self.params.spline_smoothing, firm=lead + 1,
+            self.params.steps_per_spline_knot, self.params.spline_smoothing,
+            firm=max(lead + 1, running - first + lead),
         )  # fmt: skip
         origin_ns = chunk.stamp_ns + round((first - lead) * chunk.dt_s * 1e9)
         trajectory = self._builder.follow(self._knots, spline, origin_ns, now_ns)

@@ -2,10 +2,14 @@
 
 Its first steps are those that were told to the policy, so nothing is to be combined; but where it comes later than was
 told, or after an answer that got lost, it is free where it takes over. There it fades in over a few steps, from the
-motion that is really under way, a brake included. For a chunk that continues the motion this changes nothing.
+motion that is really under way, a brake included. The fade begins with the first step after the branch: the curve runs
+between two steps there, and only where both are the running motion it joins without a seam. For a chunk that continues
+the motion all this changes nothing.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,4 +35,8 @@ class Continued:
         chunk = buffer.newest
         if buffer.led is None:
             return Steps(chunk.actions.astype(np.float64), chunk.stamp_ns)
-        return cross_fade(buffer, buffer.led, branch_ns, branch_ns + round(self._fade * chunk.dt_s * NS))
+        dt_ns = chunk.dt_s * NS
+        first = max(0, int(np.ceil((branch_ns - chunk.stamp_ns) / dt_ns)))
+        begin_ns = chunk.stamp_ns + round(first * dt_ns)
+        faded = cross_fade(buffer, buffer.led, begin_ns, begin_ns + round(self._fade * dt_ns))
+        return replace(faded, running=first + 1)
