@@ -92,9 +92,8 @@ class WatchedGraph:
             self._stack.callback(self._spool.close)
             self.latency = LatencyWatch(options.link)
             self._stack.callback(self.latency.close)
-            contract, robot = load_contract(options.contract), load_yaml(config_path("robots", options.robot))
-            cameras = contract.view_names if self._images else ()
-            self.recorder = Recorder(self.session.node, cameras, str(robot["base_frame"]), self._spool)
+            cameras = load_contract(options.contract).view_names if self._images else ()
+            self.recorder = Recorder(self.session.node, cameras, self.base_frame, self._spool)
             self.session.wait_until(lambda: self.recording.clock_ns > 0, "/clock")
             self.session.wait_until(lambda: self.recorder.free, "a safety monitor that lets the robot move")
             if not options.namespace:
@@ -108,6 +107,11 @@ class WatchedGraph:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def base_frame(self) -> str:
+        """Of the robot."""
+        return str(load_yaml(config_path("robots", self._graph.options.robot))["base_frame"])
 
     @property
     def recording(self) -> Recording:

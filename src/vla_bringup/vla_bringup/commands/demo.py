@@ -9,8 +9,10 @@ from typing import Any
 
 from vla_bringup import machine
 from vla_bringup.commands.view import console_url
+from vla_bringup.core.floor_picture import write_floor_picture
 from vla_bringup.core.plot import write_plot
 from vla_bringup.core.video import write_video
+from vla_bringup.floor_watch import FloorWatch
 from vla_bringup.graph import Graph, GraphOptions, simulated_graph
 from vla_bringup.jobs import Job, jobs
 from vla_bringup.results import save
@@ -62,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     with WatchedGraph(nodes, out, say, make_jobs=make_jobs) as graph:
         if args.viewer:
             say(f"console: {console_url()}")
+        floor = _floor_watch(graph) if nodes.mission == "fetch" else None
         instruction = args.instruction or str(graph.session.judge()["instruction"])
         say(f"instruction: {instruction}")
         done = graph.carry_out(instruction, args.timeout, lambda stage, subtask: say(f"{stage} {subtask}".strip()))
@@ -79,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
                 out / "video.mp4", graph.recording, graph.recorder.cameras, graph.recorder.camera_model, instruction
             )
             write_plot(out / "plot.png", graph.recording, done.span.start_ns, done.image_to_torque_ms, instruction)
+            if floor is not None and write_floor_picture(out / "map.png", floor.record, instruction):
+                say("wrote map.png")
         except OSError as error:  # a full disk, most likely; what the robot did stands in result.json
             drawn = False
             say(f"no film or no plot: {error.strerror}")
@@ -90,6 +95,10 @@ def run(args: argparse.Namespace) -> int:
     verdict = "success" if result["success"] else "NO SUCCESS"
     say(f"{verdict}: {instruction}; {result['sim_s']} s simulated in {result['wall_s']} s; see {out / 'result.json'}")
     return 0 if result["success"] and drawn else 1
+
+
+def _floor_watch(graph: WatchedGraph) -> FloorWatch:
+    return FloorWatch(graph.session.node, graph.base_frame)
 
 
 def _jobs_with_console(graph: Graph) -> list[Job]:
