@@ -11,11 +11,13 @@ from nav_msgs.msg import OccupancyGrid as GridMsg
 from nav_msgs.msg import Odometry, Path
 from numpy.typing import NDArray
 from sensor_msgs.msg import LaserScan as ScanMsg
+from sensor_msgs.msg import PointCloud2, PointField
 
 from vla_core import rotations
 from vla_core.errors import ScanError, TransformError
 from vla_core.frames import planar
 from vla_core.types import NS, Float64
+from vla_navigation.core.nav.overhead_layer import PlacedPoints
 from vla_navigation.core.nav.placed_scan import PlacedScan
 from vla_navigation.core.occupancy_grid import OccupancyGrid
 from vla_navigation.core.slam.scan import LaserScan
@@ -57,6 +59,28 @@ def placed_scan(message: ScanMsg, T_map_laser: Float64, stamp_ns: int) -> Placed
         stamp_ns, planar(T_map_laser), _angles(message, T_map_laser), np.asarray(message.ranges, np.float64),
         float(message.range_min), float(message.range_max),
     )  # fmt: skip
+
+
+def placed_points(message: PointCloud2, T_map_lidar: Float64, stamp_ns: int) -> PlacedPoints:
+    """Points in space; any layout of fields that has x, y and z as float32.
+
+    Args:
+        T_map_lidar: (4,4) pose of the message's frame in the map at `stamp_ns`.
+
+    Raises:
+        ScanError: no such fields, or fewer bytes than points.
+    """
+    offsets = {field.name: field.offset for field in message.fields if field.datatype == PointField.FLOAT32}
+    count, step = message.width * message.height, message.point_step
+    if not {"x", "y", "z"} <= set(offsets) or message.is_bigendian or len(message.data) < count * step:
+        got = f"points with fields {[field.name for field in message.fields]} in {len(message.data)} bytes"
+        raise ScanError(got, "little-endian float32 x, y, z of every point", "set up the lidar's driver")
+    layout = np.dtype(
+        {"names": ["x", "y", "z"], "formats": ["<f4"] * 3, "offsets": [offsets[k] for k in "xyz"], "itemsize": step}
+    )
+    read = np.frombuffer(message.data, layout, count)
+    own = np.stack([read["x"], read["y"], read["z"]], 1).astype(np.float64)
+    return PlacedPoints(stamp_ns, T_map_lidar[:3, 3].copy(), own @ T_map_lidar[:3, :3].T + T_map_lidar[:3, 3])
 
 
 def _angles(message: ScanMsg, T: Float64) -> Float64:

@@ -1,5 +1,6 @@
-"""Navigation. In: map, scan (10 Hz), odom, TF map -> base, safety_state. Actions: navigate_to_pose,
-compute_path_to_pose. Out: cmd_vel_nav (10 Hz while it drives, and until the base rests), plan, local_costmap/costmap.
+"""Navigation. In: map, scan (10 Hz), points (where the robot has a height), odom, TF map -> base, safety_state.
+Actions: navigate_to_pose, compute_path_to_pose. Out: cmd_vel_nav (10 Hz while it drives, and until the base rests),
+plan, local_costmap/costmap.
 
 Lifecycle node; speaks as Nav2's servers do, codes and pre-emption included: a new goal replaces the running one, which
 is aborted. A goal's end of any kind, a stop of the safety monitor, a missing pose, scan or velocity and the node's own
@@ -25,6 +26,7 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.task import Future
 from sensor_msgs.msg import LaserScan as ScanMsg
+from sensor_msgs.msg import PointCloud2
 
 from vla_control.core.robot import load_robot_config
 from vla_core.errors import ConfigError, MapError, ScanError, TransformError
@@ -38,7 +40,7 @@ from vla_navigation.core.nav.local_view import local_view
 from vla_navigation.core.nav.navigator import Navigator, StampedPose
 from vla_navigation.core.nav.parameters import NavigatorParameters
 from vla_navigation.core.nav.placed_scan import PlacedScan
-from vla_navigation.core.nav.robot_footprint import robot_footprint
+from vla_navigation.core.nav.robot_footprint import robot_footprint, robot_height_m
 from vla_navigation.core.nav.warm_up import warm_up
 from vla_navigation.core.occupancy_grid import OccupancyGrid
 from vla_ros.diagnostics import Diagnostics, Level, Status
@@ -53,6 +55,7 @@ _SCHEMA = Path(__file__).parent / "parameters" / "navigator_node.yaml"
 _NOWHERE = StampedPose(0, np.full(3, np.nan))
 _LAST = 3  # times that a base at rest is told so
 _VIEW_M, _VIEW_S = 3.0, 0.5  # half side of the local costmap, and its period
+_CLOUDS_NS = NS // 12  # least time between two looks at what hangs over the floor
 _PLANNERS = ("", "GridBased")  # Nav2's name of the planner that there is one of
 _SUCCEED, _ABORT, _CANCELED = "succeed", "abort", "canceled"
 
@@ -76,6 +79,9 @@ class NavigatorNode(LifecycleNode):
         self._at, self._twist, self._twist_ns = _NOWHERE, np.full(3, np.nan), -1
         self._waiting: ScanMsg | None = None  # newest scan, until it can be placed
         self._scan: PlacedScan | None = None
+        self._clouds: Any = None
+        self._cloud: PointCloud2 | None = None  # newest turn of a lidar in space, until it can be placed
+        self._cloud_ns = -1  # of the last one that was used
         self._running: tuple[ServerGoalHandle, Future] | None = None
         self._tick_ns, self._told_rest = -1, _LAST
         self._stopped_by: str | None = None
@@ -105,6 +111,9 @@ class NavigatorNode(LifecycleNode):
         if base is None:
             raise ConfigError(f"robot '{self._p.robot}' without a base", "a section `base`", "choose another robot")
         self._base, self._footprint = base, robot_footprint(self._p.robot)
+        self._height_m = robot_height_m(self._p.robot)
+        if self._height_m > 0.0 and self._clouds is None:
+            self._clouds = subscription(self, "points", PointCloud2, self._on_points)
         self._params = NavigatorParameters(**{f.name: getattr(self._p, f.name) for f in fields(NavigatorParameters)})
         warm_up(base, self._footprint, self._params)
 
@@ -141,6 +150,9 @@ class NavigatorNode(LifecycleNode):
 
     def _on_scan(self, message: ScanMsg) -> None:
         self._waiting = message
+
+    def _on_points(self, message: PointCloud2) -> None:
+        self._cloud = message
 
     def _on_odometry(self, message: Odometry) -> None:
         self._twist, self._twist_ns = floor_conversions.odometry_twist(message), to_ns(message.header.stamp)
@@ -238,7 +250,7 @@ class NavigatorNode(LifecycleNode):
         if self._nav is None:
             if self._grid is None:
                 raise _RefusedError(Code.PLAN_UNKNOWN, "got no map; expected one on the topic map; fix: start SLAM")
-            self._nav = Navigator(self._base, self._footprint, self._params, self._grid)
+            self._nav = Navigator(self._base, self._footprint, self._params, self._grid, self._height_m)
         return self._nav
 
     def _on_tick(self) -> None:
@@ -254,6 +266,7 @@ class NavigatorNode(LifecycleNode):
         nav = self._navigator()
         self._at = self._pose()
         self._place_scan()
+        self._place_points(nav)
         stale = now - self._twist_ns > self._params.stale_s * NS
         sent = nav.tick(now, self._at, np.full(3, np.nan) if stale else self._twist, self._scan)
         self._send(sent, now)
@@ -321,6 +334,21 @@ class NavigatorNode(LifecycleNode):
             T = self._frames.tree.lookup(self._p.map_frame, message.header.frame_id, middle_ns)
             self._scan, self._waiting = floor_conversions.placed_scan(message, T, middle_ns), None
             self._trouble = ""
+        except (TransformError, ScanError) as error:
+            self._trouble = str(error)
+
+    def _place_points(self, nav: Navigator) -> None:
+        """Look at what hangs over the floor, some times a second."""
+        message = self._cloud
+        if message is None:
+            return
+        stamp_ns = to_ns(message.header.stamp)
+        if 0 <= stamp_ns - self._cloud_ns < _CLOUDS_NS:
+            return
+        try:
+            T = self._frames.tree.lookup(self._p.map_frame, message.header.frame_id, stamp_ns)
+            nav.observe_points(floor_conversions.placed_points(message, T, stamp_ns))
+            self._cloud, self._cloud_ns = None, stamp_ns
         except (TransformError, ScanError) as error:
             self._trouble = str(error)
 

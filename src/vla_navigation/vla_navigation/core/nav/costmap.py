@@ -1,13 +1,14 @@
-"""Where the robot may be: the map, what the lidar sees beside it, and the exact distance to the nearest of both."""
+"""Where the robot may be: the map, what lidars see beside it, and the exact distance to the nearest of all that."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from vla_core.types import Float32
+from vla_core.types import Float32, Float64
 from vla_navigation.core.nav.grid_frame import Bool, GridFrame
 from vla_navigation.core.nav.obstacle_layer import ObstacleLayer
+from vla_navigation.core.nav.overhead_layer import OverheadLayer, PlacedPoints
 from vla_navigation.core.nav.placed_scan import PlacedScan
 from vla_navigation.core.occupancy_grid import OCCUPIED_FROM, OccupancyGrid
 
@@ -16,11 +17,12 @@ _FAR_M = 1e3
 
 
 class Costmap:
-    """Static layer, obstacle layer and distances.
+    """Static layer, obstacle layer, overhead layer where there is one, and distances.
 
     Args:
         grid: The map; see `set_map`.
         mark_range_m, memory_s: Of the obstacle layer.
+        overhead: What a lidar in space sees; None: the robot has none.
 
     Attributes:
         frame: Of the map.
@@ -28,7 +30,10 @@ class Costmap:
         occupied: bool (H,W), cells that the map has for an obstacle.
     """
 
-    def __init__(self, grid: OccupancyGrid, mark_range_m: float, memory_s: float) -> None:
+    def __init__(
+        self, grid: OccupancyGrid, mark_range_m: float, memory_s: float, overhead: OverheadLayer | None = None
+    ) -> None:
+        self._overhead = overhead
         self._obstacles = ObstacleLayer(GridFrame.of(grid), mark_range_m, memory_s)
         self.set_map(grid)
 
@@ -41,6 +46,8 @@ class Costmap:
         frame, cells = GridFrame.of(grid), grid.cells
         if frame != self._obstacles.frame:
             self._obstacles = self._obstacles.moved_to(frame)
+        if self._overhead is not None and frame != self._overhead.frame:
+            self._overhead = self._overhead.moved_to(frame)
         self.frame = frame
         self.unknown: Bool = cells < 0
         self.occupied: Bool = cells >= OCCUPIED_FROM
@@ -51,19 +58,34 @@ class Costmap:
         """Take a scan into the obstacle layer; rays (N,) that met something on the move only clear."""
         self._obstacles.observe(scan, goes_on, self._explained)
 
+    def observe_points(self, points: PlacedPoints) -> None:
+        """Take a turn of a lidar in space into the overhead layer; nothing happens where there is none."""
+        if self._overhead is not None:
+            self._overhead.observe(points, self._explained)
+
+    def overhead(self, window: tuple[slice, slice]) -> Float64:
+        """Middles (N,2) of the cells in a window over which something is that the robot doesn't fit under [m]."""
+        if self._overhead is None:
+            return np.zeros((0, 2))
+        corner = [window[0].start or 0, window[1].start or 0]
+        return self.frame.points(np.argwhere(self._overhead.lethal(window)) + corner)
+
     def clear(self) -> None:
-        """Forget what the lidar saw; the next scans tell it anew."""
+        """Forget what the planar lidar saw; the next scans tell it anew. What hangs over the floor stays."""
         self._obstacles.clear()
 
     def distance_m(self, window: tuple[slice, slice] | None = None) -> Float32:
         """Distance of each cell's centre to that of the nearest obstacle, float32 of the window's shape [m].
 
         Args:
-            window: Part of the grid; obstacles of the map count wherever they are, those of the lidar within it only.
+            window: Part of the grid; obstacles of the map count wherever they are, those of lidars within it only.
                 None: everything.
         """
         window = window or (slice(None), slice(None))
-        seen = distances(self._obstacles.lethal(window), self.frame.resolution_m)
+        lethal = self._obstacles.lethal(window)
+        if self._overhead is not None:
+            lethal = lethal | self._overhead.lethal(window)
+        seen = distances(lethal, self.frame.resolution_m)
         nearest: Float32 = np.minimum(self._static_m[window], seen)
         return nearest
 

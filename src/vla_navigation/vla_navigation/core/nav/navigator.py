@@ -24,7 +24,9 @@ from vla_navigation.core.nav.codes import Code, PlanError
 from vla_navigation.core.nav.costmap import Costmap
 from vla_navigation.core.nav.follower import Follower
 from vla_navigation.core.nav.footprint import Footprint
+from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.nav.moving import MovingTracker, belonging
+from vla_navigation.core.nav.overhead_layer import OverheadLayer, PlacedPoints
 from vla_navigation.core.nav.parameters import NavigatorParameters
 from vla_navigation.core.nav.placed_scan import PlacedScan
 from vla_navigation.core.nav.planner import GlobalPlanner, Plan
@@ -52,16 +54,25 @@ class Navigator:
 
     Args:
         base: Drive and limits. footprint: Of the robot. params: All tuning.
-        grid: First map.
+        grid: First map. height_m: Of the robot, where a lidar in space tells what it has to fit under; 0: none does.
 
     Attributes:
         costmap: What it drives on.
     """
 
     def __init__(
-        self, base: BaseConfig, footprint: Footprint, params: NavigatorParameters, grid: OccupancyGrid
+        self,
+        base: BaseConfig,
+        footprint: Footprint,
+        params: NavigatorParameters,
+        grid: OccupancyGrid,
+        height_m: float = 0.0,
     ) -> None:
-        self.costmap = Costmap(grid, params.mark_range_m, params.obstacle_memory_s)
+        overhead = None
+        if height_m > 0.0:
+            bounds = (height_m, footprint.circumscribed_m, params.mark_range_m, params.overhead_memory_s)
+            overhead = OverheadLayer(GridFrame.of(grid), *bounds)
+        self.costmap = Costmap(grid, params.mark_range_m, params.obstacle_memory_s, overhead)
         self._base, self._params = base, params
         self._planner, self._follower = GlobalPlanner(footprint.inscribed_m, params), Follower(base, footprint, params)
         self._safety, self._tracker = SafetyLayer(base, footprint, params), MovingTracker()
@@ -109,6 +120,10 @@ class Navigator:
         self._begin()
         self._goal, self._result = np.array(goal, np.float64), None
 
+    def observe_points(self, points: PlacedPoints) -> None:
+        """Take a turn of a lidar in space: what hangs over the floor is neither driven under nor closer to."""
+        self.costmap.observe_points(points)
+
     def cancel(self) -> None:
         """Come to rest and forget the goal."""
         if self._goal is not None:
@@ -149,7 +164,9 @@ class Navigator:
             return self._sent.copy()
         self._blind_s = math.nan
         wanted = np.zeros(3) if self._goal is None else self._wanted(at.pose, now_s)
-        verdict = self._safety.filter(wanted, self._sent, at.pose, self._hits, self._moving)
+        above = self.costmap.overhead(self.costmap.window(at.pose[0], at.pose[1], self._safety.reach_m))
+        hits = np.concatenate([self._hits, above])
+        verdict = self._safety.filter(wanted, self._sent, at.pose, hits, self._moving)
         if verdict.cause:
             self._follower.deviated()
         self._sent, self._limited_by = verdict.twist, verdict.cause

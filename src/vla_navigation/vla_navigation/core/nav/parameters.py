@@ -23,6 +23,7 @@ class NavigatorParameters:
     unknown_cost: float
     mark_range_m: float
     obstacle_memory_s: float
+    overhead_memory_s: float
     goal_search_m: float
     replan_s: float
     samples: int

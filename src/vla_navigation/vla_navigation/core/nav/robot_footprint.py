@@ -1,4 +1,4 @@
-"""The outline of a robot, as its file says."""
+"""Outline and height of a robot, as its file says."""
 
 from __future__ import annotations
 
@@ -25,3 +25,17 @@ def robot_footprint(robot: str) -> Footprint:
         return Footprint.polygon([(float(x), float(y)) for x, y in section["outline_m"]])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path.name}: navigation: {error}", "numbers [m]", f"mend {path}") from error
+
+
+def robot_height_m(robot: str) -> float:
+    """`height_m` of the section `navigation`: what hangs lower is an obstacle; 0: no lidar in space tells.
+
+    Raises:
+        UnknownNameError: no such robot.
+        ConfigError: not a length.
+    """
+    path = config_path("robots", robot)
+    height = (load_yaml(path).get("navigation") or {}).get("height_m", 0.0)
+    if not isinstance(height, int | float) or not 0.0 <= height < 10.0:
+        raise ConfigError(f"{path.name}: navigation: height_m {height!r}", "a length [m]", f"mend {path}")
+    return float(height)

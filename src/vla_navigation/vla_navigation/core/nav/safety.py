@@ -46,6 +46,9 @@ class SafetyLayer:
 
     Args:
         base: Limits. footprint: Of the robot. params: Margin, period, latency.
+
+    Attributes:
+        reach_m: What is further from the base's middle doesn't matter.
     """
 
     def __init__(self, base: BaseConfig, footprint: Footprint, params: NavigatorParameters) -> None:
@@ -59,7 +62,7 @@ class SafetyLayer:
         self._acceleration, self._circumscribed_m = base.acceleration, footprint.circumscribed_m
         # from here no hit matters: drive and brake, and what lies between that and the hits
         self._longest_s = params.period_s + self._late_s + float((base.velocity[used] / base.acceleration[used]).max())
-        self._reach_m = fastest * self._longest_s + footprint.circumscribed_m + 2.0 * params.safety_margin_m
+        self.reach_m = fastest * self._longest_s + footprint.circumscribed_m + 2.0 * params.safety_margin_m
 
     def filter(self, wanted: Float64, before: Float64, pose: Float64, hits: Float64, moving: Float64) -> Verdict:
         """The next twist.
@@ -76,7 +79,7 @@ class SafetyLayer:
         goes_on = owner >= 0
         velocity[goes_on] = se2.transform(np.array([0.0, 0.0, -pose[2]]), moving[owner[goes_on], 2:4])
         near, velocity = np.concatenate([near, near[goes_on]]), np.concatenate([0.0 * velocity, velocity[goes_on]])
-        reach = self._reach_m + self._longest_s * np.hypot(velocity[:, 0], velocity[:, 1])
+        reach = self.reach_m + self._longest_s * np.hypot(velocity[:, 0], velocity[:, 1])
         held = np.hypot(near[:, 0], near[:, 1]) <= reach
         near, velocity = near[held], velocity[held]
         allowed, cause = self._near_moving(self._limits.next(before, wanted), before, pose, moving)
