@@ -32,7 +32,8 @@ def look(x: float, y: float, table: bool, stamp_s: float) -> PlacedPoints:
     rays = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], 1)
     origin = np.array([x, y, LIDAR_M])
     with np.errstate(divide="ignore", invalid="ignore"):
-        sides = np.stack([((6.0 if k == 0 else 3.0) * (rays[:, k] > 0) - origin[k]) / rays[:, k] for k in (0, 1)])
+        ends = np.where(rays[:, :2] > 0, [6.0, 3.0], 0.0) - origin[:2]
+        sides = np.where(np.abs(rays[:, :2]) > 1e-9, ends / rays[:, :2], np.inf).T
         floor = np.where(rays[:, 2] < 0, -LIDAR_M / rays[:, 2], np.inf)
         top = np.where(rays[:, 2] < 0, (TABLE[2] - LIDAR_M) / rays[:, 2], np.inf)
     at = origin + np.where(np.isfinite(top), top, 0.0)[:, None] * rays
