@@ -147,6 +147,11 @@ class WatchedGraph:
         result = self.session.execute(instruction, timeout_s, on_feedback)
         monotonic_end_ns, truth = time.monotonic_ns(), self.session.judge()
         span = Span(start_ns, start_ns + round(result.duration_s * NS), monotonic_ns, monotonic_end_ns)
+        # what the servo said of the last moments may still be under way, on a busy machine above all
+        self.session.wait_until(
+            lambda: bool(recording.controls) and recording.controls[-1].stamp_ns >= span.end_ns,
+            "control_state to the end",
+        )
         latencies = self.latency.image_to_torque_ms(start_ns)
         summary = summarise(recording, span, self.latency.captured_ns, latencies, limits_before)
         return Run(result, truth, summary, progress, span, latencies)

@@ -237,7 +237,7 @@ def explore(explorer: Explorer, pose: np.ndarray, failing=lambda _view: False) -
 
 def gain_left(explorer: Explorer, pose: np.ndarray) -> float:
     """Largest gain of a frontier's view that is left, by looking from every tenth reachable cell of the whole map."""
-    planner = explorer._planner(pose)
+    planner = explorer._planner(pose, np.zeros((0, 2)))
     border = explorer._frontier_cells()
     best = 0.0
     for frontier in find_frontiers(border, explorer.layer.frame, PARAMS.chunk_m):
@@ -261,7 +261,7 @@ def test_the_widest_view_is_the_largest_sum_of_neighbouring_rays() -> None:
     plan = generate(0, (5.6, 3.8))
     explorer = Explorer(grid_of(plan), PARAMS)
     cells = np.argwhere(explorer.layer.free)[::97]
-    planner = explorer._planner(np.array([*explorer.layer.frame.points(cells[:1])[0], 0.3]))
+    planner = explorer._planner(np.array([*explorer.layer.frame.points(cells[:1])[0], 0.3]), np.zeros((0, 2)))
     wide, near, far = planner._wide, PARAMS.camera_near_m / CELL_M, PARAMS.camera_far_m / CELL_M
     gain, first = np.full(explorer.layer.free.shape, np.nan), np.zeros(explorer.layer.free.shape, np.int64)
     widest(planner._worth, planner._solid, cells, near, far, wide, 72, gain, first)

@@ -25,11 +25,9 @@ from rclpy._rclpy_pybind11 import RCLError
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.task import Future
-from sensor_msgs.msg import LaserScan as ScanMsg
-from sensor_msgs.msg import PointCloud2
 
 from vla_control.core.robot import load_robot_config
-from vla_core.errors import ConfigError, MapError, ScanError, TransformError
+from vla_core.errors import ConfigError, MapError, TransformError
 from vla_core.frames import planar
 from vla_core.types import NS, Float64
 from vla_msgs.msg import SafetyState
@@ -39,10 +37,10 @@ from vla_navigation.core.nav.codes import Code, PlanError
 from vla_navigation.core.nav.local_view import local_view
 from vla_navigation.core.nav.navigator import Navigator, StampedPose
 from vla_navigation.core.nav.parameters import NavigatorParameters
-from vla_navigation.core.nav.placed_scan import PlacedScan
 from vla_navigation.core.nav.robot_footprint import robot_footprint, robot_height_m
 from vla_navigation.core.nav.warm_up import warm_up
 from vla_navigation.core.occupancy_grid import OccupancyGrid
+from vla_navigation.lidar_views import LidarViews
 from vla_ros.diagnostics import Diagnostics, Level, Status
 from vla_ros.lifecycle import LifecycleNode
 from vla_ros.node import run
@@ -55,7 +53,6 @@ _SCHEMA = Path(__file__).parent / "parameters" / "navigator_node.yaml"
 _NOWHERE = StampedPose(0, np.full(3, np.nan))
 _LAST = 3  # times that a base at rest is told so
 _VIEW_M, _VIEW_S = 3.0, 0.5  # half side of the local costmap, and its period
-_CLOUDS_NS = NS // 12  # least time between two looks at what hangs over the floor
 _PLANNERS = ("", "GridBased")  # Nav2's name of the planner that there is one of
 _SUCCEED, _ABORT, _CANCELED = "succeed", "abort", "canceled"
 
@@ -77,11 +74,6 @@ class NavigatorNode(LifecycleNode):
         self._nav: Navigator | None = None
         self._grid: OccupancyGrid | None = None
         self._at, self._twist, self._twist_ns = _NOWHERE, np.full(3, np.nan), -1
-        self._waiting: ScanMsg | None = None  # newest scan, until it can be placed
-        self._scan: PlacedScan | None = None
-        self._clouds: Any = None
-        self._cloud: PointCloud2 | None = None  # newest turn of a lidar in space, until it can be placed
-        self._cloud_ns = -1  # of the last one that was used
         self._running: tuple[ServerGoalHandle, Future] | None = None
         self._tick_ns, self._told_rest = -1, _LAST
         self._stopped_by: str | None = None
@@ -91,8 +83,8 @@ class NavigatorNode(LifecycleNode):
         self._plans = publisher(self, "plan", PathMsg)
         self._views = publisher(self, "local_costmap/costmap", GridMsg)
         self._frames = TransformListener(self)
+        self._lidars = LidarViews(self, self._frames.tree, self._p.map_frame, self._refuse)
         subscription(self, "map", GridMsg, self._on_map)
-        subscription(self, "scan", ScanMsg, self._on_scan)
         subscription(self, "odom", Odometry, self._on_odometry)
         subscription(self, "safety_state", SafetyState, self._on_safety)
         accept = {"goal_callback": self._on_goal, "cancel_callback": self._on_cancel}
@@ -112,8 +104,8 @@ class NavigatorNode(LifecycleNode):
             raise ConfigError(f"robot '{self._p.robot}' without a base", "a section `base`", "choose another robot")
         self._base, self._footprint = base, robot_footprint(self._p.robot)
         self._height_m = robot_height_m(self._p.robot)
-        if self._height_m > 0.0 and self._clouds is None:
-            self._clouds = subscription(self, "points", PointCloud2, self._on_points)
+        if self._height_m > 0.0:
+            self._lidars.hear_points()
         self._params = NavigatorParameters(**{f.name: getattr(self._p, f.name) for f in fields(NavigatorParameters)})
         warm_up(base, self._footprint, self._params)
 
@@ -148,11 +140,8 @@ class NavigatorNode(LifecycleNode):
             self._trouble = str(error)
             self.get_logger().error(f"map refused: {error}")
 
-    def _on_scan(self, message: ScanMsg) -> None:
-        self._waiting = message
-
-    def _on_points(self, message: PointCloud2) -> None:
-        self._cloud = message
+    def _refuse(self, trouble: str) -> None:
+        self._trouble = trouble
 
     def _on_odometry(self, message: Odometry) -> None:
         self._twist, self._twist_ns = floor_conversions.odometry_twist(message), to_ns(message.header.stamp)
@@ -259,16 +248,19 @@ class NavigatorNode(LifecycleNode):
         now = now_ns(self)
         if now < self._tick_ns - NS:
             self._settle(_ABORT, Code.CONTROL_UNKNOWN, "the clock was set back")
-            self._nav, self._scan, self._waiting = None, None, None
+            self._nav = None
+            self._lidars.forget()
         self._tick_ns = now
         if self._grid is None:
             return
         nav = self._navigator()
         self._at = self._pose()
-        self._place_scan()
-        self._place_points(nav)
+        self._lidars.place()
+        points = self._lidars.points()
+        if points is not None:
+            nav.observe_points(points)
         stale = now - self._twist_ns > self._params.stale_s * NS
-        sent = nav.tick(now, self._at, np.full(3, np.nan) if stale else self._twist, self._scan)
+        sent = nav.tick(now, self._at, np.full(3, np.nan) if stale else self._twist, self._lidars.scan)
         self._send(sent, now)
         self._after(nav, now)
 
@@ -323,35 +315,6 @@ class NavigatorNode(LifecycleNode):
             self._trouble = str(error)
             return _NOWHERE
 
-    def _place_scan(self) -> None:
-        """Where the lidar was in the middle of the newest scan, as soon as that is known."""
-        message = self._waiting
-        if message is None:
-            return
-        begin_ns = to_ns(message.header.stamp)
-        middle_ns = (begin_ns + floor_conversions.scan_end_ns(message)) // 2
-        try:
-            T = self._frames.tree.lookup(self._p.map_frame, message.header.frame_id, middle_ns)
-            self._scan, self._waiting = floor_conversions.placed_scan(message, T, middle_ns), None
-            self._trouble = ""
-        except (TransformError, ScanError) as error:
-            self._trouble = str(error)
-
-    def _place_points(self, nav: Navigator) -> None:
-        """Look at what hangs over the floor, some times a second."""
-        message = self._cloud
-        if message is None:
-            return
-        stamp_ns = to_ns(message.header.stamp)
-        if 0 <= stamp_ns - self._cloud_ns < _CLOUDS_NS:
-            return
-        try:
-            T = self._frames.tree.lookup(self._p.map_frame, message.header.frame_id, stamp_ns)
-            nav.observe_points(floor_conversions.placed_points(message, T, stamp_ns))
-            self._cloud, self._cloud_ns = None, stamp_ns
-        except (TransformError, ScanError) as error:
-            self._trouble = str(error)
-
     def _in_map(self, pose: PoseStamped) -> Float64:
         """A pose (3,) of any frame, in the map now.
 
@@ -392,7 +355,7 @@ class NavigatorNode(LifecycleNode):
         if self._nav is None:
             return [Status(Level.WARN, self._trouble or "no map yet", values)]
         now, stale_ns, state = now_ns(self), self._params.stale_s * NS, self._nav.feedback()
-        scan_ns = -1 if self._scan is None else self._scan.stamp_ns
+        scan_ns = -1 if self._lidars.scan is None else self._lidars.scan.stamp_ns
         ages = {"pose": self._at.stamp_ns, "scan": scan_ns, "odometry": self._twist_ns}
         missing = [name for name, stamp_ns in ages.items() if now - stamp_ns > stale_ns]
         values |= {"state": state.state, "limited_by": state.limited_by, "left_m": state.distance_remaining_m}

@@ -8,7 +8,7 @@ import numpy as np
 
 from vla_core.types import Float64
 
-_RADIUS_M = 0.3  # places nearer to each other are one
+RADIUS_M = 0.3  # places nearer to each other are one
 
 
 @dataclass(slots=True)
@@ -46,7 +46,13 @@ class Blacklist:
             return now_s
         return np.inf if entry.attempts >= self._max_attempts else entry.until_s
 
+    def barred(self, now_s: float) -> tuple[Float64, float]:
+        """Places (N,2) that may not be tried now, and when the first of them may be again; inf: none ever."""
+        shut = [entry for entry in self._entries if self.free_at_s(entry.place, now_s) > now_s]
+        first_s = min((self.free_at_s(entry.place, now_s) for entry in shut), default=np.inf)
+        return np.array([entry.place for entry in shut]).reshape(-1, 2), first_s
+
     def _find(self, place: Float64) -> _Entry | None:
         away = [float(np.hypot(*(entry.place - place))) for entry in self._entries]
         k = int(np.argmin(away)) if away else 0
-        return self._entries[k] if away and away[k] <= _RADIUS_M else None
+        return self._entries[k] if away and away[k] <= RADIUS_M else None

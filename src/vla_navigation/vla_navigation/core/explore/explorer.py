@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_core.types import Float32, Float64
-from vla_navigation.core.explore.blacklist import Blacklist
+from vla_navigation.core.explore.blacklist import RADIUS_M, Blacklist
 from vla_navigation.core.explore.frontiers import Frontier, find_frontiers, frontier_cells
 from vla_navigation.core.explore.parameters import ExplorerParameters
 from vla_navigation.core.explore.prior import NoPrior, Prior
@@ -61,6 +61,7 @@ class Explorer:
         self.layer = SeenLayer(grid, params)
         self._params, self._prior = params, prior or NoPrior()
         self._blacklist = Blacklist(params.blacklist_s, params.max_attempts)
+        self._not_reached = Blacklist(params.blacklist_s, params.max_attempts)  # places to stand at
         self._current: ViewPose | None = None
         self._again: deque[tuple[Float64, Float64]] = deque()  # points to be looked at again, bearings so far
         self._looking_again = False
@@ -96,6 +97,8 @@ class Explorer:
     def report(self, view: ViewPose, reached: bool, now_s: float) -> None:
         """The robot stands at a view and has looked, or could not get there."""
         self._current = None
+        if not reached:
+            self._not_reached.add(view.pose[:2], now_s)
         if self._looking_again:
             self._again.popleft()
             self._looking_again = False
@@ -109,7 +112,8 @@ class Explorer:
     def decide(self, pose: Float64, now_s: float) -> Decision:
         """The next view for a robot at (3,); ask as often as the map changes."""
         self.layer.stand(pose)
-        planner = self._planner(pose)
+        barred, barred_until_s = self._not_reached.barred(now_s)
+        planner = self._planner(pose, barred)
         while self._again:
             point, bearings = self._again[0]
             views = planner.facing(point, bearings)
@@ -123,6 +127,8 @@ class Explorer:
             free_at_s = self._blacklist.free_at_s(frontier.centre, now_s)
             view = planner.best(frontier.centre)
             if view is None:
+                if np.isfinite(barred_until_s):
+                    later.append(barred_until_s)  # perhaps from a place that couldn't be reached just now
                 continue
             if free_at_s <= now_s:
                 views.append(view)
@@ -151,11 +157,16 @@ class Explorer:
     def _frontier_cells(self) -> np.ndarray:
         return frontier_cells(self.layer.free, self.layer.seen, self.layer.unseen())
 
-    def _planner(self, pose: Float64) -> ViewPlanner:
-        layer, frame = self.layer, self.layer.frame
+    def _planner(self, pose: Float64, barred: Float64) -> ViewPlanner:
+        """Of views from anywhere that the robot at (3,) gets to, but not from near places (N,2) that are barred."""
+        layer, frame, way_m = self.layer, self.layer.frame, self._ways(pose)
+        if len(barred):
+            cells = np.argwhere(np.isfinite(way_m))
+            near = (np.hypot(*(frame.points(cells)[:, None] - barred).T) <= RADIUS_M).any(0)
+            way_m[tuple(cells[near].T)] = np.inf
         worth: Float32 = self._prior.weights(frame) * layer.unseen()
         worth[layer.occupied] *= np.float32(self._params.surface_weight)
-        return ViewPlanner(frame, layer.opaque, layer.occupied, worth, self._ways(pose), pose, self._params)
+        return ViewPlanner(frame, layer.opaque, layer.occupied, worth, way_m, pose, self._params)
 
     def _ways(self, pose: Float64) -> Float32:
         """Ways (H,W) of the robot to every cell over free floor [m]; inf where none leads."""
