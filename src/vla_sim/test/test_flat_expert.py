@@ -11,7 +11,7 @@ from flat_driving import open_place
 from vla_core.contract import load_contract
 from vla_core.errors import PolicyError
 from vla_sim.core.flat import truth
-from vla_sim.core.flat.expert import clean_chunk
+from vla_sim.core.flat.expert import clean_chunk, hand_chunk, hand_done
 from vla_sim.core.flat.plan import FlatPlan, draw_plan
 from vla_sim.core.flat.world import FlatWorld
 from vla_sim.core.rig import Rig
@@ -49,16 +49,20 @@ def stand_before(rig: Rig, category: str, yaw: float, aside: float, ahead: float
 
 
 @pytest.mark.parametrize("category", [c if c in FAST else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
-def test_it_takes_a_thing_up_through_executor_and_servo(rig: Rig, category: str) -> None:
+def test_it_takes_a_thing_up_and_puts_it_down_through_executor_and_servo(rig: Rig, category: str) -> None:
     world = stand_before(rig, category, *CASES[category])
-    for _ in range(25):
-        rig.execute(clean_chunk(world, 20, 0.05), world.time_ns)
-        assert rig.rejections == []
-        rig.advance(0.4)
-        if truth.thing_position(world)[2] > 0.1:
-            break
-    rig.advance(0.5)
-    assert truth.held(world) and truth.thing_position(world)[2] > 0.05
+    for instruction in (f"pick up the {category}", "put it down"):
+        assert not hand_done(world, instruction)
+        for _ in range(40):
+            rig.execute(hand_chunk(world, instruction, 20, 0.05), world.time_ns)
+            assert rig.rejections == []
+            rig.advance(0.4)
+            if hand_done(world, instruction):
+                break
+        rig.advance(0.5)
+        assert hand_done(world, instruction), instruction
+        lies = truth.thing_position(world)[2]
+        assert (lies < 0.03) if "put" in instruction else (truth.held(world) and lies > 0.05)
     assert world.collisions.events == []
 
 

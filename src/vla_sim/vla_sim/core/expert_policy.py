@@ -53,14 +53,17 @@ class ExpertPolicy:
             raise ObservationError("no instruction", "a sentence that says what to do", "publish one on `instruction`")
         if observation.stamp_ns > 0:  # 0: an observation to warm up with; any world will do
             self._follow(observation.stamp_ns)
-        world, contract = self._mirror.world, self._contract
+        world, contract, hand = self._mirror.world, self._contract, self._suite.hand
         try:
-            actions = self._suite.clean_chunk(world, contract.horizon, contract.dt_s)
+            if hand is None:
+                actions = self._suite.clean_chunk(world, contract.horizon, contract.dt_s)
+            else:
+                actions = hand.chunk(world, observation.instruction, contract.horizon, contract.dt_s)
         except PolicyError:
             if observation.stamp_ns > 0:
                 raise
             actions = np.zeros((contract.horizon, len(contract.action_names)), np.float32)  # nobody will see them
-        done = self._suite.succeeded(world)
+        done = self._suite.succeeded(world) if hand is None else hand.done(world, observation.instruction)
         return PolicyOutput(actions, float(done), float(done))
 
     def close(self) -> None:

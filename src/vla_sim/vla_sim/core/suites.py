@@ -27,6 +27,19 @@ from vla_sim.core.world import World
 
 
 @dataclass(frozen=True, slots=True)
+class Hand:
+    """An arm that a mission tells what to do, sentence by sentence, while the judge looks at the whole errand.
+
+    Attributes:
+        chunk: World, sentence, horizon, time between steps [s] → chunk (T,A).
+        done: World, sentence → whether it has been carried out.
+    """
+
+    chunk: Callable[[Any, str, int, float], Float32]
+    done: Callable[[Any, str], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Suite:
     """Tasks of one kind of world. What takes a world takes the one that `make_world` makes.
 
@@ -40,6 +53,7 @@ class Suite:
         splits: That its tasks may be drawn from.
         drawn_splits: Splits that don't have all families.
         time_limit_s: Simulated seconds that a family may take; `default_limit_s` for those that aren't named.
+        hand: Where the arm's part is told by a mission; None: the instruction is the arm's.
     """
 
     make_world: Callable[[str], RobotWorld]
@@ -52,6 +66,7 @@ class Suite:
     drawn_splits: tuple[str, ...]
     time_limit_s: Mapping[str, float]
     default_limit_s: float
+    hand: Hand | None = None
 
     def turn(self, seed: int, split: str) -> str:
         """Family of an episode: they take turns, but where a split has only some of them the seed draws ('')."""
@@ -112,6 +127,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             drawn_splits=(),
             time_limit_s=MappingProxyType({}),
             default_limit_s=300.0,
+            hand=Hand(flat_expert.hand_chunk, flat_expert.hand_done),
         ),
     }
 )

@@ -1,8 +1,9 @@
-"""The scripted expert of the flat's arm: take the target up from where the robot stands, and carry it.
+"""The scripted expert of the flat's arm: take the target up from where the robot stands, carry it, put it down.
 
 A rule on ground truth, rolled out into a chunk: before the thing, to it, shut the jaws, lift, to the carrying posture.
 It drives nowhere: away from the target it refuses. It also refuses bowls, whose rim would have to be met, and tall
-things on the floor, which the arm gets at from above only.
+things on the floor, which the arm gets at from above only. Told to put down what it holds, it does so on the floor
+before the robot (`hand_chunk`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _SHUT_M_S = 0.15
 _NEAR_RAD, _ABOUT_RAD = 0.05, 0.2
 _STILL_RAD_S, _WIDE_M, _BETWEEN_M = 0.05, 0.008, 0.05
 _LIFTED_M = 0.04
+_DOWN_M, _OVER_FLOOR_M = (0.27, 0.30, 0.33), 0.01  # ahead of the base, and under the thing, where it is let go
+_HOME_RAD = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,74 @@ def clean_chunk(world: FlatWorld, horizon: int, dt_s: float) -> Float32:
         q, qd = _towards(goal, q, qd, speed, dt_s)
         width = float(np.clip(width + (1 if opens else -1) * _SHUT_M_S * dt_s, 0.0, most_m))
     return rows.astype(np.float32)
+
+
+def hand_chunk(world: FlatWorld, instruction: str, horizon: int, dt_s: float) -> Float32:
+    """The chunk for what a mission tells the arm: 'put ...' puts down what is held, all else takes the target up.
+
+    Args and returns as `clean_chunk`.
+
+    Raises:
+        PolicyError: there is no grasp, or no place to put it down.
+    """
+    if not _puts(instruction):
+        return clean_chunk(world, horizon, dt_s)
+    state = world.robot_state()
+    q, qd = world.commanded_rad(), state.qd_rad_s.copy()
+    width, most_m = float(state.gripper_width_m[0]), float(world.robot.gripper_width_max_m[0])
+    holds, place = _grips(world, width), _place_down(world)
+    rows = np.empty((horizon, len(q) + 1))
+    for i in range(horizon):
+        goal, speed, opens = _release(place, q, holds, width < most_m - _WIDE_M, world.robot.home_rad)
+        rows[i] = [*q, 1.0 if opens else 0.0]
+        q, qd = _towards(goal, q, qd, speed, dt_s)
+        width = float(np.clip(width + (1 if opens else -1) * _SHUT_M_S * dt_s, 0.0, most_m))
+        holds = holds and not opens
+    return rows.astype(np.float32)
+
+
+def hand_done(world: FlatWorld, instruction: str) -> bool:
+    """Whether what `hand_chunk` does is done: the arm is at home, with the target in the hand, or with it put down."""
+    at_home = bool(np.abs(world.robot_state().q_rad - world.robot.home_rad).max() < _HOME_RAD)
+    return at_home and truth.held(world) is not _puts(instruction)
+
+
+def _puts(instruction: str) -> bool:
+    return instruction.strip().lower().startswith("put")
+
+
+def _release(place: Grasp, q: Float64, holds: bool, shut: bool, home: Float64) -> tuple[Float64, float, bool]:
+    """Where to go, how fast [rad/s], and whether with open jaws, to put down what is held and to let go of it."""
+    down = bool(np.abs(q - place.around).max() < (_NEAR_RAD if holds else _ABOUT_RAD))
+    if holds and not down:
+        on_the_way = _off(place, q) < _NEAR_RAD
+        return (place.around if on_the_way else place.before), _SLOW_RAD_S, False
+    if shut and down:
+        return place.around, _SLOW_RAD_S, True
+    if _off(place, q) < _NEAR_RAD and np.abs(q - place.before).max() > _NEAR_RAD:
+        return place.before, _SLOW_RAD_S, True
+    return home, _SPEED_RAD_S, False
+
+
+def _place_down(world: FlatWorld) -> Grasp:
+    """The arm before the robot: over the floor with the thing, and with it on the floor.
+
+    Raises:
+        PolicyError: it reaches no place there.
+    """
+    _, reach, guard = _arm()
+    kind, home = CATEGORIES[world.plan.target.category], world.robot.home_rad
+    for ahead in _DOWN_M:
+        for pitch in _PITCHES_RAD:
+            low = np.array([ahead, 0.0, kind.grasp_height + _OVER_FLOOR_M])
+            around = reach.solve(low, float(pitch), np.pi / 2, home)
+            before = None if around is None else reach.solve(low + [0.0, 0.0, _LIFT_M], float(pitch), np.pi / 2, around)
+            if around is None or before is None:
+                continue
+            least_m = _CLEARANCES * world.robot.self_clearance_m
+            if min(guard.distances(q)[0] for q in (before, around)) >= least_m:
+                return Grasp(before, around, before)
+    raise PolicyError(f"no place before the robot for the {world.plan.target.name}", "one", "drive somewhere else")
 
 
 def _towards(goal: Float64, q: Float64, qd: Float64, speed: float, dt_s: float) -> tuple[Float64, Float64]:
