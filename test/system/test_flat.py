@@ -66,9 +66,9 @@ class Flat:
         return np.array([to_ns(message.header.stamp) for message in list(self.heard[name])])
 
     def steps_ns(self, name: str) -> np.ndarray:
-        """From each stamp to the next; a picture told again, for who comes late to a world at rest, counts once."""
+        """From each stamp to the next; what is told again, for who comes late to a world at rest, counts once."""
         steps = np.diff(self.stamps(name))
-        return steps[steps != 0] if "/" in name else steps
+        return steps[steps != 0]
 
     def at(self, name: str, stamp_ns: int) -> Any:
         """The message of a stamp, once it has come."""
