@@ -119,6 +119,7 @@ def test_every_arrow_of_a_robot_with_such_equipment_is_there_as_the_table_says(f
         for end in ends[name]:
             assert (end.qos_profile.reliability == ReliabilityPolicy.RELIABLE) is row.reliable, name
             assert (end.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL) is row.latched, name
+    flat.wait(lambda: set(node.get_node_names()) >= EVERYBODY, "every node")  # DDS may take its time
     read = {
         name
         for one in EVERYBODY
