@@ -101,8 +101,6 @@ def test_same_seed_same_run(default: tuple[Path, subprocess.CompletedProcess[str
             continue
         if key == "stages":  # feedback arrives when it arrives
             assert [stage["stage"] for stage in second[key]] == [stage["stage"] for stage in first[key]]
-        elif key == "max_jerk":  # it differed by 0.3 % in two of two runs of all tests; why isn't known yet
-            assert second[key] == pytest.approx(first[key], rel=0.01)
         else:
             assert second[key] == first[key], key
 

@@ -66,8 +66,14 @@ class Flat:
         return np.array([to_ns(message.header.stamp) for message in list(self.heard[name])])
 
     def steps_ns(self, name: str) -> np.ndarray:
-        """From each stamp to the next; what is told again, for who comes late to a world at rest, counts once."""
-        steps = np.diff(self.stamps(name))
+        """From each stamp to the next; what is told again, for who comes late to a world at rest, counts once.
+
+        Told again means the very same message: another one of the same stamp is an error.
+        """
+        messages = list(self.heard[name])
+        steps = np.diff([to_ns(message.header.stamp) for message in messages])
+        for k in np.flatnonzero(steps == 0):
+            assert messages[k + 1] == messages[k], f"{name}: two messages of one stamp"
         return steps[steps != 0]
 
     def at(self, name: str, stamp_ns: int) -> Any:
