@@ -12,17 +12,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 import rclpy
 from action_msgs.msg import GoalStatus
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.action import ActionClient
+from rclpy.action.client import ClientGoalHandle
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.task import Future
 from std_srvs.srv import Trigger
+from unique_identifier_msgs.msg import UUID
 
 from vla_bringup.graph import Scalar
 from vla_core.errors import ConfigError, GraphError
@@ -30,6 +33,7 @@ from vla_msgs.action import ExecuteInstruction
 
 _TURN_S = 0.1
 _SERVICE_S = 60.0
+_ASK_AGAIN_S = 2.0  # an answer may be lost, see Session; no question of a session does harm when it is asked twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class MissionResult:
 
 class Session:
     """Context manager; its node spins in a thread.
+
+    DDS finds each end by itself, and a server drops the answer to a client that it hasn't found yet. So each client is
+    made once, answers are asked for again, and a goal, which must be sent only once, goes out when the mission's server
+    has answered something else.
 
     Args:
         name: Node name.
@@ -69,8 +77,6 @@ class Session:
         self._check = check
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._spin, name="session", daemon=True)
-        # One client each for all calls. DDS finds each end by itself, and a server drops the answer to a client that it
-        # hasn't found yet: the older a client, the safer.
         self._mission = ActionClient(self.node, ExecuteInstruction, mission)
         self._mission_name = mission
         self._debug = {name: self.node.create_client(Trigger, f"sim_node/debug/{name}") for name in ("reset", "judge")}
@@ -154,12 +160,17 @@ class Session:
         return truth
 
     def wait_for_mission(self) -> None:
-        """Wait until somebody can be sent a goal.
+        """Wait until somebody can be sent a goal, and will find us with the answer.
+
+        The result of a goal that nobody has sent is asked for: the client of results is announced after that of goals,
+        so who has found the one has found the other.
 
         Raises:
             GraphError: it doesn't show up.
         """
         self.wait_until(self._mission.server_is_ready, f"the action {self._mission_name}")
+        nobodys = ClientGoalHandle(self._mission, UUID(uuid=list(uuid4().bytes)), None)
+        self._ask(nobodys.get_result_async, f"an answer from the action {self._mission_name}")
 
     def execute(
         self, instruction: str, timeout_s: float, on_feedback: Callable[[ExecuteInstruction.Feedback], None]
@@ -176,10 +187,9 @@ class Session:
         """
         self.wait_for_mission()
         goal = ExecuteInstruction.Goal(instruction=instruction, timeout_s=float(timeout_s))
-        handle = self._result(
-            self._mission.send_goal_async(goal, feedback_callback=lambda message: on_feedback(message.feedback)),
-            "the goal",
-        )
+        sent = self._mission.send_goal_async(goal, feedback_callback=lambda message: on_feedback(message.feedback))
+        self.wait_until(sent.done, "the goal")
+        handle = sent.result()
         if not handle.accepted:
             raise GraphError(f"a goal that {self._mission_name} refused", "it accepted", "see the logs of its node")
         future = handle.get_result_async()
@@ -201,11 +211,21 @@ class Session:
 
     def _call(self, client: Any, request: Any) -> Any:
         self.wait_until(client.service_is_ready, f"service {client.srv_name}")
-        return self._result(client.call_async(request), f"an answer from {client.srv_name}")
+        return self._ask(lambda: client.call_async(request), f"an answer from {client.srv_name}")
 
-    def _result(self, future: Future, what: str) -> Any:
-        self.wait_until(future.done, what)
-        return future.result()
+    def _ask(self, ask: Callable[[], Future], what: str) -> Any:
+        """The first answer to a question that may be asked more than once."""
+        asked, again_s = [ask()], time.monotonic() + _ASK_AGAIN_S
+
+        def answered() -> bool:
+            nonlocal again_s
+            if time.monotonic() >= again_s:
+                again_s = time.monotonic() + _ASK_AGAIN_S
+                asked.append(ask())
+            return any(future.done() for future in asked)
+
+        self.wait_until(answered, what)
+        return next(future for future in asked if future.done()).result()
 
     def _wait_forever(self, future: Future) -> Any:
         """For what ends by the mission's own clock; `check` notices a graph that stands still."""

@@ -47,6 +47,8 @@ class LoopParameters:
         require_safety_monitor: True: no motion before the first heartbeat. False: a heartbeat counts once seen.
         stop_time_s: Longest braking before the process ends [s, monotonic clock].
         rt_priority: SCHED_FIFO priority to ask for; 0: none.
+        free_wait_s: In lockstep, the first state of a world is answered only when the safety monitor lets the robot
+            move, or after so long [s, monotonic clock]: who starts faster mustn't decide whether it begins with a stop.
     """
 
     period_s: float
@@ -55,6 +57,7 @@ class LoopParameters:
     require_safety_monitor: bool
     stop_time_s: float
     rt_priority: int
+    free_wait_s: float
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> LoopParameters:
@@ -102,7 +105,8 @@ class ServoLoop:
         self._void_version = -1  # version of a plan that was made for a world that is gone; -1: none
         self._look_ns = self._deadline_ns = self._fresh_ns = 0
         self._leave_by_ns: int | None = None
-        self._silent = self._started = False
+        self._answer_by_ns = 0  # a stopped robot's first state is answered at this time, and not before [monotonic]
+        self._silent = self._started = self._put_off = False
 
     def leave(self) -> None:
         """Brake, then end the loop; at the latest after `stop_time_s`."""
@@ -117,6 +121,7 @@ class ServoLoop:
         """
         step = self._follow_hardware if self._lockstep else self._follow_clock
         self._deadline_ns = self._fresh_ns = time.monotonic_ns()
+        self._answer_by_ns = self._fresh_ns + round(self._params.free_wait_s * 1e9)
         while not self._done():
             now_ns = time.monotonic_ns()
             if now_ns >= self._look_ns:
@@ -144,13 +149,20 @@ class ServoLoop:
 
     def _follow_hardware(self) -> None:
         """Lockstep: one tick per state, whenever it comes; nobody is waited for longer than _WAIT_S."""
-        self._silent = not self._hardware.wait(_WAIT_S)
+        self._silent = not (self._hardware.wait(_WAIT_S) or self._put_off)
         if self._silent:
             return
         if self._seen() == self._last:  # the robot asks again: the answer was under way
             self._hardware.write(self._command)
             return
+        self._put_off = not self._started and self._begins_stopped() and time.monotonic_ns() < self._answer_by_ns
+        if self._put_off:
+            return
+        self._started = True
         self._tick(time.monotonic_ns(), 0.0, stale=False)
+
+    def _begins_stopped(self) -> bool:
+        return self._leave_by_ns is None and self._stamp[0] == self._epoch[0] and self._must_stop()
 
     def _follow_clock(self) -> None:
         """Real time: at each deadline take the newest state; without a new one the last command stands.

@@ -235,7 +235,7 @@ class LoopThread:
     def __init__(self, link: str, robot: RobotModel, **changes: object) -> None:
         params = {
             "period_s": 0.001, "state_timeout_s": 0.05, "safety_timeout_s": 60.0, "require_safety_monitor": False,
-            "stop_time_s": 2.0, "rt_priority": 0,
+            "stop_time_s": 2.0, "rt_priority": 0, "free_wait_s": 0.0,
         }  # fmt: skip
         core = ServoCore(robot, ServoParameters.from_config())
         self._hardware = SharedMemoryHardware(link, robot.config, 5.0)
@@ -248,7 +248,8 @@ class LoopThread:
     def status(self) -> np.void:
         """Newest STATUS."""
         self._status.refresh()
-        self._status.poll()
+        if not self._status.poll():  # it may be being written: it follows the command
+            self._status.wait(0.05)
         return self._status.record[0]
 
     @property
