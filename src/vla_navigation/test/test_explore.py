@@ -15,6 +15,7 @@ from vla_core.files import load_yaml, workspace_root
 from vla_navigation.core.explore.blacklist import Blacklist
 from vla_navigation.core.explore.explorer import Explorer
 from vla_navigation.core.explore.frontiers import find_frontiers, frontier_cells
+from vla_navigation.core.explore.hints import Piece, hints
 from vla_navigation.core.explore.parameters import ExplorerParameters
 from vla_navigation.core.explore.prior import Hint, HintPrior, NoPrior
 from vla_navigation.core.explore.seen_layer import SeenLayer
@@ -23,6 +24,7 @@ from vla_navigation.core.explore.visibility import polar_gain, sees, widest
 from vla_navigation.core.nav.costmap import distances
 from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.occupancy_grid import OccupancyGrid
+from vla_navigation.core.task.lexicon import lexicon
 from vla_sim.core.floor_plan.generate import generate
 
 PARAMS = ExplorerParameters.from_config()
@@ -138,6 +140,41 @@ def test_hints_weigh_places_and_leave_none_out() -> None:
     assert weights.shape == frame.shape and weights.min() == pytest.approx(0.05)
     assert weights[frame.cell(2.0, 1.0)] > 5.0 > 1.1 > weights[frame.cell(2.9, 1.9)]
     assert (NoPrior().weights(frame) == 1.0).all()
+
+
+TABLE, FRIDGE = Piece(2.0, 1.0, 0.5, {"dining table": 0.8}), Piece(7.0, 1.0, 0.3, {"fridge": 0.9, "wardrobe": 0.1})
+SHELF = Piece(5.0, 0.3, 0.4, {"shelf": 0.9})
+
+
+@pytest.mark.parametrize(
+    ("target", "likely"),
+    [
+        ("the red mug", [TABLE]),  # habit
+        ("the red mug on the table", [TABLE]),
+        ("the red mug on the shelf", [SHELF]),  # what is said counts more than habit
+        ("红色的杯子", [TABLE]),
+        ("the red mug in the kitchen", [TABLE, FRIDGE]),
+        ("the mug next to the fridge in the kitchen", [FRIDGE]),
+        ("the gadget", []),
+        ("", []),
+    ],
+)
+def test_furniture_hints_at_things_by_what_is_said_by_rooms_and_by_habit(target: str, likely: list[Piece]) -> None:
+    found = hints(target, [TABLE, FRIDGE, SHELF])
+    assert {(hint.x, hint.y) for hint in found} == {(piece.x, piece.y) for piece in likely}
+    assert all(0.1 <= hint.weight <= 6.0 and hint.radius_m > 0.5 for hint in found)
+
+
+def test_what_is_said_weighs_more_than_habit_and_doubt_less_than_certainty() -> None:
+    (said,), (habit,) = hints("the book on the shelf", [SHELF]), hints("the book", [SHELF])
+    (doubt,) = hints("the book", [replace(SHELF, likely={"shelf": 0.3})])
+    assert said.weight > habit.weight > doubt.weight
+
+
+def test_habits_name_places_that_the_language_has() -> None:
+    known = lexicon("en")
+    places = {name for name, kind in known.nouns.values() if kind == "place"}
+    assert known.habits and {place for on in known.habits.values() for place in on} <= places
 
 
 def test_a_blacklist_expires_later_every_time_and_gives_up() -> None:

@@ -8,12 +8,14 @@ import numpy as np
 from geometry_msgs.msg import Point
 from nav_msgs.msg import OccupancyGrid as GridMsg
 from std_msgs.msg import ColorRGBA
+from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vla_core.types import Float64
 from vla_msgs.action import Explore
 from vla_navigation import floor_conversions
 from vla_navigation.core.explore.frontiers import Frontier
+from vla_navigation.core.explore.hints import Piece
 from vla_navigation.core.explore.search import Outcome, Search
 from vla_navigation.core.explore.seen_layer import SeenLayer
 from vla_navigation.core.explore.view_poses import ViewPose
@@ -39,6 +41,16 @@ def explored(outcome: Outcome, layer: SeenLayer) -> Explore.Result:
     return Explore.Result(
         success=outcome.success, error_code=outcome.error_code, message=outcome.message, seen_m2=seen_m2(layer)
     )
+
+
+def pieces(message: Detection3DArray) -> list[Piece]:
+    """What a map of objects knows, as furniture that hints at other things."""
+    out = []
+    for one in message.detections:
+        centre, size = one.bbox.center.position, one.bbox.size
+        likely = {str(row.hypothesis.class_id): float(row.hypothesis.score) for row in one.results}
+        out.append(Piece(centre.x, centre.y, 0.5 * max(size.x, size.y), likely))
+    return out
 
 
 def searching(search: Search, layer: SeenLayer, stamp_ns: int, frame: str) -> Explore.Feedback:

@@ -2,7 +2,8 @@
 Action: explore. Out: goals of navigate_to_pose to whoever serves it, explorer_node/markers, explorer_node/seen.
 
 With a target the map of objects is asked (find_object) once per second, and the search ends with the first candidate
-that wasn't known before. What the camera has seen is kept from one search to the next.
+that wasn't known before; until then, furniture that is known hints at where to look first. What the camera has seen is
+kept from one search to the next.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from nav_msgs.msg import OccupancyGrid as GridMsg
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from rclpy.task import Future
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
@@ -31,7 +33,9 @@ from vla_msgs.srv import FindObject
 from vla_navigation import exploration_conversions as conversions
 from vla_navigation.action_navigator import ActionNavigator
 from vla_navigation.core.explore.explorer import Explorer
+from vla_navigation.core.explore.hints import hints
 from vla_navigation.core.explore.parameters import ExplorerParameters
+from vla_navigation.core.explore.prior import HintPrior
 from vla_navigation.core.explore.search import Outcome, Search, SearchLimits
 from vla_navigation.floor_conversions import occupancy_grid
 from vla_ros.diagnostics import Diagnostics, Level, Status
@@ -62,6 +66,7 @@ class ExplorerNode(Node):
         self._known: set[str] | None = None  # ids that were
         self._asked_ns = self._begun_ns = -1
         self._answer: Any = None
+        self._objects: bytes | None = None  # the newest message, as it came
         self._trouble, self._looked, self._unplaced = "", 0, 0
         self._ended: dict[str, int] = {}
         self._frames = TransformListener(self)
@@ -100,6 +105,7 @@ class ExplorerNode(Node):
 
     def _on_look(self, data: bytes) -> None:
         self._looks.append(of_serialized(data))
+        self._objects = data if self._p.looked_at == "objects" else None
 
     def _look(self) -> None:
         """Mark what the pictures show whose place is known by now."""
@@ -153,6 +159,7 @@ class ExplorerNode(Node):
         )  # fmt: skip
         self._candidate, self._known, self._answer = "", None, None
         self._asked_ns, self._begun_ns = -1, now_ns(self)
+        self._explorer.set_prior(HintPrior(()))
         done = Future()
         self._running = (Search(self._explorer, self._navigator, target, limits, now_s), handle, done)
         outcome: Outcome = await done
@@ -209,6 +216,7 @@ class ExplorerNode(Node):
         if self._answer is None and now - self._asked_ns >= _ASKED_NS and self._finder.service_is_ready():
             self._asked_ns = now
             self._answer = self._finder.call_async(FindObject.Request(text=target))
+            self._hint(target)
         assert self._running is not None
         waited_s = (now - self._begun_ns) / NS
         if self._known is None and waited_s > self._p.server_timeout_s:
@@ -216,6 +224,12 @@ class ExplorerNode(Node):
             message = f"{got}; expected one, as a target is named; fix: start semantic_map_node, or name no target"
             self._running[0].cancel(message)
             self._settle(Outcome(False, "blocked", message))
+
+    def _hint(self, target: str) -> None:
+        """Look first where the furniture that is known by now says that the target may be."""
+        if self._objects is not None and self._explorer is not None:
+            pieces = conversions.pieces(deserialize_message(self._objects, Detection3DArray))
+            self._explorer.set_prior(HintPrior(hints(target, pieces)))
 
     # -- for people ---------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from nav_msgs.msg import OccupancyGrid as GridMsg
 from navigation_data import rooms
 from played_robot import PlayedRobot
 from rclpy.action import ActionClient
-from vision_msgs.msg import Detection3D, Detection3DArray
+from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vla_control.base_node import BaseNode
@@ -41,6 +41,7 @@ class Bench:
         self.seen: list[GridMsg] = []
         subscription(self.node, "explorer_node/markers", MarkerArray, self.markers.append)
         subscription(self.node, "explorer_node/seen", GridMsg, self.seen.append)
+        self.furniture: list[Detection3D] = []  # in the map of objects
         self.found: list[str] | None = None  # ids that find_object answers with; None: it isn't there
         for one in (SlamNode, *((NavigatorNode, BaseNode) if drives else ()), ExplorerNode):
             spinner.add(one())
@@ -57,7 +58,7 @@ class Bench:
         def more() -> None:
             step()
             if self.robot._steps % 4 == 0:
-                message = Detection3DArray()
+                message = Detection3DArray(detections=self.furniture)
                 message.header.stamp = to_msg(self.robot.now_ns)
                 self.looks.publish(message)
 
@@ -110,6 +111,28 @@ def test_a_new_candidate_ends_the_search_and_the_drive(spinner) -> None:
     bench.robot.until(future.done, "a result")
     assert future.result().result.success and future.result().result.message == "the red mug"
     bench.robot.until(lambda: np.abs(bench.robot.world.twist).max() < 1e-3, "rest", 4.0)
+
+
+def test_furniture_that_is_known_hints_at_the_target(spinner) -> None:
+    bench = Bench(spinner)
+    bench.serve_find_object()
+    table = Detection3D(id="1", results=[ObjectHypothesisWithPose()])
+    table.results[0].hypothesis.class_id, table.results[0].hypothesis.score = "dining table", 0.9
+    table.bbox.center.position.x, table.bbox.size.x = 2.0, 0.8
+    bench.furniture = [table]
+    bench.robot.run(0.5)
+    handle = bench.send("the red mug")
+    explorer = bench.explorer._explorer
+
+    def worth() -> float:
+        weights, frame = explorer._prior.weights(explorer.layer.frame), explorer.layer.frame
+        return float(weights[frame.cell(2.0, 0.0)] / weights[frame.cell(-0.5, 0.0)])
+
+    bench.robot.until(lambda: worth() > 2.0, "worth around the table")
+    handle.cancel_goal_async()
+    bench.result(handle)
+    bench.send("")
+    assert worth() == 1.0, "another search, other hints"
 
 
 def test_cancelled_it_stops(spinner) -> None:

@@ -22,12 +22,14 @@ class Lexicon:
         colours: Words → canonical colour.
         wider: Canonical name → the wider one that fits as well.
         shows: Canonical name of a place → the room that it stands in as a rule.
+        habits: Canonical name of a thing → places that it is on as a rule.
     """
 
     nouns: dict[str, tuple[str, str]]
     colours: dict[str, str]
     wider: dict[str, str]
     shows: dict[str, str]
+    habits: dict[str, tuple[str, ...]]
 
     @property
     def detectable(self) -> tuple[str, ...]:
@@ -51,14 +53,17 @@ def lexicon(language: str, name: str = "household") -> Lexicon:
     nouns: dict[str, tuple[str, str]] = {}
     wider: dict[str, str] = {}
     shows: dict[str, str] = {}
+    habits: dict[str, tuple[str, ...]] = {}
     for section, kind in _KINDS.items():
         for canonical, words in data[section].items():
             if "is" in words:
                 wider[canonical] = words["is"]
+            if "usually_on" in words:
+                habits[canonical] = tuple(words["usually_on"])
             shows.update(dict.fromkeys(words.get("shows", ()), canonical))
             for word in words[language]:
                 if nouns.setdefault(word, (canonical, kind)) != (canonical, kind):
                     got = f"'{word}' for {nouns[word][0]} and {canonical} in config/language/{name}.yaml"
                     raise ConfigError(got, "one meaning", "leave one of them out")
     colours = {word: colour for colour, words in data["colours"].items() for word in words[language]}
-    return Lexicon(dict(sorted(nouns.items(), key=lambda item: -len(item[0]))), colours, wider, shows)
+    return Lexicon(dict(sorted(nouns.items(), key=lambda item: -len(item[0]))), colours, wider, shows, habits)
