@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,21 +16,32 @@ import numpy as np
 import pytest
 import rclpy
 from chromium import Browser, find_chromium
+from geometry_msgs.msg import Point, PoseStamped
+from nav_msgs.msg import OccupancyGrid as GridMsg
+from nav_msgs.msg import Path
 from rclpy.action import ActionServer
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
+from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
+from visualization_msgs.msg import Marker, MarkerArray
 
+from vla_bringup.console.floor_listener import FloorListener
+from vla_bringup.console.floor_view import map_picture
 from vla_bringup.console.job import console_job
 from vla_bringup.console.page import Actions, Page, beside
 from vla_bringup.console.panel import Panel
 from vla_bringup.console.robot_view import RobotView
+from vla_bringup.core.floor_picture import SeenThing
 from vla_bringup.graph import GraphOptions
 from vla_core.errors import ConfigError
 from vla_msgs.action import ExecuteInstruction
 from vla_msgs.msg import SafetyState
+from vla_navigation.core.occupancy_grid import OccupancyGrid
 from vla_ros.qos import publisher
+from vla_ros.testing import Spinner, private_ros
+from vla_ros.tf import TransformBroadcaster, transform
 from vla_sim.core.world import World
 
 
@@ -41,6 +53,9 @@ def free_port() -> int:
 
 def test_panel_says_what_is_known_and_nothing_else() -> None:
     panel = Panel()
+    panel.trouble = "no map yet"
+    assert panel.mission().endswith("no map yet")
+    panel.trouble = ""
     assert panel.mission() == "idle" and "–" in panel.numbers() and "servo" not in panel.numbers()
     panel.inference_ms.extend([10.0, 20.0, 30.0])
     panel.servo, panel.limit_counts, panel.limits_acting = (
@@ -71,6 +86,75 @@ def test_robot_view_stands_where_the_simulated_robot_stands() -> None:
 def test_images_of_different_heights_fit_in_one_row() -> None:
     row = beside([np.full((2, 3, 3), 7, np.uint8), np.full((4, 5, 3), 9, np.uint8)])
     assert row.shape == (4, 8, 3) and row[3, 0, 0] == 0 and row[3, 3, 0] == 9
+
+
+def test_a_robot_that_drives_is_drawn_with_its_base_and_told_to_fetch() -> None:
+    view = RobotView("so101_mobile")
+    base = np.concatenate([mesh.vertices for mesh in view.meshes if mesh.link == "base_link"])
+    assert 0.3 < np.ptp(base[:, 0]) < 0.4 and base[:, 2].max() > 0.8, "chassis and mast are shapes, not meshes"
+    assert {"left_wheel_link", "gripper_link"} <= set(view.links)
+    flat, table = (console_job(GraphOptions.of_scene(scene)).command for scene in ("flat", "tabletop"))
+    assert "mission:=fetch" in flat and not any("mission:=" in word for word in table)
+
+
+def test_a_map_is_light_where_a_camera_has_looked() -> None:
+    cells = np.array([[-1, 0, 0, 100]], np.int8)
+    grid, seen = (
+        OccupancyGrid(0.05, np.zeros(3), cells),
+        OccupancyGrid(0.05, np.zeros(3), np.array([[-1, 0, 50, 0]], np.int8)),
+    )
+    (unknown, looked, free, solid), (_, alone, *_) = map_picture(grid, seen)[0], map_picture(grid, None)[0]
+    assert looked.min() == 255 and (alone == free).all()
+    assert len({tuple(pixel) for pixel in (unknown, looked, free, solid)}) == 4 and solid.max() < 60
+    other = OccupancyGrid(0.05, np.ones(3), seen.cells)
+    assert (map_picture(grid, other) == map_picture(grid, None)).all(), "of another place"
+
+
+class Drawn:
+    """Stands in for a FloorView: what was shown last."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *what: self.shown.__setitem__(name.removeprefix("show_"), what)
+
+
+def test_what_a_robot_knows_of_a_floor_is_heard_and_shown() -> None:
+    with private_ros([]):
+        spinner = Spinner()
+        robot, watcher = spinner.add(Node("robot")), spinner.add(Node("watcher"))
+        listener, view = FloorListener(watcher, "base_link"), Drawn()
+        out = {n: publisher(robot, n, k) for n, k in (("map", GridMsg), ("plan", Path), ("objects", Detection3DArray))}
+        markers = publisher(robot, "explorer_node/markers", MarkerArray)
+        tf = TransformBroadcaster(robot)
+        grid = GridMsg(data=array("b", [0, 0, 100, -1]))
+        grid.info.resolution, grid.info.width, grid.info.height = 0.05, 2, 2
+        mug = Detection3D(results=[ObjectHypothesisWithPose()])
+        mug.results[0].hypothesis.class_id, mug.results[0].hypothesis.score = "mug", 0.8
+        border = Marker(ns="frontiers", action=Marker.ADD, points=[Point(x=0.5, y=0.1)])
+
+        def said() -> bool:
+            tf.send([transform("map", "base_link", 10**9, (1.0, 2.0, 0.0), (0.0, 0.0, 0.0, 1.0))])
+            out["map"].publish(grid)
+            out["plan"].publish(Path(poses=[PoseStamped(), PoseStamped()]))
+            out["objects"].publish(Detection3DArray(detections=[mug, Detection3D()]))
+            markers.publish(MarkerArray(markers=[border]))
+            return listener.show(view) == "" and {"map", "plan", "things", "frontiers", "robot"} <= set(view.shown)
+
+        spinner.until(said, "everything")
+        grid.info.width = 3
+        spinner.until(
+            lambda: out["map"].publish(grid) or "map: got" in listener.show(view), "a sentence on a broken map"
+        )
+        spinner.close()
+    assert view.shown["things"][0] == [SeenThing("mug", 0.0, 0.0, pytest.approx(0.8))]
+    assert view.shown["map"][0].cells.tolist() == [[0, 0], [100, -1]] and view.shown["plan"][0].shape == (2, 2)
+    assert view.shown["frontiers"][0].tolist() == [[0.5, 0.1, 0.0]] and view.shown["robot"][0].tolist() == [
+        1.0,
+        2.0,
+        0.0,
+    ]
 
 
 def test_taken_port_is_named() -> None:

@@ -104,16 +104,17 @@ def test_stack_launch_leaves_the_simulator_and_its_clock_out() -> None:
 
 
 @pytest.mark.usefixtures("launch_api")
-def test_rviz_is_off_unless_asked_for() -> None:
-    path = workspace_root() / "launch" / "stack.launch.py"
-    actions = runpy.run_path(str(path))["generate_launch_description"]().args[0]
-    (argument,) = [a for a in actions if type(a).__name__ == "DeclareLaunchArgument" and a.args == ("rviz",)]
-    (window,) = [a for a in actions if type(a).__name__ == "Node"]
-    assert argument.kw["default_value"] == "false"
-    kinds = [type(a).__name__ for a in actions]
-    assert kinds.index("Node") < kinds.index("IncludeLaunchDescription"), "a missing rviz2 would orphan the nodes"
-    assert window.kw["condition"].args[0].args == ("rviz",)
-    assert Path(window.kw["arguments"][1]).is_file()
+@pytest.mark.parametrize(
+    ("given", "displays"),
+    [({}, "vla.rviz"), ({"robot": "so101_mobile", "contract": "fetch_so101", "scene": "flat"}, "flat.rviz")],
+)
+def test_rviz_is_off_unless_asked_for_and_shows_what_the_robot_has(given: dict[str, str], displays: str) -> None:
+    assert "rviz2" not in [action.kw["name"] for action in nodes("stack", given)[0]]
+    window = nodes("stack", {**given, "rviz": "true", "namespace": "left"})[0][0]
+    assert window.kw["name"] == "rviz2", "first: a missing rviz2 would orphan the nodes"
+    assert Path(window.kw["arguments"][1]) == workspace_root() / "config" / displays
+    assert Path(window.kw["arguments"][1]).is_file() and window.kw["namespace"] == "left"
+    assert window.kw["parameters"] == [{"use_sim_time": False}]
 
 
 @pytest.mark.usefixtures("launch_api")

@@ -6,7 +6,8 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
 from vision_msgs.msg import Detection3DArray
 
-from vla_bringup.core.floor_picture import FloorRecord, SeenThing
+from vla_bringup.console.conversions import things
+from vla_bringup.core.floor_picture import FloorRecord
 from vla_core.errors import MapError, TransformError
 from vla_core.frames import planar
 from vla_navigation.floor_conversions import occupancy_grid
@@ -41,12 +42,7 @@ class FloorWatch:
         self._step()
 
     def _on_objects(self, message: Detection3DArray) -> None:
-        things = []
-        for one in message.detections:
-            if one.results:
-                centre, best = one.bbox.center.position, one.results[0].hypothesis
-                things.append(SeenThing(str(best.class_id), float(centre.x), float(centre.y), float(best.score)))
-        self.record.things = things
+        self.record.things = things(message)
         self._step()
 
     def _step(self) -> None:

@@ -77,14 +77,18 @@ def _arguments(defaults: Mapping[str, Scalar] = MappingProxyType({})) -> list[An
 
 
 def _nodes(context: LaunchContext, name: str) -> list[Any]:
-    from launch.substitutions import LaunchConfiguration
-
-    texts = {option: LaunchConfiguration(option).perform(context) for option in GraphOptions.describe()}
-    options = GraphOptions.parse(texts)
+    options = _options(context)
     actions = [_action(node) for node in tabletop_graph(options).layer(name)]
     if name == "navigation" and options.slam == "slam_toolbox" and drives_to_places(options):
         actions.append(_slam_toolbox(options))
     return actions
+
+
+def _options(context: LaunchContext) -> GraphOptions:
+    """The launch arguments as they were given."""
+    from launch.substitutions import LaunchConfiguration
+
+    return GraphOptions.parse({name: LaunchConfiguration(name).perform(context) for name in GraphOptions.describe()})
 
 
 def _slam_toolbox(options: GraphOptions) -> Any:
@@ -126,24 +130,33 @@ def _action(node: NodeSpec) -> Any:
 
 def _rviz() -> list[Any]:
     """Argument `rviz` and what it starts; closing the window ends nothing."""
-    from launch.actions import DeclareLaunchArgument
-    from launch.conditions import IfCondition
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+
+    description = "open RViz with config/vla.rviz, or config/flat.rviz for a robot that drives; needs the package rviz2"
+    return [
+        DeclareLaunchArgument("rviz", default_value="false", description=description),
+        OpaqueFunction(function=_window, args=[]),
+    ]
+
+
+def _window(context: LaunchContext) -> list[Any]:
     from launch.substitutions import LaunchConfiguration
     from launch_ros.actions import Node
-    from launch_ros.parameter_descriptions import ParameterValue
 
-    clock = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
-    window = Node(
-        package="rviz2",
-        executable="rviz2",
-        name="rviz2",
-        namespace=LaunchConfiguration("namespace"),
-        arguments=["-d", str(workspace_root() / "config" / "vla.rviz")],
-        parameters=[{"use_sim_time": clock}],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
-    description = "open RViz with config/vla.rviz; needs the package rviz2"
-    return [DeclareLaunchArgument("rviz", default_value="false", description=description), window]
+    if LaunchConfiguration("rviz").perform(context).lower() not in ("true", "1"):
+        return []
+    options = _options(context)
+    displays = "flat.rviz" if drives_to_places(options) else "vla.rviz"
+    return [
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            name="rviz2",
+            namespace=options.namespace,
+            arguments=["-d", str(workspace_root() / "config" / displays)],
+            parameters=[{"use_sim_time": options.use_sim_time}],
+        )
+    ]
 
 
 def _text(value: object) -> str:

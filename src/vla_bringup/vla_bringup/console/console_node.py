@@ -1,5 +1,6 @@
-"""The live console, beside the line. In: images, joint_states, chunks, states, diagnostics. Out: a page in the browser,
-goals (execute_instruction), stop and release of the safety monitor.
+"""The live console, beside the line. In: images, joint_states, chunks, states, diagnostics; of a robot that drives also
+map, seen floor, frontiers, objects, plan. Out: a page in the browser, goals (execute_instruction, or fetch of a robot
+that drives), stop and release of the safety monitor.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from visualization_msgs.msg import MarkerArray
 
 from vla_bringup import conversions as images
 from vla_bringup.console import conversions
+from vla_bringup.console.floor_listener import FloorListener
 from vla_bringup.console.page import Actions, Page
 from vla_bringup.console.panel import Panel
 from vla_bringup.console.robot_view import RobotView
 from vla_core.contract import load_contract
 from vla_core.errors import ObservationError
+from vla_core.files import config_path, load_yaml
 from vla_core.types import UInt8
 from vla_msgs.action import ExecuteInstruction
 from vla_msgs.msg import ActionChunk, ControlState, ExecutorState, Observation, SafetyState
@@ -54,7 +57,8 @@ class ConsoleNode(Node):
         self._goal: Any = None
         self._wishes: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._wake = self.create_guard_condition(self._on_wishes)
-        self._mission = ActionClient(self, ExecuteInstruction, "execute_instruction")
+        self._mission_name = p.mission
+        self._mission = ActionClient(self, ExecuteInstruction, p.mission)
         self._stop = self.create_client(Trigger, "safety_monitor_node/stop")
         self._release = self.create_client(Trigger, "safety_monitor_node/release")
         actions = Actions(
@@ -63,8 +67,12 @@ class ConsoleNode(Node):
             stop=lambda: self._wish(lambda: self._call(self._stop, "stop")),
             release=lambda: self._wish(lambda: self._call(self._release, "release")),
         )
-        self._page = Page(p.host, p.port, RobotView(p.robot), contract.view_names, actions)
-        self._listen(contract.view_names, p.show_truth)
+        robot = load_yaml(config_path("robots", p.robot))
+        self._floor = FloorListener(self, robot["base_frame"]) if "navigation" in robot else None
+        self._page = Page(
+            p.host, p.port, RobotView(p.robot), contract.view_names, actions, drives=self._floor is not None
+        )
+        self._listen(contract.view_names, p.show_truth and self._floor is None)  # its world frame isn't the map's
         self.create_timer(1.0 / p.refresh_hz, self._refresh, clock=Clock(clock_type=ClockType.STEADY_TIME))
         print(f"console: http://{p.host}:{p.port}", flush=True)
 
@@ -123,6 +131,8 @@ class ConsoleNode(Node):
             for name, points in conversions.paths(self._fresh_paths).items():
                 self._page.show_path(name, points)
             self._fresh_paths = None
+        if self._floor is not None and self._page.floor is not None:
+            self._panel.trouble = self._floor.show(self._page.floor)
         if self._fresh_truth is not None:
             self._page.show_truth(conversions.truth_objects(self._fresh_truth))
             self._fresh_truth = None
@@ -154,7 +164,7 @@ class ConsoleNode(Node):
 
     def _run(self, text: str) -> None:
         if not self._mission.server_is_ready():
-            self._panel.note = "got no action server; expected mission_node; fix: start the graph"
+            self._panel.note = f"got no action server for {self._mission_name}; expected one; fix: start the graph"
             return
         goal = ExecuteInstruction.Goal(instruction=text.strip())
         sent = self._mission.send_goal_async(

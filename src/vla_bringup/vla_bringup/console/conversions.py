@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Path
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
+from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vla_bringup.console.panel import Panel
+from vla_bringup.core.floor_picture import SeenThing
 from vla_core.types import Float64
 from vla_msgs.action import ExecuteInstruction
 from vla_msgs.msg import ActionChunk, ControlState, ExecutorState, Observation, SafetyState
 from vla_ros.stamps import to_ns
+
+NOWHERE: Float64 = np.zeros((0, 3))
 
 
 def joint_positions(message: JointState) -> dict[str, float]:
@@ -25,11 +30,28 @@ def joint_positions(message: JointState) -> dict[str, float]:
 
 def paths(message: MarkerArray) -> dict[str, Float64]:
     """Name → points (N,3) [m]; a deleted marker has none."""
-    return {m.ns: _points(m) if m.action == Marker.ADD else np.zeros((0, 3)) for m in message.markers}
+    return {m.ns: _points(m) if m.action == Marker.ADD else NOWHERE for m in message.markers}
 
 
 def _points(marker: Marker) -> Float64:
     return np.array([(p.x, p.y, p.z) for p in marker.points], np.float64).reshape(-1, 3)
+
+
+def way(message: Path) -> Float64:
+    """Points (N,2) [m] of a plan."""
+    return np.array([(p.pose.position.x, p.pose.position.y) for p in message.poses], np.float64).reshape(-1, 2)
+
+
+def things(message: Detection3DArray) -> list[SeenThing]:
+    """Objects of a semantic map, each by its likeliest class."""
+    return [
+        SeenThing(
+            str(one.results[0].hypothesis.class_id), float(one.bbox.center.position.x),
+            float(one.bbox.center.position.y), float(one.results[0].hypothesis.score),
+        )
+        for one in message.detections
+        if one.results
+    ]  # fmt: skip
 
 
 def truth_objects(message: String) -> dict[str, dict[str, Any]]:

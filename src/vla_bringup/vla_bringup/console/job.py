@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vla_bringup.graph import GraphOptions
+from vla_bringup.graph import GraphOptions, drives_to_places
 from vla_bringup.jobs import Job
 from vla_core.files import workspace_root
 
@@ -17,6 +17,8 @@ def console_job(options: GraphOptions, port: int | None = None) -> Job:
         port: TCP port; None: the one in config/bringup.yaml.
     """
     values = {"robot": options.robot, "contract": options.contract, "use_sim_time": str(options.use_sim_time).lower()}
+    if drives_to_places(options):
+        values["mission"] = "fetch"
     if port is not None:
         values["port"] = str(port)
     arguments = ["--params-file", str(workspace_root() / "config" / "bringup.yaml")]

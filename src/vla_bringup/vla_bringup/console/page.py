@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import viser
 
+from vla_bringup.console.floor_view import BASE, FloorView
 from vla_bringup.console.robot_view import RobotView
 from vla_core.errors import ConfigError
 from vla_core.types import Float64, UInt8
@@ -22,6 +23,11 @@ _PATHS = {
     "executed": (25, 190, 50),
 }  # fmt: skip  # as in rviz
 _DOTS = ("predicted", "clamped")
+_FLOOR_LEGEND = (
+    " Floor: white where a camera has looked, pale blue what only the lidar knows; frontiers red, the navigator's plan"
+    " dark green, things green, doubted ones yellow."
+)
+_ABOVE = ((-3.0, -3.0, 5.0), (0.5, 0.0, 0.0))  # where a floor is looked at from, and what of it [m]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,18 @@ class Page:
         robot: What to draw.
         cameras: Names, in the order of the panel.
         actions: What the buttons do.
+        drives: The robot moves about a floor, which is shown as well.
+
+    Attributes:
+        floor: What a robot that drives knows of the place; None for the others.
 
     Raises:
         ConfigError: the port is taken.
     """
 
-    def __init__(self, host: str, port: int, robot: RobotView, cameras: Sequence[str], actions: Actions) -> None:
+    def __init__(
+        self, host: str, port: int, robot: RobotView, cameras: Sequence[str], actions: Actions, drives: bool = False
+    ) -> None:
         try:
             self._server = viser.ViserServer(host=host, port=port, label="VLA console", verbose=False)
         except OSError as error:
@@ -61,6 +73,7 @@ class Page:
         self._robot = robot
         self._truth: dict[str, Any] = {}
         self._paths: dict[str, Any] = {}
+        self.floor = FloorView(self._server.scene) if drives else None
         self._build_panel(cameras, actions)
         self._build_scene()
 
@@ -91,21 +104,24 @@ class Page:
         self._numbers = gui.add_markdown("")
         gui.add_markdown(
             "Paths of the tool: predicted chunk blue, clamped steps red, plan cyan, committed orange, executed green."
+            + ("" if self.floor is None else _FLOOR_LEGEND)
         )
 
     def _build_scene(self) -> None:
         scene = self._server.scene
         scene.set_up_direction("+z")
-        scene.add_grid("/grid", width=3.0, height=3.0, cell_size=0.1, position=(0.3, 0.0, -0.001))
-        self._links = {link: scene.add_frame(f"/robot/{link}", show_axes=False) for link in self._robot.links}
+        if self.floor is None:
+            scene.add_frame(BASE, show_axes=False)
+            scene.add_grid("/grid", width=3.0, height=3.0, cell_size=0.1, position=(0.3, 0.0, -0.001))
+        self._links = {link: scene.add_frame(f"{BASE}/robot/{link}", show_axes=False) for link in self._robot.links}
         for i, mesh in enumerate(self._robot.meshes):
-            scene.add_mesh_simple(f"/robot/{mesh.link}/{i}", mesh.vertices, mesh.faces, color=mesh.rgb)
+            scene.add_mesh_simple(f"{BASE}/robot/{mesh.link}/{i}", mesh.vertices, mesh.faces, color=mesh.rgb)
         self.show_robot({})
 
         @self._server.on_client_connect
         def _(client: viser.ClientHandle) -> None:
-            client.camera.position = (1.35, -0.75, 0.75)
-            client.camera.look_at = (0.3, 0.0, 0.25)
+            eye, looked_at = ((1.35, -0.75, 0.75), (0.3, 0.0, 0.25)) if self.floor is None else _ABOVE
+            client.camera.position, client.camera.look_at = eye, looked_at
 
     def show_robot(self, joints: Mapping[str, float]) -> None:
         """Move the robot to joint positions [rad, m] by name."""
@@ -122,10 +138,10 @@ class Page:
         """Show 'predicted' and 'clamped' as dots, the others as lines; points (N,3) [m] in the base frame."""
         scene, colour = self._server.scene, _PATHS[name]
         if name in _DOTS and len(points) > 0:  # the same name replaces what was there
-            self._paths[name] = scene.add_point_cloud(f"/paths/{name}", points, colour, point_size=0.006)
+            self._paths[name] = scene.add_point_cloud(f"{BASE}/paths/{name}", points, colour, point_size=0.006)
         elif name not in _DOTS and len(points) > 1:
             segments = np.stack([points[:-1], points[1:]], axis=1)
-            self._paths[name] = scene.add_line_segments(f"/paths/{name}", segments, colour, thickness=0.004)
+            self._paths[name] = scene.add_line_segments(f"{BASE}/paths/{name}", segments, colour, thickness=0.004)
         elif name in self._paths:
             self._paths.pop(name).remove()
 

@@ -21,6 +21,7 @@ class Panel:
         subtask, progress, success_estimate: Of the newest chunk.
         verdict: How the last mission ended.
         note: What the last button press led to.
+        trouble: What is wrong with what a robot that drives tells of the place.
         stopped: Cause of a latched safety stop, None: free.
         warnings: Of the safety monitor.
         observation_age_ms: From the oldest capture to the observation's arrival here, ROS clock.
@@ -49,6 +50,7 @@ class Panel:
     success_estimate: float = 0.0
     verdict: str = ""
     note: str = ""
+    trouble: str = ""
     stopped: str | None = None
     warnings: tuple[str, ...] = ()
     observation_age_ms: float | None = None
@@ -79,7 +81,7 @@ class Panel:
         else:
             lines.append("idle")
         lines += [f"last: {self.verdict}"] if self.verdict else []
-        lines += [self.note] if self.note else []
+        lines += [text for text in (self.note, self.trouble) if text]
         lines += [f"warning: {text}" for text in self.warnings]
         return "\n\n".join(lines)
 
