@@ -18,6 +18,14 @@ from vla_perception.core.detector.flat import FlatDetector, padded
 from vla_perception.core.detector.losses import detection_losses, focal_loss
 from vla_perception.core.detector.network import Network, NetworkConfig, padded_size
 from vla_perception.core.detector.precision import Judge, average_precision
+from vla_perception.core.detector.second_look import (
+    SecondLook,
+    SecondLookConfig,
+    Square,
+    cutting,
+    cuttings,
+    look_by_torch,
+)
 from vla_perception.core.detector.targets import encode
 from vla_perception.core.detector.weights import DetectorMetadata, load_detector, save_detector
 
@@ -272,7 +280,8 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_a_weight_file_says_what_it_was_told(weights: Path) -> None:
-    _, metadata = load_detector(weights)
+    _, second, metadata = load_detector(weights)
+    assert second is None
     assert metadata == DetectorMetadata(WORDS, SIZES, Calibration(1.0, 0.5, 1.2, 0.9), 0.3, {"steps": 3})
 
 
@@ -286,6 +295,58 @@ def test_missing_corrupt_and_foreign_files_are_refused(weights: Path, tmp_path: 
     save_detector(tmp_path / "other.safetensors", Network(SIZES), DetectorMetadata(WORDS, other, Calibration(), 0.3))
     with pytest.raises(WeightsError, match="another shape"):
         load_detector(tmp_path / "other.safetensors")
+
+
+@pytest.fixture
+def looking_twice(weights: Path, tmp_path: Path) -> Path:
+    """The same weights with a second look."""
+    model, _, metadata = load_detector(weights)
+    torch.manual_seed(2)
+    second = SecondLook(SecondLookConfig(16, (4, 4, 8, 8), WORDS.things, 0.7)).eval()
+    path = tmp_path / "twice.safetensors"
+    save_detector(path, model, replace(metadata, second_look=second.config), second)
+    return path
+
+
+def test_a_weight_file_may_hold_a_second_look(looking_twice: Path) -> None:
+    _, second, metadata = load_detector(looking_twice)
+    assert second is not None and metadata.second_look == second.config
+    assert second.config == SecondLookConfig(16, (4, 4, 8, 8), WORDS.things, 0.7)
+    with pytest.raises(ConfigError, match="four widths"):
+        SecondLookConfig(16, (4, 4, 8), 3)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_the_second_look_tells_what_things_are_and_nothing_else(
+    weights: Path, looking_twice: Path, backend: str
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    once, twice = (FlatDetector(path, 0.1, backend).detect(image) for path in (weights, looking_twice))
+    _, second, _ = load_detector(looking_twice)
+    assert len(once) == len(twice) > 20, "more than are looked at at once"
+    for a, b in zip(once, twice, strict=True):
+        assert a.box == b.box and a.score == b.score and (a.colours == b.colours).all()
+        if int(a.classes.argmax()) >= WORDS.things:
+            assert (a.classes == b.classes).all()
+            continue
+        logits = look_by_torch(second)(cuttings(image, [a.box], 16))[0] / 0.7
+        expected = np.exp(logits - logits.max())
+        np.testing.assert_allclose(b.classes[: WORDS.things], expected / expected.sum(), atol=2e-3)
+        assert b.classes.sum() == pytest.approx(1.0) and (b.classes[WORDS.things :] == 0.0).all()
+
+
+@given(st.floats(10.0, 40.0), st.floats(10.0, 40.0), st.floats(6.0, 30.0), st.sampled_from([12, 20, 40]))
+def test_a_cutting_shows_its_square_at_its_size(x: float, y: float, side_px: float, side: int) -> None:
+    """A picture whose red is the column and whose green is the row says where every pixel of a cutting comes from."""
+    rows, columns = np.mgrid[:50, :50]
+    image = np.stack([5 * columns, 5 * rows, np.zeros((50, 50))], 2).astype(np.uint8)
+    made = cutting(image, Square(x, y, side_px), side).astype(float)
+    within = (np.arange(side) + 0.5) * side_px / side - 0.5 * side_px
+    inside = (made[..., 2] == 0.0) & (np.abs(within + x - 25) < 23)[None] & (np.abs(within + y - 25) < 23)[:, None]
+    assert np.abs(made[..., 0] / 5 - (x + within - 0.5)[None])[inside].max(initial=0.0) < 0.6
+    assert np.abs(made[..., 1] / 5 - (y + within - 0.5)[:, None])[inside].max(initial=0.0) < 0.6
+    other = cutting(image, Square(x, y, side_px), side, mirrored=True).astype(float)
+    assert np.abs(other - made[:, ::-1])[4:-4, 4:-4].max(initial=0.0) <= 6.0
 
 
 @pytest.mark.parametrize("shape", [(96, 128), (100, 90)])

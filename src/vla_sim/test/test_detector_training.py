@@ -180,7 +180,8 @@ def test_training_breaks_off_goes_on_and_ships(
         train(options)
     assert loops[0].step == 3 and not (tmp_path / "flat_detector.safetensors").exists()
     notes = train(options)
-    assert loops[0].step == 6 and len(steps) == 6
+    assert [loop.config.name for loop in loops] == ["second_look", "detector", "detector"]
+    assert loops[1].step == 6 and len(steps) == 6
     said = capsys.readouterr().out
     assert "resumed at step 3" in said and "100 %" in said and "| class | AP at IoU 0.5 |" in said
     assert FlatDetector(tmp_path / "interim.safetensors", backend="torch").metadata.training == {"interim": True}
@@ -189,6 +190,7 @@ def test_training_breaks_off_goes_on_and_ships(
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["steps"] == notes["steps"] == 6
     detector = FlatDetector(path, 0.01)
     assert detector.metadata.training["views"]["train"] > 4
+    assert detector.metadata.second_look is not None and detector.metadata.second_look.things == THINGS
     assert len(detector.classes) == 33 and detector.metadata.vocabulary.things == THINGS
     detector.detect(np.zeros((240, 320, 3), np.uint8))
 

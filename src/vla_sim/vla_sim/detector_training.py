@@ -2,9 +2,9 @@
 
     ./vla python -m vla_sim.detector_training --out out/detector [--scale 0.01]
 
-Views are rendered into DIR/views, then the network is trained, calibrated on views of other training flats, and scored
-on flats that training never sees. What is learnt so far lies in DIR/interim.safetensors. Interrupt it at any time: the
-same command goes on. Needs no ROS.
+Views are rendered into DIR/views, then the network and its second look are trained, calibrated on views of other
+training flats, and scored on flats that training never sees. What is learnt so far lies in DIR/interim.safetensors.
+Interrupt it at any time: the same command goes on. Needs no ROS.
 """
 
 from __future__ import annotations
@@ -23,12 +23,17 @@ from torch import nn
 
 from vla_perception.core.detector.decode import Calibration
 from vla_perception.core.detector.network import Network, NetworkConfig
+from vla_perception.core.detector.precision import temperature
+from vla_perception.core.detector.second_look import SecondLook, SecondLookConfig
 from vla_perception.core.detector.weights import DetectorMetadata, save_detector
 from vla_policy.training.trainer import Loop, LoopConfig
+from vla_sim.core.detection import second_look_stage
+from vla_sim.core.detection.second_look_stage import SecondLookStage, ThingStore, accuracy, told
 from vla_sim.core.detection.shards import FLATS_PER_SHARD, VOCABULARY, ViewRecipe, ViewStore, make_shards
 from vla_sim.core.detection.stage import LOSSES, DetectorStage, judged
 
 SIZES = NetworkConfig((16, 32, 64, 128, 192), (1, 2, 2, 1), 64, len(VOCABULARY.classes), len(VOCABULARY.colours))
+SECOND_SIZES = SecondLookConfig(40, (24, 32, 64, 128), VOCABULARY.things)
 NAME = "flat_detector"
 #: Folder of views → which; `calibration` are training flats that aren't trained on.
 VIEWS = {
@@ -52,6 +57,7 @@ class Options:
         learning_rate: Peak.
         mixed: Products in bfloat16.
         seed: Of weights, order and augmentation.
+        second_steps, second_batch, second_rate: The same of the second look.
         quick_views: Held-out views that are looked at while it trains.
         evaluate_minutes: How often.
     """
@@ -63,6 +69,9 @@ class Options:
     learning_rate: float = 1.5e-3
     mixed: bool = True
     seed: int = 0
+    second_steps: int = 1500
+    second_batch: int = 96
+    second_rate: float = 2.0e-3
     quick_views: int = 192
     evaluate_minutes: float = 8.0
 
@@ -120,27 +129,60 @@ def train(options: Options) -> dict[str, Any]:
     loop.run()
     best = loop.average
     assert isinstance(best, Network), "an average is a copy"
-    return _finish(options, best, stores, loop.elapsed_s / 60)
+    second, minutes = _second_look(options, stores)
+    return _finish(options, best, second, stores, loop.elapsed_s / 60 + minutes)
 
 
-def _finish(options: Options, model: Network, stores: Mapping[str, ViewStore], minutes: float) -> dict[str, Any]:
+def _second_look(options: Options, stores: Mapping[str, ViewStore]) -> tuple[SecondLook, float]:
+    """Train the second look and its temperature; also says how long that took [min]."""
+    things = {name: ThingStore(stores[name]) for name in ("train", "calibration", "heldout_flat")}
+    torch.manual_seed(options.seed)
+    model = SecondLook(SECOND_SIZES).to(memory_format=torch.channels_last)
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"second look: {len(things['train'])} things, {size:.2f} M parameters", flush=True)
+
+    def judge(average: nn.Module) -> dict[str, Any]:
+        assert isinstance(average, SecondLook), "an average is a copy"
+        return {"right": accuracy(average, things["heldout_flat"])}
+
+    stage = SecondLookStage(model, things["train"], options.second_batch, options.mixed)
+    steps = max(2, round(options.second_steps * options.scale))
+    bounds = replace(
+        _loop_config(options), name="second_look", steps=steps, learning_rate=options.second_rate,
+        warmup_steps=min(100, steps // 4), ema=0.995, losses=second_look_stage.LOSSES, print_every=min(25, steps),
+    )  # fmt: skip
+    loop = ProgressLoop(model, stage, bounds, options.out, judge)
+    loop.run()
+    best = loop.average
+    assert isinstance(best, SecondLook), "an average is a copy"
+    best.config = replace(
+        best.config, temperature=temperature(told(best, things["calibration"]), things["calibration"].classes)
+    )
+    return best, loop.elapsed_s / 60
+
+
+def _finish(
+    options: Options, model: Network, second: SecondLook, stores: Mapping[str, ViewStore], minutes: float
+) -> dict[str, Any]:
     """Calibrate, score, write."""
-    metadata = DetectorMetadata(VOCABULARY, SIZES, judged(model, _all(stores["calibration"])).calibration(), 0.5)
+    calibration = judged(model, _all(stores["calibration"])).calibration()
+    metadata = DetectorMetadata(VOCABULARY, SIZES, calibration, 0.5, second_look=second.config)
     path = options.out / f"{NAME}.safetensors"
-    calibrated = judged(model, _all(stores["calibration"]), metadata.calibration)
+    calibrated = judged(model, _all(stores["calibration"]), calibration, second)
     metadata = replace(metadata, threshold=calibrated.best_threshold())
     figures = {
-        name: judged(model, _all(stores[name]), metadata.calibration).figures(metadata.threshold)
+        name: judged(model, _all(stores[name]), calibration, second).figures(metadata.threshold)
         for name in ("calibration", "heldout_flat", "heldout_pair")
     }
     notes = {
         "steps": round(options.steps * options.scale),
         "batch": options.batch,
+        "second_steps": round(options.second_steps * options.scale),
         "views": {name: len(store) for name, store in stores.items()},
         "training_minutes": round(minutes, 1),
         "figures": figures,
     }
-    save_detector(path, model, replace(metadata, training=notes))
+    save_detector(path, model, replace(metadata, training=notes), second)
     path.with_suffix(".json").write_text(json.dumps(notes, indent=1), encoding="utf-8")
     print(table(figures["heldout_flat"]))
     for name in ("heldout_flat", "heldout_pair"):

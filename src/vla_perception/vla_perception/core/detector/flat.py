@@ -14,11 +14,13 @@ from vla_core.types import Float32, UInt8
 from vla_perception.core.detector.decode import decode
 from vla_perception.core.detector.detection import Detected, check_image
 from vla_perception.core.detector.network import GREY, padded_size
+from vla_perception.core.detector.second_look import look_by_torch, looked_again
 from vla_perception.core.detector.weights import load_detector
-from vla_policy.core.openvino_graph import compiled
+from vla_policy.core.openvino_graph import Run, compiled
 
 BACKENDS = ("openvino", "torch")
 _MOST_SHAPES = 4  # graphs kept, one per image size
+_CUTTINGS = (4, 16)  # graphs of the second look take so many at once
 
 
 class FlatDetector:
@@ -40,10 +42,11 @@ class FlatDetector:
     def __init__(self, weights: Path, least_score: float | None = None, backend: str = "openvino") -> None:
         if backend not in BACKENDS:
             raise UnknownNameError("backend", backend, BACKENDS)
-        self._model, self.metadata = load_detector(weights)
+        self._model, self._second, self.metadata = load_detector(weights)
         self.least_score = self.metadata.threshold if least_score is None else least_score
         self._backend = backend
         self._graphs: OrderedDict[tuple[int, int], Callable[[UInt8], Float32]] = OrderedDict()
+        self._looks: dict[int, Run] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -67,7 +70,26 @@ class FlatDetector:
             self._graphs.popitem(last=False)
         meta = self.metadata
         heads = self._graphs[size](whole)
-        return decode(heads, meta.vocabulary, (width, height), self.least_score, meta.calibration)
+        found = decode(heads, meta.vocabulary, (width, height), self.least_score, meta.calibration)
+        if meta.second_look is None:
+            return found
+        return looked_again(image, found, meta.vocabulary, meta.second_look, self._look)
+
+    def _look(self, cuttings: UInt8) -> Float32:
+        """Logits float32 (N,things) of the second look at cuttings uint8 (N,S,S,3)."""
+        assert self._second is not None
+        if self._backend == "torch":
+            return look_by_torch(self._second)(cuttings)
+        logits = []
+        for begin in range(0, len(cuttings), _CUTTINGS[-1]):
+            part = cuttings[begin : begin + _CUTTINGS[-1]]
+            size = next(size for size in _CUTTINGS if size >= len(part))
+            if size not in self._looks:
+                self._looks[size] = compiled(self._second, (torch.zeros(size, *part.shape[1:], dtype=torch.uint8),))[0]
+            whole = np.zeros((size, *part.shape[1:]), np.uint8)
+            whole[: len(part)] = part
+            logits.append(self._looks[size]([whole])[0][: len(part)].copy())
+        return np.concatenate(logits)
 
     def _compile(self, size: tuple[int, int]) -> Callable[[UInt8], Float32]:
         if self._backend == "torch":

@@ -57,7 +57,7 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _conv(channels, channels)
+        self.first = conv(channels, channels)
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,16 +72,16 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         widths, features = config.widths, config.features
-        self.stem = nn.Sequential(_conv(3, widths[0], 2), _conv(widths[0], widths[1], 2))
+        self.stem = nn.Sequential(conv(3, widths[0], 2), conv(widths[0], widths[1], 2))
         self.stages = nn.ModuleList(
             nn.Sequential(
-                *([_conv(widths[i], widths[i + 1], 2)] if i else []), *(Residual(widths[i + 1]) for _ in range(depth))
+                *([conv(widths[i], widths[i + 1], 2)] if i else []), *(Residual(widths[i + 1]) for _ in range(depth))
             )
             for i, depth in enumerate(config.depths)
         )
         self.lateral = nn.ModuleList(nn.Conv2d(width, features, 1) for width in widths[2:])
-        self.merge = nn.ModuleList(_conv(features, features) for _ in range(2))
-        self.head = _conv(features, features)
+        self.merge = nn.ModuleList(conv(features, features) for _ in range(2))
+        self.head = conv(features, features)
         self.out = nn.Conv2d(features, config.channels, 1)
         nn.init.normal_(self.out.weight, std=0.01)
         bias = torch.zeros(config.channels)
@@ -112,7 +112,7 @@ def split(heads: Tensor, config: NetworkConfig) -> tuple[Tensor, Tensor, Tensor]
     return logits, boxes.reshape(len(boxes), 2, 4, *boxes.shape[2:]), colours
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 

@@ -121,7 +121,7 @@ class Judge:
         classes = np.array([one.classes for one, own in zip(self._detected, found, strict=True) if own])
         coloured = tints >= 0
         colours = np.array([one.colours for one, own in zip(self._detected, coloured, strict=True) if own])
-        return Calibration(gain, offset, _temperature(classes, true[found]), _temperature(colours, tints[coloured]))
+        return Calibration(gain, offset, temperature(classes, true[found]), temperature(colours, tints[coloured]))
 
     def _arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Float64, NDArray[np.int64]]:
         named = [int(one.classes.argmax()) for one in self._detected]
@@ -144,7 +144,7 @@ def average_precision(scores: Float64, right: NDArray[np.bool_], present: int) -
     return float(monotone[right[order]].sum() / max(1, present))
 
 
-def _temperature(probabilities: Float64, true: NDArray[np.int64]) -> float:
+def temperature(probabilities: Float64, true: NDArray[np.int64]) -> float:
     """What makes the truth likeliest when the logarithms of (N,K) are divided by it."""
     if len(true) < 10:
         return 1.0

@@ -27,7 +27,7 @@ def augmented(view: StoredView, rng: np.random.Generator) -> tuple[UInt8, Truth]
     image = np.full((*CANVAS, 3), GREY, np.uint8)
     image[:rows] = cv2.warpAffine(np.ascontiguousarray(view.image), matrix, (CANVAS[1], rows), flags=cv2.INTER_LINEAR,
                                   borderMode=cv2.BORDER_CONSTANT, borderValue=(GREY,) * 3)  # fmt: skip
-    return _developed(image, rng), moved(view, matrix, (CANVAS[1], rows))
+    return developed(image, rng), moved(view, matrix, (CANVAS[1], rows))
 
 
 def moved(view: StoredView, matrix: Float32, size: tuple[int, int]) -> Truth:
@@ -63,7 +63,7 @@ def _placement(camera: str, shape: tuple[int, int], rng: np.random.Generator) ->
     return matrix
 
 
-def _developed(image: UInt8, rng: np.random.Generator) -> UInt8:
+def developed(image: UInt8, rng: np.random.Generator) -> UInt8:
     """Other brightness, contrast and gamma, a little of each channel: colours are names here, they must stay."""
     levels = np.linspace(0.0, 1.0, 256)[:, None] ** np.exp(rng.uniform(-0.25, 0.25))
     gain = np.exp(rng.uniform(-0.25, 0.25)) * np.exp(rng.uniform(-0.06, 0.06, 3))

@@ -13,6 +13,7 @@ from vla_perception.core.detector.flat import padded
 from vla_perception.core.detector.losses import detection_losses
 from vla_perception.core.detector.network import Network
 from vla_perception.core.detector.precision import Judge
+from vla_perception.core.detector.second_look import SecondLook, look_by_torch, looked_again
 from vla_perception.core.detector.targets import encode
 from vla_policy.training.dataset import Batch
 from vla_sim.core.detection.augment import CANVAS, augmented
@@ -64,12 +65,20 @@ class DetectorStage:
 
 
 @torch.no_grad()
-def judged(model: nn.Module, views: list[StoredView], calibration: Calibration | None = None) -> Judge:
-    """Compare what a model finds in views with their truth."""
+def judged(
+    model: nn.Module,
+    views: list[StoredView],
+    calibration: Calibration | None = None,
+    second: SecondLook | None = None,
+) -> Judge:
+    """Compare what a model finds in views with their truth; a second look, if any, tells what the things are."""
     model.eval()
     judge = Judge(VOCABULARY)
     for view in views:
         heads = model(torch.from_numpy(padded(view.image))[None])[0].float().numpy()
         size = view.image.shape[1], view.image.shape[0]
-        judge.add(decode(heads, VOCABULARY, size, _LEAST_SCORE, calibration or Calibration()), view.truth)
+        found = decode(heads, VOCABULARY, size, _LEAST_SCORE, calibration or Calibration())
+        if second is not None:
+            found = looked_again(view.image, found, VOCABULARY, second.config, look_by_torch(second.eval()))
+        judge.add(found, view.truth)
     return judge
