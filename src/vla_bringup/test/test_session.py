@@ -67,6 +67,25 @@ def test_regression_a_goal_waits_until_the_server_answers(server: Deaf, monkeypa
     assert result.success and result.message == "open the drawer" and server.lost == 2
 
 
+def test_regression_questions_of_an_action_are_sent_on_the_thread_that_spins(
+    server: Deaf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that came before rclpy had noted the question down was thrown away."""
+    server.lost = 2
+    with Session("watch") as session:
+        threads = []
+        for name in ("send_goal_async", "_get_result_async"):
+            plain = getattr(session._mission, name)
+
+            def noted(*args, plain=plain, **kw):
+                threads.append(threading.current_thread())
+                return plain(*args, **kw)
+
+            monkeypatch.setattr(session._mission, name, noted)
+        assert session.execute("open the drawer", 0.0, lambda feedback: None).success
+        assert threads == [session._thread] * 3
+
+
 def test_a_lost_answer_is_asked_for_again(server: Deaf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_ASK_AGAIN_S", 0.05)
     with Session("watch") as session:

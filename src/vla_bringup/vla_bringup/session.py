@@ -53,7 +53,8 @@ class Session:
 
     DDS finds each end by itself, and a server drops the answer to a client that it hasn't found yet. So each client is
     made once, answers are asked for again, and a goal, which must be sent only once, goes out when the mission's server
-    has answered something else.
+    has answered something else. rclpy's action client loses an answer that another thread takes before the question is
+    noted down, so its questions are sent on the thread that spins.
 
     Args:
         name: Node name.
@@ -170,7 +171,7 @@ class Session:
         """
         self.wait_until(self._mission.server_is_ready, f"the action {self._mission_name}")
         nobodys = ClientGoalHandle(self._mission, UUID(uuid=list(uuid4().bytes)), None)
-        self._ask(nobodys.get_result_async, f"an answer from the action {self._mission_name}")
+        self._ask(lambda: self._send(nobodys.get_result_async), f"an answer from the action {self._mission_name}")
 
     def execute(
         self, instruction: str, timeout_s: float, on_feedback: Callable[[ExecuteInstruction.Feedback], None]
@@ -187,12 +188,12 @@ class Session:
         """
         self.wait_for_mission()
         goal = ExecuteInstruction.Goal(instruction=instruction, timeout_s=float(timeout_s))
-        sent = self._mission.send_goal_async(goal, feedback_callback=lambda message: on_feedback(message.feedback))
+        sent = self._send(lambda: self._mission.send_goal_async(goal, lambda message: on_feedback(message.feedback)))
         self.wait_until(sent.done, "the goal")
         handle = sent.result()
         if not handle.accepted:
             raise GraphError(f"a goal that {self._mission_name} refused", "it accepted", "see the logs of its node")
-        future = handle.get_result_async()
+        future = self._send(handle.get_result_async)
         try:
             answer = self._wait_forever(future)
         except BaseException:
@@ -212,6 +213,13 @@ class Session:
     def _call(self, client: Any, request: Any) -> Any:
         self.wait_until(client.service_is_ready, f"service {client.srv_name}")
         return self._ask(lambda: client.call_async(request), f"an answer from {client.srv_name}")
+
+    def _send(self, send: Callable[[], Future]) -> Future:
+        """What `send` returns, called on the thread that spins."""
+        task = self._executor.create_task(send)
+        self.wait_until(task.done, "an end of the session's own work")
+        answer: Future = task.result()
+        return answer
 
     def _ask(self, ask: Callable[[], Future], what: str) -> Any:
         """The first answer to a question that may be asked more than once."""
