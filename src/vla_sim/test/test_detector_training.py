@@ -19,7 +19,7 @@ from vla_perception.core.detector.network import Network, NetworkConfig
 from vla_perception.core.detector.weights import DetectorMetadata, save_detector
 from vla_sim import bench_detector, detector_training
 from vla_sim.core.detection import shards
-from vla_sim.core.detection.augment import CANVAS, _developed, _placement, moved
+from vla_sim.core.detection.augment import CANVAS, _placement, developed, moved
 from vla_sim.core.detection.shards import VOCABULARY, StoredView, ViewRecipe, ViewStore, make_shards
 from vla_sim.core.detection.stage import DetectorStage
 from vla_sim.core.flat.things import RGB
@@ -120,7 +120,7 @@ def test_colours_stay_what_they_are_called() -> None:
     places = 32 * np.arange(len(names)) + 16
     before = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[16, places].astype(int)
     for _ in range(200):
-        seen = cv2.cvtColor(cv2.medianBlur(_developed(image, rng), 5), cv2.COLOR_RGB2HSV)[16, places].astype(int)
+        seen = cv2.cvtColor(cv2.medianBlur(developed(image, rng), 5), cv2.COLOR_RGB2HSV)[16, places].astype(int)
         for name, was, now in zip(names, before, seen, strict=True):
             if name == "white":
                 assert now[1] < 90
