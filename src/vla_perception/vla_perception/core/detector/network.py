@@ -113,8 +113,8 @@ def split(heads: Tensor, config: NetworkConfig) -> tuple[Tensor, Tensor, Tensor]
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+    """3x3 without bias, batch normalisation, ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def padded_size(shape: Sequence[int]) -> tuple[int, int]:
