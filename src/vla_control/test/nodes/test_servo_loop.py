@@ -171,26 +171,6 @@ def test_waits_for_the_first_heartbeat_when_a_monitor_is_required(fake_robot, st
     assert int(loop.status["mode"]) == TRACK
 
 
-def test_regression_a_world_begins_when_the_robot_is_free_whoever_starts_first(fake_robot, start_loop, writer) -> None:
-    """Tick 0 was answered by a stop if the monitor came up later; the motion after it differed by 0.1 mrad."""
-    safety = writer("safety")
-    beat(safety, stop=1)
-    loop = start_loop(require_safety_monitor=True, free_wait_s=30.0)
-    time.sleep(0.3)
-    assert int(loop.status["stamp_ns"]) == 0, "answered a stopped robot"
-    beat(safety)
-    fake_robot.run(5)
-    assert int(loop.status["mode"]) == HOLD
-    assert int(loop.status["limit_counts"][LIMITS.index("safety_stop")]) == 0
-
-
-def test_a_world_whose_robot_stays_stopped_begins_all_the_same(fake_robot, start_loop, writer) -> None:
-    beat(writer("safety"), stop=1)
-    loop = start_loop(require_safety_monitor=True, free_wait_s=0.3)
-    fake_robot.run(5)
-    assert int(loop.status["mode"]) == STOP
-
-
 def test_plans_from_before_a_reset_of_the_world_are_void(fake_robot, start_loop, writer, straight) -> None:
     loop, plan = start_loop(), writer("plan")
     home = fake_robot.q.copy()
