@@ -313,8 +313,9 @@ def test_regression_in_real_time_a_moving_arm_whose_states_end_comes_to_rest(lin
         status = between(at_s, 1.2)[0][2]
         assert int(status["mode"]) == STOP and int(status["limits_acting"]) & (stale | stopped) == stale | stop
     blind, seen = between(1.0, 1.2)[-1], between(1.2, 1.7)[5]
-    jump = np.abs(seen[2]["q_target"] - blind[2]["q_target"]).max()
-    assert jump < 0.01 + blind[1] * (seen[0] - blind[0])  # a busy machine may look late, and the arm isn't at rest yet
+    # where the prediction was right to 10 mrad the target goes on, else it begins where the arm is
+    jump, apart = (np.abs(seen[2]["q_target"] - q).max() for q in (blind[2]["q_target"], seen[2]["q"]))
+    assert min(jump, apart) < 1e-3 and apart < 0.01 + blind[1] * (seen[0] - blind[0])
     last = between(1.5, 1.7)[-1]
     assert int(last[2]["mode"]) == HOLD and last[1] < 0.1  # the plan isn't resumed
     assert not last[2]["qd_target"].any()
