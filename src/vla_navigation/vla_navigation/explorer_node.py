@@ -35,7 +35,7 @@ from vla_navigation.action_navigator import ActionNavigator
 from vla_navigation.core.explore.explorer import Explorer
 from vla_navigation.core.explore.hints import hints
 from vla_navigation.core.explore.parameters import ExplorerParameters
-from vla_navigation.core.explore.prior import HintPrior
+from vla_navigation.core.explore.prior import HintPrior, NoPrior
 from vla_navigation.core.explore.search import Outcome, Search, SearchLimits
 from vla_navigation.floor_conversions import occupancy_grid
 from vla_ros.diagnostics import Diagnostics, Level, Status
@@ -159,7 +159,7 @@ class ExplorerNode(Node):
         )  # fmt: skip
         self._candidate, self._known, self._answer = "", None, None
         self._asked_ns, self._begun_ns = -1, now_ns(self)
-        self._explorer.set_prior(HintPrior(()))
+        self._explorer.set_prior(NoPrior())
         done = Future()
         self._running = (Search(self._explorer, self._navigator, target, limits, now_s), handle, done)
         outcome: Outcome = await done

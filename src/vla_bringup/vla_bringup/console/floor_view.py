@@ -30,7 +30,6 @@ class FloorView:
     def __init__(self, scene: viser.SceneApi) -> None:
         self._scene = scene
         self._base = scene.add_frame(BASE, show_axes=False)
-        self._seen: OccupancyGrid | None = None
         self._handles: dict[str, Any] = {}
         self._things: dict[str, tuple[Any, Any]] = {}
 
