@@ -32,5 +32,5 @@ def recording(folder: Path, seconds: int = 2) -> Recording:
                           {"torque_rate": i, "singularity": 0}, 100.0 + i)
         )  # fmt: skip
     made.stages += [StageTrace("waiting", START_NS, 10 * NS), StageTrace("acting", START_NS + NS, 13 * NS)]
-    made.starved_s = 0.25
+    made.starved += [(START_NS, 0.5), (START_NS + 3 * NS // 2, 0.75), (START_NS + 5 * NS // 2, 2.0)]
     return made

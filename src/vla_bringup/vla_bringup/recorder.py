@@ -97,7 +97,7 @@ class Recorder:
         self.recording.chunks.append(conversions.chunk_trace(message))
 
     def _on_executor(self, message: ExecutorState) -> None:
-        self.recording.starved_s = float(message.starved_s)
+        self.recording.starved.append((to_ns(message.header.stamp), float(message.starved_s)))
         self.recording.rejected = int(message.chunks_rejected)
         self.recording.last_error = message.last_error
 

@@ -23,7 +23,7 @@ def started(timeout_s: float = 0.0) -> Mission:
 def chunk(mission: Mission, at_s: float, estimate: float):
     now = T0 + int(at_s * NS)
     mission.on_executor(now, "", now)
-    return mission.on_chunk(now, 0.5, estimate, "reach", now)
+    return mission.on_chunk(now, 0.5, estimate, "reach")
 
 
 def test_success_needs_consecutive_chunks() -> None:
@@ -40,6 +40,24 @@ def test_success_needs_consecutive_chunks() -> None:
     assert mission.stage == "done"
 
 
+def test_regression_a_success_counts_from_what_was_seen_however_late_its_news_comes() -> None:
+    """On a busy machine the clock had gone on when the last chunk arrived: one seed took 2.80 s, or 2.85."""
+    mission = started()
+    mission.check_time(T0 + NS)  # the clock is far ahead of the messages
+    for i in range(3):
+        outcome = chunk(mission, 0.1 * i, 0.9)
+    assert outcome is not None and outcome.duration_s == pytest.approx(0.2)
+
+
+def test_a_success_is_never_before_the_first_motion() -> None:
+    """A slow policy: by the time the arm moves, the observations that are answered next are long taken."""
+    mission = started()
+    mission.on_executor(T0, "", T0 + NS)
+    for i in range(3):
+        outcome = mission.on_chunk(T0 + i * NS // 10, 0.5, 0.9, "")
+    assert outcome is not None and outcome.duration_s == outcome.first_motion_s == pytest.approx(1.0)
+
+
 def test_a_policy_that_ends_the_task_by_an_action_ends_the_mission() -> None:
     mission = started()
     chunk(mission, 0.1, 0.3)
@@ -52,7 +70,7 @@ def test_a_policy_that_ends_the_task_by_an_action_ends_the_mission() -> None:
 def test_chunks_from_before_the_goal_do_not_count() -> None:
     mission = started()
     for _ in range(10):
-        assert mission.on_chunk(T0 - 1, 1.0, 1.0, "", T0) is None
+        assert mission.on_chunk(T0 - 1, 1.0, 1.0, "") is None
     assert mission.success_estimate == 0.0 and mission.stage == "waiting"
 
 
@@ -72,7 +90,7 @@ def test_policy_whose_chunks_are_all_rejected_counts_as_silent() -> None:
     mission = started()
     for i in range(20):
         now = T0 + i * NS // 10
-        mission.on_chunk(now, 0.0, 0.1, "", now)
+        mission.on_chunk(now, 0.0, 0.1, "")
         mission.on_executor(0, "got NaN in x; expected numbers; fix: see the policy", now)
     outcome = mission.check_time(T0 + 2 * NS)
     assert outcome is not None and outcome.error_code == "no_policy" and "NaN" in outcome.message
@@ -119,7 +137,7 @@ def test_an_outcome_is_final(events: list[tuple[tuple[str, float], int]]) -> Non
     for (kind, value), step in events:
         now += step
         if kind == "chunk":
-            mission.on_chunk(now, value, value, "", now)
+            mission.on_chunk(now, value, value, "")
         elif kind == "executor":
             mission.on_executor(now + int(value), "", now)
         elif kind == "safety":
@@ -145,7 +163,7 @@ def test_a_clock_that_is_set_back_ends_the_mission() -> None:
     outcome = mission.check_time(T0 + NS - 1)
     assert outcome is not None and (outcome.success, outcome.error_code) == (False, "clock_jump")
     assert "set back by 1.0 s" in outcome.message and "; fix: " in outcome.message
-    assert outcome.duration_s == pytest.approx(2.0) and mission.on_chunk(T0 + 9 * NS, 1.0, 1.0, "", T0) is outcome
+    assert outcome.duration_s == pytest.approx(2.0) and mission.on_chunk(T0 + 9 * NS, 1.0, 1.0, "") is outcome
 
 
 def test_a_clock_that_goes_back_before_the_goal_is_noticed() -> None:

@@ -87,7 +87,7 @@ class Bench:
         stamp = self.node.get_clock().now().to_msg()
         chunk = ActionChunk(success_estimate=estimate, progress=0.5, subtask="reach", instruction=instruction)
         state = ExecutorState()
-        chunk.header.stamp = state.answers = stamp
+        chunk.header.stamp = state.header.stamp = state.answers = stamp
         self.states.publish(state)
         self.chunks.publish(chunk)
         self.executor.spin_once(timeout_sec=0.05)

@@ -112,15 +112,15 @@ class MissionNode(Node):
             return  # the policy may still be at the task before
         mission = self._running[0]
         outcome = mission.on_chunk(
-            to_ns(message.header.stamp), message.progress, message.success_estimate, message.subtask, now_ns(self)
+            to_ns(message.header.stamp), message.progress, message.success_estimate, message.subtask
         )
         self._after(outcome)
 
     def _on_executor(self, message: ExecutorState) -> None:
         if self._running is not None:
-            mission, answers_ns = self._running[0], to_ns(message.answers)
-            mission.on_executor(answers_ns, message.last_error, now_ns(self))
-            self._after(mission.on_ended(answers_ns, now_ns(self)) if message.mode == "terminated" else None)
+            mission, answers_ns, stamp_ns = self._running[0], to_ns(message.answers), to_ns(message.header.stamp)
+            mission.on_executor(answers_ns, message.last_error, stamp_ns)
+            self._after(mission.on_ended(answers_ns, stamp_ns) if message.mode == "terminated" else None)
 
     def _on_safety(self, message: SafetyState) -> None:
         self._stopped_by = (message.cause or "no cause given") if message.stopped else None

@@ -55,7 +55,7 @@ class Recording:
     Attributes:
         images: Camera → its frames.
         observations_ns: Stamps of the observations.
-        starved_s: Executor's total at the end [s].
+        starved: Executor's total so far [s], with the stamps of the states that told it.
         rejected: Chunks that the executor refused.
         last_error: Why it refused the last one.
         drops: Source → frames that observation_node counts as dropped.
@@ -66,10 +66,16 @@ class Recording:
     chunks: list[ChunkTrace] = field(default_factory=list)
     controls: list[ControlSample] = field(default_factory=list)
     stages: list[StageTrace] = field(default_factory=list)
-    starved_s: float = 0.0
+    starved: list[tuple[int, float]] = field(default_factory=list)
     rejected: int = 0
     last_error: str = ""
     clock_ns: int = 0
+
+    def starved_s(self, from_ns: int, to_ns: int) -> float:
+        """Time without a fresh chunk in a span of time [s]."""
+        stamps = [stamp_ns for stamp_ns, _ in self.starved]
+        begin, end = bisect_right(stamps, from_ns) - 1, bisect_right(stamps, to_ns) - 1
+        return (self.starved[end][1] if end >= 0 else 0.0) - (self.starved[begin][1] if begin >= 0 else 0.0)
 
     def chunk_at(self, stamp_ns: int) -> ChunkTrace | None:
         """Chunk that answers the newest observation not after `stamp_ns`."""

@@ -64,7 +64,7 @@ def summarise(
         "inference_ms": quantiles([1e3 * c.inference_s for c in chunks], ("p50", "p95")),
         "image_to_torque_ms": quantiles(image_to_torque_ms),
         "dropped_frames": dropped(captured_ns, observations),
-        "starved_s": rounded(recording.starved_s),
+        "starved_s": rounded(recording.starved_s(begin, end)),
         "limits_hit": limits(last.limit_counts if last else {}, limits_before),
         "max_jerk": rounded(last.max_jerk) if last else None,
     }

@@ -81,50 +81,48 @@ class Mission:
         self._confirmations = 0
         self._last_error = ""
 
-    def on_chunk(
-        self, stamp_ns: int, progress: float, success_estimate: float, subtask: str, now_ns: int
-    ) -> Outcome | None:
+    def on_chunk(self, stamp_ns: int, progress: float, success_estimate: float, subtask: str) -> Outcome | None:
         """Take one chunk's estimates; chunks that answer an observation from before the goal are ignored.
 
         Args:
-            stamp_ns: Stamp of the observation that the chunk answers.
+            stamp_ns: Stamp of the observation that the chunk answers; a success counts from there, so that how long
+                messages take on a busy machine is no part of the task's time.
             progress: 0..1.
             success_estimate: 0..1.
             subtask: Text, may be empty.
         """
         if self.outcome is not None or stamp_ns < self._start_ns:
             return self.outcome
-        now_ns = max(now_ns, stamp_ns)  # /clock may lag behind the messages
         self.progress, self.success_estimate, self.subtask = progress, success_estimate, subtask
         self._confirmations = self._confirmations + 1 if success_estimate >= self._params.success_threshold else 0
         if self._confirmations >= self._params.success_count:
-            return self._end(now_ns, True, "", f"carried out: {self.instruction}")
+            return self._end(stamp_ns, True, "", f"carried out: {self.instruction}")
         if self.stage != "waiting":
             self.stage = "verifying" if self._confirmations else "acting"
         return None
 
-    def on_executor(self, answers_ns: int, last_error: str, now_ns: int) -> None:
-        """Take the executor's state: the observation that its motion answers, and why it rejected a chunk."""
+    def on_executor(self, answers_ns: int, last_error: str, stamp_ns: int) -> None:
+        """Take the executor's state at `stamp_ns`: the observation that its motion answers, why it rejected a chunk."""
         if self.outcome is not None:
             return
         self._last_error = last_error
         if answers_ns < self._start_ns or answers_ns == self._answers_ns:
             return
-        now_ns = max(now_ns, answers_ns)  # /clock may lag behind the messages
-        self._answers_ns, self._alive_ns = answers_ns, now_ns
+        self._answers_ns, self._alive_ns = answers_ns, stamp_ns
         if self._first_motion_ns is None:
-            self._first_motion_ns = now_ns
+            self._first_motion_ns = stamp_ns
             self.stage = "acting"
 
-    def on_ended(self, answers_ns: int, now_ns: int) -> Outcome | None:
+    def on_ended(self, answers_ns: int, stamp_ns: int) -> Outcome | None:
         """The policy has ended the task by an action of its own (modes, `terminate`): it takes it for carried out.
 
         Args:
             answers_ns: Observation that the motion answers which it ended; one from before the goal is ignored.
+            stamp_ns: When the executor said so.
         """
         if self.outcome is not None or answers_ns < self._start_ns:
             return self.outcome
-        return self._end(max(now_ns, answers_ns), True, "", f"ended by the policy: {self.instruction}")
+        return self._end(stamp_ns, True, "", f"ended by the policy: {self.instruction}")
 
     def on_safety(self, stopped: bool, cause: str, now_ns: int) -> Outcome | None:
         """Take the safety monitor's state; a stop ends the mission."""
@@ -167,7 +165,8 @@ class Mission:
     def _end(self, now_ns: int, success: bool, code: str, message: str) -> Outcome:
         first = -1.0 if self._first_motion_ns is None else (self._first_motion_ns - self._start_ns) / NS
         self.stage = "done"
-        self.outcome = Outcome(success, code, message, self.success_estimate, (now_ns - self._start_ns) / NS, first)
+        duration_s = max((now_ns - self._start_ns) / NS, first)
+        self.outcome = Outcome(success, code, message, self.success_estimate, duration_s, first)
         return self.outcome
 
 
