@@ -26,6 +26,7 @@ from vla_core.types import NS
 from vla_msgs.action import ExecuteInstruction
 
 _STALL_S = 60.0  # longest wall time without progress of the ROS clock while a goal runs
+_SIGHT_S = 5.0  # longest wait for an observation of the scene before a goal [s, wall clock]
 
 
 def new_link() -> str:
@@ -74,6 +75,7 @@ class WatchedGraph:
         make_jobs: Callable[[Graph], list[Job]] = jobs,
     ) -> None:
         self._graph, self._out, self._say, self._images = graph, out, say, images
+        self._contract = load_contract(graph.options.contract)
         self._stack = ExitStack()
         self._moved = (-1, 0.0)  # newest clock, and when it was new
         out.mkdir(parents=True, exist_ok=True)
@@ -87,13 +89,13 @@ class WatchedGraph:
             # before the nodes: they have met our clients long before the first call, whose answer would get lost else
             self.session = Session(f"watch_{os.getpid()}", self._check, options.namespace, self._graph.mission)
             self._stack.enter_context(self.session)
-            self.runner.start(lambda node: self._say(f"ready: {node}"))
             self._spool = ImageSpool(self._out / "images.tmp", self._say)
             self._stack.callback(self._spool.close)
+            cameras = self._contract.view_names if self._images else ()
+            self.recorder = Recorder(self.session.node, cameras, self.base_frame, self._spool)
+            self.runner.start(lambda node: self._say(f"ready: {node}"))
             self.latency = LatencyWatch(options.link)
             self._stack.callback(self.latency.close)
-            cameras = load_contract(options.contract).view_names if self._images else ()
-            self.recorder = Recorder(self.session.node, cameras, self.base_frame, self._spool)
             self.session.wait_until(lambda: self.recording.clock_ns > 0, "/clock")
             self.session.wait_until(lambda: self.recorder.free, "a safety monitor that lets the robot move")
             if not options.namespace:
@@ -130,6 +132,7 @@ class WatchedGraph:
             GraphError: a node died, or the clock stands still.
         """
         self.session.wait_for_mission()
+        self._wait_for_sight()
         recording = self.recording
         recording.stages.clear()
         progress = 0.0
@@ -155,6 +158,21 @@ class WatchedGraph:
         latencies = self.latency.image_to_torque_ms(start_ns)
         summary = summarise(recording, span, self.latency.captured_ns, latencies, limits_before)
         return Run(result, truth, summary, progress, span, latencies)
+
+    def _wait_for_sight(self) -> None:
+        """Until what the robot sees now is observed, or for `_SIGHT_S`: no goal depends on it, but its repetition does.
+
+        A world in lockstep stands still at the frame before the goal. An observation of that frame that is made only
+        after the goal carries its instruction, so it is answered, and the run is another one than if the frame after it
+        had been the first.
+        """
+        deadline = time.monotonic() + _SIGHT_S
+        after_ns = round(self.session.judge()["stamp_s"] * NS) - round(NS / self._contract.rate_hz)
+        made = self.recording.observations_ns
+        self.session.wait_until(
+            lambda: (bool(made) and made[-1] > after_ns) or time.monotonic() > deadline,
+            "an observation of the scene before a goal",
+        )
 
     def stay(self) -> None:
         """Keep the graph up, without recording, until Ctrl-C.
