@@ -25,6 +25,7 @@ from vla_navigation.core.fetch.progress import (
     NOT_FOUND,
     PLACE_FAILED,
     SAFETY_STOP,
+    SEARCH_FAILED,
     STAGES,
     SUCCESS,
     TIMEOUT,
@@ -35,7 +36,7 @@ from vla_navigation.core.fetch.skills import DONE, FAILED, Report, Trouble
 from vla_navigation.core.task.meaning import FIND
 from vla_navigation.core.task.understanding import interjection, understand
 
-PARAMS = FetchParameters(timeout_s=300.0, lost_s=5.0, looks=3, poses=3, grasps=3, candidates=3, drives=2)
+PARAMS = FetchParameters(timeout_s=300.0, lost_s=5.0, looks=3, poses=3, grasps=3, candidates=3, drives=2, searches=2)
 
 
 def mission(robot: Robot, said: str = "bring me the red mug", params: FetchParameters = PARAMS) -> FetchMission:
@@ -112,6 +113,22 @@ def test_an_object_that_is_absent() -> None:
     robot = Robot(hidden=[])
     outcome = play(mission(robot), robot)
     assert outcome.code == NOT_FOUND and outcome.stage == "explore"
+    assert robot.skill("drive").goals == [(0.0, 0.0, 0.0)], "it comes back to say so"
+
+
+def test_regression_a_search_that_breaks_off_has_not_seen_everything() -> None:
+    """A lost answer of find_object ended a mission after 0.5 m with 'every reachable place seen'."""
+    robot = Robot()
+    found = robot.skill("explore").ends
+    robot.fails("explore", "blocked", 1)
+    broken = robot.skill("explore").ends
+    robot.skill("explore").ends = lambda goal: found(goal) if len(robot.skill("explore").goals) > 1 else broken(goal)
+    assert play(mission(robot), robot).success
+    robot = Robot()
+    robot.fails("explore", "blocked")
+    outcome = play(mission(robot), robot)
+    assert outcome.code == SEARCH_FAILED and len(robot.skill("explore").goals) == PARAMS.searches
+    assert "2 searches that broke off (blocked as scripted); expected" in outcome.message
     assert robot.skill("drive").goals == [(0.0, 0.0, 0.0)], "it comes back to say so"
 
 

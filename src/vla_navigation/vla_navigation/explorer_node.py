@@ -37,6 +37,7 @@ from vla_navigation.core.explore.hints import hints
 from vla_navigation.core.explore.parameters import ExplorerParameters
 from vla_navigation.core.explore.prior import HintPrior, NoPrior
 from vla_navigation.core.explore.search import Outcome, Search, SearchLimits
+from vla_navigation.find_client import FindClient
 from vla_navigation.floor_conversions import occupancy_grid
 from vla_ros.diagnostics import Diagnostics, Level, Status
 from vla_ros.node import run
@@ -46,7 +47,7 @@ from vla_ros.stamps import now_ns, of_serialized
 from vla_ros.tf import TransformListener
 
 _SCHEMA = Path(__file__).parent / "parameters" / "explorer_node.yaml"
-_SHOWN_S, _ASKED_NS = 1.0, NS  # between two pictures for people; between two questions to the map of objects
+_SHOWN_S, _ASK_S = 1.0, 1.0  # between two pictures for people; between two questions to the map of objects
 _LOOKS, _OLDEST_NS = 50, 2 * NS  # pictures that wait for their transforms, and how long
 _LOOKED_AT = {"observation": Observation, "objects": Detection3DArray}
 
@@ -64,8 +65,8 @@ class ExplorerNode(Node):
         self._running: tuple[Search, ServerGoalHandle, Future] | None = None
         self._candidate = ""  # what find_object says of one that wasn't known when the search began
         self._known: set[str] | None = None  # ids that were
-        self._asked_ns = self._begun_ns = -1
-        self._answer: Any = None
+        self._begun_ns = -1
+        self._heard: FindObject.Response | None = None  # the newest answer of the map of objects
         self._objects: bytes | None = None  # the newest message, as it came
         self._trouble, self._looked, self._unplaced = "", 0, 0
         self._ended: dict[str, int] = {}
@@ -76,7 +77,7 @@ class ExplorerNode(Node):
         subscription(self, self._p.looked_at, _LOOKED_AT[self._p.looked_at], self._on_look, raw=True)
         self._markers = publisher(self, "explorer_node/markers", MarkerArray)
         self._seen = publisher(self, "explorer_node/seen", GridMsg)
-        self._finder = self.create_client(FindObject, "find_object")
+        self._finder = FindClient(self, _ASK_S)
         self._server = ActionServer(
             self, Explore, "explore", self._explore, goal_callback=self._on_goal, cancel_callback=self._on_cancel
         )
@@ -157,8 +158,9 @@ class ExplorerNode(Node):
             float(handle.request.timeout_s) or self._p.default_timeout_s, self._p.lost_patience_s,
             self._p.failed_drives, self._p.drive_recoveries,
         )  # fmt: skip
-        self._candidate, self._known, self._answer = "", None, None
-        self._asked_ns, self._begun_ns = -1, now_ns(self)
+        self._candidate, self._known, self._heard = "", None, None
+        self._begun_ns = now_ns(self)
+        self._finder.begin([target] if target else [])
         self._explorer.set_prior(NoPrior())
         done = Future()
         self._running = (Search(self._explorer, self._navigator, target, limits, now_s), handle, done)
@@ -205,17 +207,14 @@ class ExplorerNode(Node):
 
     def _ask(self, target: str, now: int) -> None:
         """Whether the map of objects has a candidate that it didn't have when the search began."""
-        if self._answer is not None and self._answer.done():
-            found: FindObject.Response = self._answer.result()
+        found = self._finder.answer(target)
+        if found is not None and found is not self._heard:
+            self._heard = found
             ids = {one.id for one in found.objects.detections}
             if self._known is None:
                 self._known = ids
             elif ids - self._known:
                 self._candidate = found.message
-            self._answer = None
-        if self._answer is None and now - self._asked_ns >= _ASKED_NS and self._finder.service_is_ready():
-            self._asked_ns = now
-            self._answer = self._finder.call_async(FindObject.Request(text=target))
             self._hint(target)
         assert self._running is not None
         waited_s = (now - self._begun_ns) / NS

@@ -47,7 +47,8 @@ from vla_navigation.core.skills.look import Look
 from vla_navigation.core.skills.rest import Rest
 from vla_navigation.core.task.meaning import Meaning, Relation
 from vla_navigation.core.task.understanding import interjection, understand
-from vla_navigation.fetch_ports import ActionErrand, BaseWheels, FindClient, Fingers, MapSurroundings
+from vla_navigation.fetch_ports import ActionErrand, BaseWheels, Fingers, MapSurroundings
+from vla_navigation.find_client import FindClient
 from vla_navigation.reach_table import table_path
 from vla_ros.diagnostics import Diagnostics, Level, Status
 from vla_ros.node import run
@@ -56,6 +57,7 @@ from vla_ros.qos import subscription
 from vla_ros.stamps import now_ns, to_ns
 
 _SCHEMA = Path(__file__).parent / "parameters" / "fetch_node.yaml"
+_ASK_S = 0.4  # between two questions to the map of objects
 
 
 class RobotSkills:
@@ -69,7 +71,7 @@ class RobotSkills:
         self.explorer = ActionErrand(node, Explore, "explore", "target", p.server_timeout_s)
         self.hand = ActionErrand(node, ExecuteInstruction, "execute_instruction", "instruction", p.server_timeout_s)
         self.trouble = Trouble()
-        self.finder, self._least, self._p = FindClient(node), p.least_likelihood, p
+        self.finder, self._least, self._p = FindClient(node, _ASK_S), p.least_likelihood, p
         self._clearance_m = clearance_m
         wheels, reach = BaseWheels(node, config.base_frame), ReachMap.load(table_path(p.robot))
         planner = ApproachPlanner(reach, camera, footprint.inscribed_m, _prefixed(ApproachParameters, "approach", p))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,6 @@ from vla_core.errors import MapError, TransformError
 from vla_core.frames import planar
 from vla_core.types import NS, Float64
 from vla_msgs.msg import ControlState
-from vla_msgs.srv import FindObject
 from vla_navigation import fetch_conversions, floor_conversions
 from vla_navigation.core.nav.costmap import distances
 from vla_navigation.core.nav.grid_frame import GridFrame
@@ -33,7 +31,6 @@ from vla_ros.qos import publisher, subscription
 from vla_ros.stamps import now_ns, to_msg
 from vla_ros.tf import TransformListener
 
-_ASK_S = 0.4  # between two questions about the same words
 _LEAVE_M = 0.4  # a robot that stands nearer to something than its clearance may leave
 _STANDS_M_S, _STANDS_RAD_S = 0.01, 0.03
 
@@ -109,49 +106,6 @@ class ActionErrand:
         if number == self._number:
             self._handle, result = None, future.result().result
             self._end = ("" if result.success else result.error_code or "failed", result.message)
-
-
-class FindClient:
-    """Questions to the map of objects, asked again and again: an answer must not stop a mission's tick."""
-
-    def __init__(self, node: Node) -> None:
-        self._client = node.create_client(FindObject, "find_object")
-        self._asked_s: dict[str, float] = {}
-        self._answers: dict[str, tuple[float, FindObject.Response]] = {}  # when it was asked for, and what came
-        self._since_s = -math.inf
-
-    def begin(self, texts: Iterable[str]) -> None:
-        """The questions of another mission."""
-        self._answers.clear()
-        self._asked_s = dict.fromkeys(texts, -math.inf)
-        self._ask()
-
-    def answer(self, text: str) -> FindObject.Response | None:
-        """The newest answer to one of the questions; None: there is none yet."""
-        self._ask()
-        return self._answers[text][1] if text in self._answers else None
-
-    def renew(self) -> None:
-        """Answers count from now on only if they were asked for after this."""
-        self._since_s = time.monotonic()
-        self._asked_s = dict.fromkeys(self._asked_s, -math.inf)
-
-    def renewed(self) -> bool:
-        """Whether every question has such an answer."""
-        self._ask()
-        return all(text in self._answers and self._answers[text][0] >= self._since_s for text in self._asked_s)
-
-    def _ask(self) -> None:
-        now_s = time.monotonic()
-        for text, asked_s in self._asked_s.items():
-            if now_s - asked_s > _ASK_S and self._client.service_is_ready():
-                self._asked_s[text] = now_s
-                request = FindObject.Request(text=text)
-                self._client.call_async(request).add_done_callback(partial(self._take, text, now_s))
-
-    def _take(self, text: str, asked_s: float, future: Future) -> None:
-        if text in self._asked_s:
-            self._answers[text] = (asked_s, future.result())
 
 
 class MapSurroundings:

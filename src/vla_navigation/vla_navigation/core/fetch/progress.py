@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from vla_core.errors import ConfigError
 from vla_core.types import NS
+from vla_navigation.core.explore.search import EXPLORED
 from vla_navigation.core.fetch.skills import Candidate, Report
 from vla_navigation.core.task.meaning import Meaning, Relation
 
 (SUCCESS, NOT_FOUND, UNREACHABLE, GRASP_FAILED, PLACE_FAILED, LOST, BATTERY_LOW, CANCELLED, SAFETY_STOP, TIMEOUT,
- NO_WAY_BACK, NO_SUCH_PLACE) = CODES = (
+ NO_WAY_BACK, NO_SUCH_PLACE, SEARCH_FAILED) = CODES = (
     "", "not_found", "unreachable", "grasp_failed", "place_failed", "lost", "battery_low", "cancelled", "safety_stop",
-    "timeout", "no_way_back", "no_such_place",
+    "timeout", "no_way_back", "no_such_place", "search_failed",
 )  # fmt: skip
 #: Steps in the order in which a task that goes well takes them.
 STAGES = ("understood", "explore", "look", "approach", "recognise", "grasp", "check", "drive", "place", "done")
@@ -28,6 +29,7 @@ _MESSAGES = {
     SAFETY_STOP: "got a safety stop ({cause}); expected a free robot; fix: remove the cause, release, send again",
     TIMEOUT: "got no end within {timeout_s:g} s; expected one; fix: allow more time",
     NO_WAY_BACK: "got no way to where it was to go; expected one; fix: open the doors{and_hand}",
+    SEARCH_FAILED: "got {searches} searches that broke off ({why}); expected all seen; fix: see explorer_node",
     NO_SUCH_PLACE: "got every reachable place seen without {place}; expected to find it; fix: say another{and_hand}",
 }
 
@@ -44,6 +46,7 @@ class FetchParameters:
         grasps: Tries of the hand before a thing, >= 1.
         candidates: Things that are tried, >= 1.
         drives: Tries to get to the destination, >= 1.
+        searches: Tries to search that end before all is seen, >= 1.
     """
 
     timeout_s: float
@@ -53,9 +56,10 @@ class FetchParameters:
     grasps: int
     candidates: int
     drives: int
+    searches: int
 
     def __post_init__(self) -> None:
-        counts = self.looks, self.poses, self.grasps, self.candidates, self.drives
+        counts = self.looks, self.poses, self.grasps, self.candidates, self.drives, self.searches
         if min(self.timeout_s, self.lost_s) <= 0.0 or min(counts) < 1:
             raise ConfigError(f"{self}", "times > 0, numbers >= 1", "mend config/navigation.yaml")
 
@@ -98,7 +102,9 @@ class Progress:
     grasps: int = 0
     things: int = 0
     drives: int = 0
+    searches: int = 0
     worst: str = NOT_FOUND
+    why: str = ""
     lost_ns: int | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -142,8 +148,7 @@ class Progress:
         """What follows from a failure: another pose, another try, another thing, or the way home."""
         self.notes.append(f"{step}: {report.code or 'failed'} {report.message}".rstrip())
         if step == "explore":
-            looks_for_place = self.holding or self.meaning.thing is None
-            self.give_up(NO_SUCH_PLACE if looks_for_place else self.worst)
+            self._searched(report)
         elif step == "look":
             self.drop_choice("not seen again")
         elif step == "approach":
@@ -167,6 +172,17 @@ class Progress:
         elif step == "place":
             self.end(PLACE_FAILED)
 
+    def _searched(self, report: Report) -> None:
+        """A search has ended in vain: because all is seen, or because it broke."""
+        if report.code == EXPLORED:
+            looks_for_place = self.holding or self.meaning.thing is None
+            self.give_up(NO_SUCH_PLACE if looks_for_place else self.worst)
+            return
+        self.searches += 1
+        self.why = f"{report.code or 'failed'} {report.message}".rstrip()
+        if self.searches >= self.params.searches:
+            self.give_up(SEARCH_FAILED)
+
     def give_up(self, code: str) -> None:
         """Go home and say so."""
         self.leaving = code
@@ -183,7 +199,8 @@ class Progress:
         params, place = self.params, self.meaning.destination
         return _MESSAGES[self.code or SUCCESS].format(
             thing=thing, grasps=self.grasps or params.grasps, lost_s=params.lost_s, timeout_s=params.timeout_s,
-            cause=self.cause, place=f"the {place.anchor}" if isinstance(place, Relation) else "its place",
+            cause=self.cause, searches=self.searches, why=self.why,
+            place=f"the {place.anchor}" if isinstance(place, Relation) else "its place",
             and_hand=f", take {thing} from the hand" if self.holding else "",
         )  # fmt: skip
 
