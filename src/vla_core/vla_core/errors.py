@@ -18,6 +18,17 @@ class VlaError(Exception):
         self.got, self.expected, self.fix = got, expected, fix
         super().__init__(f"got {got}; expected {expected}; fix: {fix}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Between processes: an error that can't be unpacked hangs the pool that waits for it."""
+        return _rebuilt, (type(self), self.got, self.expected, self.fix)
+
+
+def _rebuilt(kind: type[VlaError], got: str, expected: str, fix: str) -> VlaError:
+    """An error as it was, whatever its own class takes."""
+    error = kind.__new__(kind)
+    VlaError.__init__(error, got, expected, fix)
+    return error
+
 
 class ContractError(VlaError):
     """A contract file is broken, or two parts of the stack follow different contracts."""

@@ -84,3 +84,17 @@ def test_both_signs_of_a_quaternion_give_the_same_features(sign: float) -> None:
     state = np.zeros(len(CONTRACT.state_names), np.float32)
     state[features.tool] = [0, 0, 0, *(sign * np.array([0.5, 0.5, 0.5, 0.5]))]
     np.testing.assert_allclose(features.forward(state)[3:9], [0, 1, 0, 0, 0, 1], atol=1e-6)
+
+
+@given(
+    arrays(np.float32, (4, 6), elements=st.floats(0.0, 1.0, width=32)),
+    arrays(np.float32, 5, elements=st.floats(-2.0, 2.0, width=32)),
+)
+def test_relative_joint_positions_come_back(actions: np.ndarray, joints: np.ndarray) -> None:
+    contract = load_contract("fetch_so101")
+    transform, state = action_transform(contract), np.zeros(len(contract.state_names), np.float32)
+    state[contract.state_slice("joint_position")] = joints
+    inside = transform.forward(actions, state)
+    assert inside.shape == (4, transform.width) and np.abs(inside[:, -1]).max() <= 1.0
+    np.testing.assert_allclose(inside[:, :-1], actions[:, :-1] - joints, atol=1e-6)
+    np.testing.assert_allclose(transform.inverse(inside, state), actions, atol=1e-6)

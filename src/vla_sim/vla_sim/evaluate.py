@@ -14,7 +14,7 @@ from vla_policy.core.preset import EXPERT, load_preset
 from vla_sim.core.delays import DelayModel
 from vla_sim.core.rig import Episode, Player, Rig, run_episode
 from vla_sim.core.scene_parts import load_scene
-from vla_sim.core.suites import suite_of
+from vla_sim.core.suites import played_alone
 
 _WORKER: dict[tuple[str, str], tuple[Rig, Player]] = {}
 
@@ -47,7 +47,7 @@ def evaluate(
         UnknownNameError: no such suite, or it has no such split.
         PolicyError: the policy can't be loaded.
     """
-    known = suite_of(suite).splits
+    known = played_alone(suite).splits
     if split not in known:
         raise UnknownNameError("split", split, known)
     jobs = [(policy, seed + k, suite, split, weights, strategy, delay) for k in range(episodes)]

@@ -11,49 +11,131 @@ import argparse
 import multiprocessing
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from vla_core.contract import load_contract
+from vla_core.errors import PolicyError, UnknownNameError
 from vla_core.types import NS, Float32, Observation
-from vla_sim.core.expert import clean_chunk
-from vla_sim.core.judge import succeeded
-from vla_sim.core.labels import MAX_OBJECTS, label, role_names
+from vla_sim.core import labels
+from vla_sim.core.flat import labels as flat_labels
+from vla_sim.core.flat.hand_stills import pose_hand
+from vla_sim.core.flat.hand_world import HandWorld
+from vla_sim.core.flat.things import CATEGORIES
+from vla_sim.core.flat.things import COLOURS as THING_COLOURS
+from vla_sim.core.labels import MAX_OBJECTS, Labels
 from vla_sim.core.rig import Rig
+from vla_sim.core.scene_parts import load_scene
 from vla_sim.core.stills import pose_still
-from vla_sim.core.tasks import COLOURS, FAMILIES, SHAPES
+from vla_sim.core.tasks import COLOURS, SHAPES
 
 FRAME_S = 0.1
-OBJECT_NAMES = (*(f"{c} {s}" for c in COLOURS for s in (*SHAPES, "bowl")), "drawer", "button")
+_RAD_PER_M = 5.0  # of the SO-101's joints, about: 2 cm of its tool are 0.1 rad
 #: Policy that acts instead of the expert (labels stay the expert's): Observation → chunk (T,A).
 Actor = Callable[[Observation], Float32]
 
 
 class Disturbance:
-    """Noise in what is executed: a slow drift, rare kicks, rare flips of the gripper."""
+    """Noise in what is executed: a slow drift, rare kicks, rare flips of the gripper.
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._scale = float(rng.choice([0.0, 0.008, 0.02], p=[0.3, 0.4, 0.3]))
-        self._drift = np.zeros(3)
+    Args:
+        rng: Decides it.
+        moved: Columns of an action that drift; the gripper's is the last.
+        unit: What a metre of the tool is there.
+        least: Below this nothing is commanded in the third column.
+    """
+
+    def __init__(self, rng: np.random.Generator, moved: int = 3, unit: float = 1.0, least: float = 0.014) -> None:
+        self._rng, self._moved, self._unit, self._least = rng, moved, unit, least
+        self._scale = unit * float(rng.choice([0.0, 0.008, 0.02], p=[0.3, 0.4, 0.3]))
+        self._drift = np.zeros(moved)
 
     def __call__(self, chunk: Float32) -> Float32:
-        """Disturbed copy of a chunk (T,8)."""
-        out = chunk.copy()
+        """Disturbed copy of a chunk (T,A)."""
+        out, moved = chunk.copy(), slice(self._moved)
         if self._scale == 0.0:
             return out
-        self._drift = 0.7 * self._drift + 0.7 * self._rng.normal(0, self._scale, 3)
-        out[:, :3] += self._drift
+        self._drift = 0.7 * self._drift + 0.7 * self._rng.normal(0, self._scale, self._moved)
+        out[:, moved] += self._drift
         if self._rng.random() < 0.06:
-            out[:, :3] += self._rng.normal(0, 0.035, 3)
+            out[:, moved] += self._unit * self._rng.normal(0, 0.035, self._moved)
         if self._rng.random() < 0.03:
-            out[:, 7] = 1.0 - out[:, 7]
-        out[:, 2] = np.maximum(out[:, 2], 0.014)
+            out[:, -1] = 1.0 - out[:, -1]
+        out[:, 2] = np.maximum(out[:, 2], self._least)
         return out
+
+
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """What beside its suite a scene needs for demonstrations.
+
+    Attributes:
+        still: Puts the robot of a freshly reset rig somewhere plausible; False when no pose was found.
+        label: Where named things are, in space and in the views of the rig's contract.
+        roles: Name of the thing in each role of the present task.
+        object_names: All names that `label` may give.
+        disturbance: Noise of one episode.
+    """
+
+    still: Callable[[Rig, np.random.Generator], bool]
+    label: Callable[[Rig], Labels]
+    roles: Callable[[Rig], tuple[str, ...]]
+    object_names: tuple[str, ...]
+    disturbance: Callable[[np.random.Generator], Disturbance]
+
+
+def _tabletop_labels(rig: Rig) -> Labels:
+    assert rig.cameras is not None
+    return labels.label(rig.table, rig.cameras)
+
+
+def _hand_labels(rig: Rig) -> Labels:
+    assert rig.cameras is not None
+    return flat_labels.label(_hand(rig), rig.cameras, rig.contract)
+
+
+def _hand(rig: Rig) -> HandWorld:
+    assert isinstance(rig.world, HandWorld)
+    return rig.world
+
+
+#: By scene; a contract is demonstrated in the scene that names it.
+TEACHINGS: Mapping[str, Teaching] = MappingProxyType(
+    {
+        "tabletop": Teaching(
+            still=pose_still,
+            label=_tabletop_labels,
+            roles=lambda rig: labels.role_names(rig.table),
+            object_names=(*(f"{c} {s}" for c in COLOURS for s in (*SHAPES, "bowl")), "drawer", "button"),
+            disturbance=Disturbance,
+        ),
+        "flat": Teaching(
+            still=lambda rig, rng: pose_hand(_hand(rig), rng),
+            label=_hand_labels,
+            roles=lambda rig: flat_labels.roles(_hand(rig)),
+            object_names=tuple(f"{colour} {category}" for colour in THING_COLOURS for category in CATEGORIES),
+            disturbance=lambda rng: Disturbance(rng, moved=5, unit=_RAD_PER_M, least=-np.inf),
+        ),
+    }
+)
+
+
+def taught_in(contract: str) -> str:
+    """The scene in which a contract is demonstrated.
+
+    Raises:
+        UnknownNameError: none.
+    """
+    for scene in TEACHINGS:
+        if load_scene(scene)["contract"] == contract:
+            return scene
+    known = [str(load_scene(scene)["contract"]) for scene in TEACHINGS]
+    raise UnknownNameError("contract with demonstrations", contract, known)
 
 
 def run_demonstration(
@@ -61,18 +143,20 @@ def run_demonstration(
 ) -> dict[str, np.ndarray] | None:
     """One episode's frames; None when it didn't succeed in time and the expert itself acted."""
     rng = np.random.default_rng([seed, 23])
-    task = rig.reset(seed, None, split, family)
-    disturb = Disturbance(rng)
+    task, teaching = rig.reset(seed, None, split, family), TEACHINGS[str(rig.world.scene["name"])]
+    disturb = teaching.disturbance(rng)
     limit = rig.suite.limit_s(task.family)
     frames: dict[str, list[Any]] = defaultdict(list)
-    due, after, start = 0, 0, rig.table.time_ns
+    due, after, start = 0, 0, rig.world.time_ns
     linger = int(rng.integers(6, 14))
-    roles = role_names(rig.table)
-    while (rig.table.time_ns - start) / NS < limit and after < linger:
+    while (rig.world.time_ns - start) / NS < limit and after < linger:
         observation = rig.observation()
-        chunk = clean_chunk(rig.table, rig.contract.horizon, rig.contract.dt_s)
-        done = succeeded(rig.table)
-        _append(frames, rig, observation, chunk, done, roles)
+        try:
+            chunk = rig.suite.clean_chunk(rig.world, rig.contract.horizon, rig.contract.dt_s)
+        except PolicyError:  # the expert knows no way from here; what came before is a demonstration all the same
+            break
+        done = rig.suite.succeeded(rig.world)
+        _append(frames, rig, teaching, observation, chunk, done)
         if due <= 0:
             executed = actor(observation) if actor else disturb(chunk)
             rig.execute(executed, observation.stamp_ns)
@@ -80,6 +164,8 @@ def run_demonstration(
         due -= 1
         rig.advance(FRAME_S)
         after = after + 1 if done else 0
+    if not frames:
+        return None
     out = {key: np.array(values) for key, values in frames.items()}
     success = out["success"].astype(bool)
     if not success[-1] and actor is None:
@@ -92,14 +178,19 @@ def run_demonstration(
 
 
 def take_stills(rig: Rig, seed: int, split: str, family: str, count: int) -> dict[str, np.ndarray] | None:
-    """`count` labelled single states of one table; None when no pose could be found."""
-    rng = np.random.default_rng([seed, 29])
+    """`count` labelled single states of one scene; None when no pose could be found."""
+    rng, teaching = np.random.default_rng([seed, 29]), TEACHINGS[str(rig.world.scene["name"])]
     frames: dict[str, list[Any]] = defaultdict(list)
+    rig.reset(seed, None, split, family)
+    fresh = rig.world.snapshot()
     for _ in range(count):
-        rig.reset(seed, None, split, family)
-        if pose_still(rig, rng):
-            chunk = clean_chunk(rig.table, rig.contract.horizon, rig.contract.dt_s)
-            _append(frames, rig, rig.observation(), chunk, succeeded(rig.table), role_names(rig.table))
+        rig.world.restore(fresh)
+        if teaching.still(rig, rng):
+            try:
+                chunk = rig.suite.clean_chunk(rig.world, rig.contract.horizon, rig.contract.dt_s)
+            except PolicyError:  # nothing to learn from here
+                continue
+            _append(frames, rig, teaching, rig.observation(), chunk, rig.suite.succeeded(rig.world))
     if not frames:
         return None
     out = {key: np.array(values) for key, values in frames.items()}
@@ -108,23 +199,22 @@ def take_stills(rig: Rig, seed: int, split: str, family: str, count: int) -> dic
 
 
 def _append(
-    frames: dict[str, list[Any]], rig: Rig, observation: Observation, chunk: Float32, done: bool, roles: tuple[str, ...]
+    frames: dict[str, list[Any]], rig: Rig, teaching: Teaching, observation: Observation, chunk: Float32, done: bool
 ) -> None:
-    assert rig.cameras is not None
-    labels = label(rig.table, rig.cameras)
-    views, k = len(rig.contract.cameras), len(labels.names)
+    found, roles = teaching.label(rig), teaching.roles(rig)
+    views, k = len(rig.contract.cameras), len(found.names)
     frames["rgb"].append(observation.rgb)
     frames["state"].append(observation.state)
     frames["chunk"].append(chunk)
     frames["success"].append(np.uint8(done))
     uv, visible = np.zeros((views, MAX_OBJECTS, 2), np.float32), np.zeros((views, MAX_OBJECTS), np.uint8)
     xyz, name = np.zeros((MAX_OBJECTS, 3), np.float32), np.full(MAX_OBJECTS, -1, np.int32)
-    uv[:, :k], visible[:, :k], xyz[:k] = labels.uv, labels.visible, labels.xyz
-    name[:k] = [OBJECT_NAMES.index(n) for n in labels.names]
+    uv[:, :k], visible[:, :k], xyz[:k] = found.uv, found.visible, found.xyz
+    name[:k] = [teaching.object_names.index(n) for n in found.names]
     for key, value in (("obj_uv", uv), ("obj_visible", visible), ("obj_xyz", xyz), ("obj_name", name)):
         frames[key].append(value)
     used = np.array([bool(r) for r in roles], np.uint8)
-    where = [labels.names.index(r) if r else 0 for r in roles]
+    where = [found.names.index(r) if r else 0 for r in roles]
     frames["role_used"].append(used)
     frames["role_uv"].append(uv[:, where] * used[:, None])
     frames["role_visible"].append(visible[:, where] * used)
@@ -152,45 +242,49 @@ class Job:
 
 def _work(job: Job) -> tuple[int, int, int]:
     rig, actor = _worker(job.contract, job.policy, job.weights)
+    families, names = rig.suite.families, TEACHINGS[str(rig.world.scene["name"])].object_names
     instructions: list[str] = []
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
     kept = 0
     for seed in job.seeds:
-        family = FAMILIES[seed % len(FAMILIES)]
+        family = families[seed % len(families)]
         if job.stills:
             episode = take_stills(rig, seed, job.split, family, job.stills)
         else:
             episode = run_demonstration(rig, seed, job.split, family, actor)
         if episode is None:
             continue
-        add_episode(columns, instructions, episode, rig.instruction, seed, family)
+        add_episode(columns, instructions, episode, rig.instruction, seed, families.index(family))
         kept += 1
-    save_shard(job.path, columns, instructions)
+    save_shard(job.path, columns, instructions, names, families)
     return len(job.seeds), kept, sum(len(a) for a in columns["step"])
 
 
 def add_episode(
     columns: dict[str, list[np.ndarray]], instructions: list[str], episode: dict[str, np.ndarray], text: str,
-    seed: int, family: str,
+    seed: int, family: int,
 ) -> None:  # fmt: skip
-    """Append one episode's frames to a shard's columns."""
+    """Append one episode's frames to a shard's columns; `family` is an index."""
     length = len(episode["step" if "step" in episode else "success"])
     if text not in instructions:
         instructions.append(text)
     episode["instruction"] = np.full(length, instructions.index(text), np.int32)
     episode["episode"] = np.full(length, seed, np.int32)
     episode["step"] = np.arange(length, dtype=np.int32)
-    episode["family"] = np.full(length, FAMILIES.index(family), np.int32)
+    episode["family"] = np.full(length, family, np.int32)
     for key, values in episode.items():
         columns[key].append(values)
 
 
-def save_shard(path: Path, columns: dict[str, list[np.ndarray]], instructions: list[str]) -> None:
+def save_shard(
+    path: Path, columns: dict[str, list[np.ndarray]], instructions: list[str], object_names: Sequence[str],
+    families: Sequence[str],
+) -> None:  # fmt: skip
     """Write one .npz, whole or not at all."""
     if not columns:
         return
     arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
-    lists = {"instructions": instructions, "object_names": OBJECT_NAMES, "families": FAMILIES}
+    lists = {"instructions": instructions, "object_names": object_names, "families": families}
     names = {key: np.array(values) for key, values in lists.items()}
     temporary = path.with_suffix(".tmp.npz")
     np.savez(temporary, **arrays, **names)
@@ -203,7 +297,9 @@ _WORKER: list[tuple[Rig, Actor | None]] = []
 def _worker(contract: str, policy: str, weights: str) -> tuple[Rig, Actor | None]:
     """This process's rig and, when a policy is to act, that policy."""
     if not _WORKER:
-        _WORKER.append((Rig(load_contract(contract)), _actor(contract, policy, weights) if policy else None))
+        _WORKER.append(
+            (Rig(load_contract(contract), taught_in(contract)), _actor(contract, policy, weights) if policy else None)
+        )
     return _WORKER[0]
 
 

@@ -19,7 +19,7 @@ from vla_control.core.strategies.registry import make_strategy
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.files import config_path
 from vla_sim.core.scene_parts import load_scene
-from vla_sim.core.suites import SUITES
+from vla_sim.core.suites import SUITES, played_alone, suite_of
 
 if TYPE_CHECKING:
     from vla_sim.core.rig import Episode
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="", help="tasks or groups of tasks, separated by commas (metaworld, libero)")
     parser.add_argument("--weights", default="", help="weights instead of the preset's (metaworld, libero)")
     parser.add_argument("--execute", type=int, default=0, help="steps of a chunk that are executed (metaworld, libero)")
-    parser.add_argument("--split", default="heldout_pose", help="train, heldout_pose, heldout_pair or heldout_phrase")
+    parser.add_argument("--split", default="", help="which scenes, pairs and phrases (default: held-out scenes)")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="seed of the first episode")
     parser.add_argument("--graph", action="store_true", help="through the node graph, in lockstep")
     parser.add_argument("--strategy", default="", help="how chunks are executed, instead of config/control.yaml's")
@@ -98,7 +98,8 @@ def run(args: argparse.Namespace) -> int:
     if args.suite not in SUITES:
         raise UnknownNameError("suite", args.suite, (*SUITES, fetch_suite.NAME, *THIRD_PARTY))
     _refuse(args, ("task", "weights", "execute"))
-    suite = SUITES[args.suite]
+    suite = suite_of(args.suite) if args.graph else played_alone(args.suite)
+    args.split = args.split or suite.splits[1]
     args.policy = args.policy or str(load_scene(args.suite)["policy"])
     args.episodes = 200 if args.episodes is None else args.episodes
     part = Part(args.policy, args.split, args.episodes, args.graph)
@@ -222,7 +223,6 @@ def _rig_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
 def _graph_scores(part: Part, args: argparse.Namespace) -> Iterator[Score]:
     """Episodes of the node graph: reset, goal, judge."""
     from vla_bringup.watched import WatchedGraph, new_link
-    from vla_sim.core.suites import suite_of
 
     suite = suite_of(args.suite)
     options = GraphOptions.of_scene(args.suite, policy=part.policy, seed=args.seed, split=part.split, link=new_link())

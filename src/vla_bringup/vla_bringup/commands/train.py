@@ -97,7 +97,7 @@ def _make(step: Make, contract: str, data: Path, args: argparse.Namespace, weigh
         raise ConfigError("own episodes before any training", "a training step above them", "mend the recipe")
     generate(
         data, step.count, contract, seed0=step.seed, workers=args.workers,
-        stills=2 if step.make == "stills" else 0,
+        stills=step.per_scene if step.make == "stills" else 0,
         policy=(step.policy or args.policy) if own else "", weights=str(weights) if own and not step.policy else "",
     )  # fmt: skip
 

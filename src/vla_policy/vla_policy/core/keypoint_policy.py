@@ -50,12 +50,13 @@ class ExpertTraining:
         """
         told = "future" in preset.model
         expert = preset.training.get("head", preset.training["expert"])  # whichever stage the head learns in last
-        gripper = parse(Gripper, preset.training.get("gripper"), f"{preset.name}.yaml: training: gripper")
+        where = f"{preset.name}.yaml: training: gripper"
+        gripper = parse(Gripper, preset.training.get("gripper"), where) if told else None
         steps = int(expert["prefix_steps"]), int(expert["longest_offset_steps"])
         draws = preset.decoding["head"] == "flow"  # a regression has nothing to choose
         needs = {RTC_GUIDED: draws, BID: draws, RTC_PREFIX: draws and steps[0] > 0, VLASH: told}
         needs[A2C2] = "corrector" in preset.model
-        return cls(*steps, gripper if told else None, frozenset(name for name, holds in needs.items() if holds))
+        return cls(*steps, gripper, frozenset(name for name, holds in needs.items() if holds))
 
 
 class KeypointPolicy:

@@ -116,8 +116,40 @@ class PlainState:
         return np.asarray(state, np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class JointsRelative:
+    """Joint positions to motion relative to the joints at the observation, and back.
+
+    Outside (A=J+1): joint positions [rad], gripper 0 closed .. 1 open. Inside (D=J+1): joint positions minus the
+    observed ones [rad], gripper -1 closed .. 1 open.
+
+    Attributes:
+        joints: Where the observed joint positions lie in the state vector.
+    """
+
+    joints: slice
+
+    @property
+    def width(self) -> int:
+        return int(self.joints.stop) - int(self.joints.start) + 1
+
+    def forward(self, actions: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Float32:
+        """(...,T,J+1) absolute actions and (...,S) state to (...,T,J+1)."""
+        inside = np.array(actions, np.float32)
+        inside[..., :-1] -= state[..., None, self.joints]
+        inside[..., -1] = 2.0 * inside[..., -1] - 1.0
+        return inside
+
+    def inverse(self, relative: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Float32:
+        """Inverse of `forward`; the gripper is clipped to 0..1."""
+        out = np.array(relative, np.float32)
+        out[..., :-1] += state[..., None, self.joints]
+        out[..., -1] = np.clip(0.5 * (out[..., -1] + 1.0), 0.0, 1.0)
+        return out
+
+
 _STEP_SCALE = np.array([100.0, 100.0, 100.0, 1.0, 1.0, 1.0, 1.0], np.float32)
-ActionTransform = ToolPoseRelative | ToolSteps
+ActionTransform = ToolPoseRelative | ToolSteps | JointsRelative
 
 
 def action_transform(contract: Contract) -> ActionTransform:
@@ -131,7 +163,9 @@ def action_transform(contract: Contract) -> ActionTransform:
             return ToolPoseRelative(contract.state_slice("tool_pose"))
         case [ActionPart(space="tool_delta", relative_to="previous_step"), ActionPart(space="gripper", kind="effort")]:
             return ToolSteps()
-    expected = "tool_pose, or tool_delta of single steps with a gripper effort"
+        case [ActionPart(space="joint_position"), ActionPart(space="gripper", kind="position")]:
+            return JointsRelative(contract.state_slice("joint_position"))
+    expected = "tool_pose, joint_position with a gripper, or tool_delta of single steps with a gripper effort"
     raise PolicyError(f"action space '{contract.action_space}'", expected, "use a contract with such actions")
 
 

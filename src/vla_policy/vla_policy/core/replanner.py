@@ -250,7 +250,7 @@ def warm_up(policy: Policy, contract: Contract) -> None:
     """
     names = contract.state_names
     state = np.zeros(len(names), np.float32)
-    if contract.action_space == "tool_pose":
+    if any(block.key == "tool_pose" for block in contract.state):
         state[contract.state_slice("tool_pose").stop - 1] = 1.0  # identity quaternion
     blank = Observation(
         stamp_ns=0,

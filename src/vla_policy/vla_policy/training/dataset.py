@@ -26,6 +26,7 @@ class Dataset:
     Attributes:
         labels: Arrays over all N frames; `instruction` and `obj_name` index into `instructions` and `object_names`;
             `raw_state` holds state vectors, `state` their features, `chunk` relative actions (`core/processors.py`).
+        transform: Of the actions.
         train, held_out: Frame indices. Held out: all episodes of the last shard, or, when there is only one, its last
             tenth of episodes.
     """
@@ -47,7 +48,8 @@ class Dataset:
         }
         self.labels |= {"instruction": instruction, "obj_name": obj_name, "family": family}
         state = self.labels["state"]
-        self.labels["chunk"] = action_transform(contract).forward(self.labels["chunk"], state)
+        self.transform = action_transform(contract)
+        self.labels["chunk"] = self.transform.forward(self.labels["chunk"], state)
         self.labels |= {"raw_state": state, "state": state_features(contract).forward(state)}
         bad = [n for n in ("state", "chunk") if not np.isfinite(self.labels[n]).all()]
         if bad:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from vla_policy.core.models.keypoint_flow import KeypointFlow
-from vla_policy.core.processors import POSITION_SCALE_M
+from vla_policy.core.processors import POSITION_SCALE_M, JointsRelative
 from vla_policy.training.dataset import Dataset
 from vla_policy.training.texts import TextBank
 
@@ -37,7 +37,8 @@ def evaluate(
     Returns:
         uv_px_<view>, uv_px_<view>_p90: position error of visible roles [pixel], median and 90th percentile;
         presence: accuracy; xyz_cm: mean error of the places of visible roles; flow_cm, l1_cm: mean position error of
-        the chunk at step 8; flow_deg: rotation error there; grip: accuracy of the gripper's side at step 8;
+        the chunk at step 8; flow_deg: rotation error there, of joint positions the length of their error (with
+        l1_deg, and no cm); grip: accuracy of the gripper's side at step 8;
         progress: mean error; success_auc, success_accuracy.
     """
     device = texts.tokens.device
@@ -46,6 +47,7 @@ def evaluate(
     def collect(name: str, values: torch.Tensor) -> None:
         collected.setdefault(name, []).append(values.float().cpu().numpy().ravel())
 
+    by_joints = isinstance(dataset.transform, JointsRelative)
     generator = torch.Generator().manual_seed(0)
     for piece in np.array_split(frames, max(1, len(frames) // 64)):
         batch = {k: torch.from_numpy(v).to(device) for k, v in dataset.batch(piece).items()}
@@ -63,10 +65,13 @@ def evaluate(
         noise = torch.randn(batch["chunk"].shape, generator=generator).to(device)
         for head, chunk in (("flow", model.sample(keys_values, noise, steps)), ("l1", model.regress(keys_values))):
             error = chunk[:, JUDGED_STEP] - target
-            collect(f"{head}_cm", error[:, :3].norm(dim=-1) * POSITION_SCALE_M * 100)
+            turned = error[:, :-1] if by_joints else error[:, 3:6]
+            if not by_joints:
+                collect(f"{head}_cm", error[:, :3].norm(dim=-1) * POSITION_SCALE_M * 100)
+            if by_joints or head == "flow":
+                collect(f"{head}_deg", torch.rad2deg(turned.norm(dim=-1)))
             if head == "flow":
-                collect("flow_deg", torch.rad2deg(error[:, 3:6].norm(dim=-1)))
-                collect("grip", (chunk[:, JUDGED_STEP, 6] > 0) == (target[:, 6] > 0))
+                collect("grip", (chunk[:, JUDGED_STEP, -1] > 0) == (target[:, -1] > 0))
         told = batch["progress"].isfinite()
         collect("progress", (condition.progress - batch["progress"]).abs()[told])
         collect("success_logit", condition.success)

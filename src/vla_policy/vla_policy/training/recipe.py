@@ -17,10 +17,11 @@ class Make:
     """Demonstrations to add.
 
     Attributes:
-        make: 'episodes' (the expert acts, disturbed), 'stills' (two labelled states per table) or 'own_episodes' (the
+        make: 'episodes' (the expert acts, disturbed), 'stills' (labelled single states) or 'own_episodes' (the
             newest weights act, the expert labels: DAgger), or 'metaworld' (Meta-World's own experts, disturbed).
         count: Seeds to play; of Meta-World: demonstrations per task.
         seed: First one.
+        per_scene: Stills of one seed's scene.
         policy: Who acts in own episodes, with its shipped weights; empty: the policy that is being trained.
     """
 
@@ -28,6 +29,7 @@ class Make:
     count: int
     seed: int
     policy: str = ""
+    per_scene: int = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,23 +10,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from vla_control.core.chunk_executor import ChunkExecutor
 from vla_control.core.parameters import ExecutorParameters, ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
-from vla_core.contract import Contract
-from vla_core.errors import ChunkError, ConfigError
+from vla_core.contract import CameraSpec, Contract
+from vla_core.errors import ChunkError, ConfigError, PolicyError
 from vla_core.records import COMMAND, STATE, STATUS
 from vla_core.strategies import A2C2
 from vla_core.types import NS, ActionChunk, Float32, Observation, Running, UInt8
+from vla_perception.core.resize import FitView, RawImage
 from vla_policy.core.drawing.correction import ChunkCorrection
 from vla_policy.core.policy import PolicyOutput, check_strategy
 from vla_sim.core.delays import DelayModel, Delays
 from vla_sim.core.motion_trace import MotionFigures, MotionTrace
-from vla_sim.core.suites import suite_of
+from vla_sim.core.suites import played_alone
 from vla_sim.core.tasks import Task
 from vla_sim.core.world import World
 
@@ -49,7 +49,7 @@ class Rig:
 
     def __init__(self, contract: Contract, scene: str = "tabletop", render: bool = True) -> None:
         self.contract = contract
-        self.suite = suite_of(scene)
+        self.suite = played_alone(scene)
         self.world = self.suite.make_world(scene)
         self.world.time_offset_ns = NS  # a stamp of zero means 'never' on the ROS clock
         self.robot = RobotModel.load(contract.robot)
@@ -108,9 +108,12 @@ class Rig:
     def _views(self) -> UInt8:
         if self.cameras is None or not self.contract.cameras:
             return np.zeros(self.contract.rgb_shape, np.uint8)
-        size, area = self.contract.rgb_shape[2:0:-1], cv2.INTER_AREA
-        views = [cv2.resize(self.cameras.rgb(name), size, interpolation=area) for name in self.contract.view_names]
-        return np.stack(views).astype(np.uint8)
+        return np.stack([self._fit(spec, self.cameras.rgb(spec.name)) for spec in self.contract.cameras])
+
+    def _fit(self, spec: CameraSpec, image: UInt8) -> UInt8:
+        """As observation_node does with what a driver sends."""
+        height, width = image.shape[:2]
+        return FitView(spec)(RawImage(width, height, 3 * width, "rgb8", image.reshape(-1)))
 
     def execute(self, actions: Float32, stamp_ns: int) -> bool:
         """Hand a chunk (T,A) that answers the observation stamped `stamp_ns` to the executor.
@@ -305,11 +308,15 @@ class _Line:
             return
         observation = rig.observation()
         begin = time.perf_counter()
-        actions, self.estimate = self._act(observation, rig.executor.running())
+        self._ask_ns = now_ns + round(self._replan_s * NS)
+        try:
+            actions, self.estimate = self._act(observation, rig.executor.running())
+        except PolicyError as error:  # as the policy node: no chunk, and the robot comes to rest
+            rig.rejections.append(str(error))
+            return
         self.times_ms.append(1e3 * (time.perf_counter() - begin))
         delay_s, arrives = self._delays.draw()
         self._under_way = (now_ns + round(delay_s * 1e3) * _TICK_NS, now_ns, actions, arrives)
-        self._ask_ns = now_ns + round(self._replan_s * NS)
 
     def _arrive(self) -> None:
         if self._under_way is None or self._rig.world.time_ns < self._under_way[0]:

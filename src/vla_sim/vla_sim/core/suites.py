@@ -15,7 +15,7 @@ from vla_sim.core.aloha import judge as aloha_judge
 from vla_sim.core.aloha import tasks as aloha_tasks
 from vla_sim.core.aloha.world import AlohaWorld
 from vla_sim.core.cameras import Cameras
-from vla_sim.core.flat import errands
+from vla_sim.core.flat import errands, hand_world
 from vla_sim.core.flat import expert as flat_expert
 from vla_sim.core.flat import truth as flat_truth
 from vla_sim.core.flat.rgbd import RgbdCameras
@@ -54,6 +54,7 @@ class Suite:
         drawn_splits: Splits that don't have all families.
         time_limit_s: Simulated seconds that a family may take; `default_limit_s` for those that aren't named.
         hand: Where the arm's part is told by a mission; None: the instruction is the arm's.
+        alone: What is played without a node graph, where nobody drives: the arm's part; None: the same.
     """
 
     make_world: Callable[[str], RobotWorld]
@@ -67,6 +68,7 @@ class Suite:
     time_limit_s: Mapping[str, float]
     default_limit_s: float
     hand: Hand | None = None
+    alone: Suite | None = None
 
     def turn(self, seed: int, split: str) -> str:
         """Family of an episode: they take turns, but where a split has only some of them the seed draws ('')."""
@@ -128,9 +130,31 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             time_limit_s=MappingProxyType({}),
             default_limit_s=300.0,
             hand=Hand(flat_expert.hand_chunk, flat_expert.hand_done),
+            alone=Suite(
+                make_world=hand_world.HandWorld,
+                make_cameras=RgbdCameras,
+                families=flat_expert.HAND_GOALS,
+                parse=hand_world.parse_hand,
+                succeeded=hand_world.hand_succeeded,
+                clean_chunk=hand_world.chunk,
+                splits=errands.SPLITS,
+                drawn_splits=(),
+                time_limit_s=MappingProxyType({}),
+                default_limit_s=20.0,
+            ),
         ),
     }
 )
+
+
+def played_alone(scene: str) -> Suite:
+    """What is played in a scene without a node graph.
+
+    Raises:
+        UnknownNameError: see `suite_of`.
+    """
+    suite = suite_of(scene)
+    return suite.alone or suite
 
 
 def suite_of(scene: str) -> Suite:

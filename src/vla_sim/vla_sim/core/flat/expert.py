@@ -1,7 +1,7 @@
 """The scripted expert of the flat's arm: take the target up from where the robot stands, carry it, put it down.
 
 A rule on ground truth, rolled out into a chunk: before the thing, to it, shut the jaws, lift, to the carrying posture.
-It drives nowhere: away from the target it refuses. It also refuses bowls, whose rim would have to be met, and tall
+A bowl is taken by its rim, one jaw in it. It drives nowhere: away from the target it refuses. It also refuses tall
 things on the floor, which the arm gets at from above only. Told to put down what it holds, it does so on the floor
 before the robot (`hand_chunk`).
 """
@@ -25,20 +25,29 @@ from vla_sim.core.flat.world import FlatWorld
 #: Direction of a thing's own frame along which its jaws close; those that aren't named are round.
 _ACROSS = {"mug": (0.0, 1.0), "carton": (1.0, 0.0), "block": (0.0, 1.0), "car": (0.0, 1.0), "duck": (0.0, 1.0)}
 _TURNS = {"block": 2}  # how often it looks the same to the jaws in half a turn
+_RIM_M = {"bowl": 0.058}  # what is taken by a wall around it: the wall's distance from the middle
+_RIM_PLACES = np.radians([0, 90, 180, 270])  # from the side that is turned to the robot
+_ALONG = 0.85  # cosine between where the jaws close and where they should
+_OVER_RIM_RAD = 0.7  # a jaw gets into a bowl only from above
+_LOWER = (1.0, 0.6)  # shares of a thing's usual grasp height: what stands high is taken further down
 _PITCHES_RAD = np.radians([80, 70, 60, 45, 30, 15, 0])
 _STEEPER_RAD = 0.1  # a detour of the joints that the next steeper pitch is worth
 _CLEARANCES = 2.0
 _TALL_M, _SLANTING_RAD = 0.08, 0.85  # what reaches up so far between the jaws is met by the hand from above
 _BEFORE_M, _LIFT_M = 0.09, 0.08
+_LESS_STEEP_RAD = (0.0, 0.2, 0.4, 0.7, 1.0)  # than now, when it lifts
 _FIXED_JAW_M = 0.016  # the tool lies so far from the pad of the jaw that doesn't move, less half of the thing
 _SPEED_RAD_S, _SLOW_RAD_S = 1.0, 0.5
 _ACCELERATION_RAD_S2, _BRAKE_RAD_S2 = 4.0, 3.0
 _SHUT_M_S = 0.15
 _NEAR_RAD, _ABOUT_RAD = 0.05, 0.2
 _STILL_RAD_S, _WIDE_M, _BETWEEN_M = 0.05, 0.008, 0.05
+_LEAST = 0.3  # jaws that hold a thing are at least this share of its width apart
 _LIFTED_M = 0.04
 _DOWN_M, _OVER_FLOOR_M = (0.27, 0.30, 0.33), 0.01  # ahead of the base, and under the thing, where it is let go
 _HOME_RAD = 0.1
+#: What an arm is told: to take something up, to put down what it holds.
+TAKE, PUT = HAND_GOALS = ("take", "put")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +80,13 @@ def clean_chunk(world: FlatWorld, horizon: int, dt_s: float) -> Float32:
     width, most_m = float(state.gripper_width_m[0]), float(world.robot.gripper_width_max_m[0])
     holds = _grips(world, width)
     lifted = holds and truth.thing_position(world)[2] > world.plan.target.z + _LIFTED_M
-    grasp = None if lifted else find_grasp(world)
+    grasp = None if holds else find_grasp(world)
+    carried = world.robot.home_rad if lifted or not holds else _higher(q, world.robot.home_rad)
     rows = np.empty((horizon, len(q) + 1))
     for i in range(horizon):
-        goal, speed, opens = world.robot.home_rad, _SPEED_RAD_S, False
+        goal, speed, opens = carried, _SPEED_RAD_S if lifted else _SLOW_RAD_S, False
         if grasp is not None:
-            goal, speed, opens = _decide(grasp, q, holds, width < most_m - _WIDE_M)
+            goal, speed, opens = _decide(grasp, q, width < most_m - _WIDE_M)
         rows[i] = [*q, 1.0 if opens else 0.0]
         q, qd = _towards(goal, q, qd, speed, dt_s)
         width = float(np.clip(width + (1 if opens else -1) * _SHUT_M_S * dt_s, 0.0, most_m))
@@ -96,7 +106,7 @@ def hand_chunk(world: FlatWorld, instruction: str, horizon: int, dt_s: float) ->
     state = world.robot_state()
     q, qd = world.commanded_rad(), state.qd_rad_s.copy()
     width, most_m = float(state.gripper_width_m[0]), float(world.robot.gripper_width_max_m[0])
-    holds, place = _grips(world, width), _place_down(world)
+    holds, place = _grips(world, width), place_down(world)
     rows = np.empty((horizon, len(q) + 1))
     for i in range(horizon):
         goal, speed, opens = _release(place, q, holds, width < most_m - _WIDE_M, world.robot.home_rad)
@@ -130,7 +140,7 @@ def _release(place: Grasp, q: Float64, holds: bool, shut: bool, home: Float64) -
     return home, _SPEED_RAD_S, False
 
 
-def _place_down(world: FlatWorld) -> Grasp:
+def place_down(world: FlatWorld) -> Grasp:
     """The arm before the robot: over the floor with the thing, and with it on the floor.
 
     Raises:
@@ -162,17 +172,30 @@ def _towards(goal: Float64, q: Float64, qd: Float64, speed: float, dt_s: float) 
 
 def _grips(world: FlatWorld, width_m: float) -> bool:
     """The jaws have come to rest at the thing."""
-    kind = CATEGORIES[world.plan.target.category]
+    target = world.plan.target
+    kind = CATEGORIES[target.category]
     thing, tool = world.data.body("thing0"), world.data.site(world.robot.tool_frame)
-    middle = thing.xpos + thing.xmat.reshape(3, 3) @ [0.0, 0.0, kind.grasp_height]
+    x, y, z = thing.xmat.reshape(3, 3).T @ (tool.xpos - thing.xpos) - [0.0, 0.0, kind.grasp_height]
+    off = float(np.hypot(np.hypot(x, y) - _RIM_M.get(target.category, 0.0), z))
     still = abs(float(world.data.joint(world.robot.grippers[0].joints[0]).qvel[0])) < _STILL_RAD_S
-    return still and width_m < kind.grasp_m + _WIDE_M and bool(np.linalg.norm(middle - tool.xpos) < _BETWEEN_M)
+    return still and _LEAST * kind.grasp_m < width_m < kind.grasp_m + _WIDE_M and off < _BETWEEN_M
 
 
-def _decide(grasp: Grasp, q: Float64, holds: bool, shutting: bool) -> tuple[Float64, float, bool]:
+def _higher(q: Float64, home: Float64) -> Float64:
+    """Joints (J,) with the tool straight above where it is, as steep as can be; home where there are none."""
+    robot, reach, _ = _arm()
+    pose = robot.tool_se3(q)
+    axis, above = np.array(pose.rotation)[:, 0], np.array(pose.translation) + [0.0, 0.0, _LIFT_M]
+    pitch = float(np.arctan2(-axis[2], np.hypot(axis[0], axis[1])))
+    for less in _LESS_STEEP_RAD:
+        found = reach.solve(above, pitch - less, float(q[-1]), q)
+        if found is not None:
+            return found
+    return home
+
+
+def _decide(grasp: Grasp, q: Float64, shutting: bool) -> tuple[Float64, float, bool]:
     """Where to go, how fast [rad/s], and whether with open jaws; jaws that have begun to shut aren't opened again."""
-    if holds:
-        return grasp.lifted, _SLOW_RAD_S, False
     if np.abs(q - grasp.around).max() < (_ABOUT_RAD if shutting else _NEAR_RAD):
         return grasp.around, _SLOW_RAD_S, False
     if _off(grasp, q) < _NEAR_RAD:
@@ -198,20 +221,45 @@ def find_grasp(world: FlatWorld) -> Grasp:
     x, y, yaw = world.base_pose()  # level: a base that rocks under the arm would make it change its mind
     turn = np.array([[np.cos(yaw), -np.sin(yaw), 0.0], [np.sin(yaw), np.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
     place = world.data.body("thing0")
-    middle = turn.T @ (place.xpos + place.xmat.reshape(3, 3) @ [0.0, 0.0, kind.grasp_height] - [x, y, 0.0])
-    fix = "drive nearer; this expert takes no bowls, and nothing tall off the floor"
-    got = f"the {target.name} {float(np.hypot(*middle[:2])):.2f} m from the base"
-    if target.category != "bowl":
-        across = _ACROSS.get(target.category)
-        axis = None if across is None else turn.T @ place.xmat.reshape(3, 3) @ [*across, 0.0]
-        tall, turns = kind.height - kind.grasp_height > _TALL_M, _TURNS.get(target.category, 1)
-        pitches = _PITCHES_RAD[_PITCHES_RAD < _SLANTING_RAD] if tall else _PITCHES_RAD
-        found = [_solve(middle, axis, float(pitch), kind.grasp_m, turns, world) for pitch in pitches]
-        q = world.commanded_rad()
-        ranked = [(_off(g, q) + _STEEPER_RAD * k, g) for k, g in enumerate(found) if g is not None]
+    T_base_thing = np.eye(4)
+    T_base_thing[:3, :3] = turn.T @ place.xmat.reshape(3, 3)
+    T_base_thing[:3, 3] = turn.T @ (place.xpos - [x, y, 0.0])
+    tall, turns = kind.height - kind.grasp_height > _TALL_M, _TURNS.get(target.category, 1)
+    pitches = _PITCHES_RAD[_PITCHES_RAD < _SLANTING_RAD] if tall else _PITCHES_RAD
+    if target.category in _RIM_M:
+        pitches = pitches[pitches > _OVER_RIM_RAD]
+    q = world.commanded_rad()
+    for share in _LOWER:
+        found = [
+            (k, _solve(middle, axis, float(pitch), kind.grasp_m, turns, world))
+            for middle, axis in _holds(target.category, T_base_thing, share)
+            for k, pitch in enumerate(pitches)
+        ]
+        ranked = [(_off(g, q) + _STEEPER_RAD * k, g) for k, g in found if g is not None]
         if ranked:
             return min(ranked, key=lambda row: row[0])[1]
-    raise PolicyError(got, "something that the arm reaches", fix)
+    got = f"the {target.name} {float(np.hypot(*T_base_thing[:2, 3])):.2f} m from the base"
+    raise PolicyError(
+        got, "something that the arm reaches", "drive nearer; this expert takes nothing tall off the floor"
+    )
+
+
+def _holds(category: str, T_base_thing: Float64, share: float) -> list[tuple[Float64, Float64 | None]]:
+    """Where a thing can be taken (3,), and what the jaws close along there (3,), None: anywhere; base frame.
+
+    Args:
+        category: Of the thing.
+        T_base_thing: (4,4) of its underside.
+        share: Of its usual grasp height.
+    """
+    rotation, kind = T_base_thing[:3, :3], CATEGORIES[category]
+    middle = T_base_thing[:3, 3] + rotation @ [0.0, 0.0, share * kind.grasp_height]
+    if category in _RIM_M:
+        towards = np.arctan2(-middle[1], -middle[0]) + _RIM_PLACES
+        outwards = np.stack([np.cos(towards), np.sin(towards), np.zeros(len(towards))], 1)
+        return [(middle + _RIM_M[category] * out, out) for out in outwards] if share == 1.0 else []
+    across = _ACROSS.get(category)
+    return [(middle, None if across is None else rotation @ [*across, 0.0])]
 
 
 def _solve(
@@ -239,6 +287,8 @@ def _solve(
     before = None if around is None else reach.solve(goal - _BEFORE_M * rotation[:, 0], pitch, roll, around)
     lifted = None if around is None else reach.solve(goal + [0.0, 0.0, _LIFT_M], pitch, roll, around)
     if around is None or before is None or lifted is None:
+        return None
+    if axis is not None and abs(float(axis @ np.array(robot.tool_se3(around).rotation)[:, 2])) < _ALONG:
         return None
     least_m = _CLEARANCES * world.robot.self_clearance_m  # of what the servo keeps
     if min(guard.distances(q)[0] for q in (before, around, lifted)) < least_m:

@@ -21,6 +21,7 @@ _WIDE_RAD = 0.5
 _BEFORE = 0.85  # share of wrist views before a thing
 _ABOVE_M = (0.04, 0.22)
 _ASIDE_M = 0.08
+_NEARER_M, _FURTHER_M, _BESIDE_RAD = 0.02, 0.05, 0.12  # where the last decimetres by sight may end before a thing
 _TRIES = 30
 
 
@@ -50,6 +51,17 @@ class PoseDrawer:
         self._jaw = Jaw(world.model, world.robot.grippers[0].joints[0])
         self._height_m = float(world.data.qpos[self._free + 2])
 
+    def before(self, rng: np.random.Generator, thing: Thing) -> tuple[float, float, float] | None:
+        """Before a thing, turned to it, the arm at home and the jaws shut: x, y, yaw of the base; None: it touches
+        something there.
+        """
+        away = float(rng.uniform(REACH_LEAST_M - _NEARER_M, reach_m(thing.z) + _FURTHER_M))
+        side = float(rng.uniform(-np.pi, np.pi))
+        x, y = thing.x - away * np.cos(side), thing.y - away * np.sin(side)
+        yaw = side + float(rng.normal(0.0, _BESIDE_RAD))
+        self._put(x, y, yaw, self._robot.config.home_rad, 0.0)
+        return None if self.touches() else (x, y, yaw)
+
     def front(self, rng: np.random.Generator) -> None:
         """Somewhere in free space, often looking towards a thing or a piece of furniture."""
         for _ in range(_TRIES):
@@ -60,7 +72,7 @@ class PoseDrawer:
             home = rng.random() < _HOME
             q = self._robot.config.home_rad + rng.uniform(-0.05, 0.05, 5) if home else self._anyhow(rng)
             self._put(float(x), float(y), yaw, q, float(rng.uniform(0.0, self._widest_m)) * (rng.random() < 0.3))
-            if not self._touches():
+            if not self.touches():
                 return
 
     def wrist(self, rng: np.random.Generator) -> bool:
@@ -76,7 +88,7 @@ class PoseDrawer:
                     continue
                 x, y, yaw, q = drawn
             self._put(float(x), float(y), yaw, q, float(rng.uniform(0.0, self._widest_m)))
-            if not self._touches():
+            if not self.touches():
                 return True
         return False
 
@@ -117,7 +129,7 @@ class PoseDrawer:
         world.data.qpos[world.finger_q] = self._jaw.angle(width_m)
         mujoco.mj_forward(world.model, world.data)
 
-    def _touches(self) -> bool:
+    def touches(self) -> bool:
         """Whether the robot touches the flat with more than its wheels."""
         world, model = self._world, self._world.model
         pairs = world.data.contact.geom[: world.data.ncon]
