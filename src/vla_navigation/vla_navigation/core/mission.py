@@ -108,9 +108,9 @@ class Mission:
         self._last_error = last_error
         if answers_ns < self._start_ns or answers_ns == self._answers_ns:
             return
-        self._answers_ns, self._alive_ns = answers_ns, stamp_ns
+        self._answers_ns, self._alive_ns = answers_ns, max(stamp_ns, answers_ns)
         if self._first_motion_ns is None:
-            self._first_motion_ns = stamp_ns
+            self._first_motion_ns = self._alive_ns
             self.stage = "acting"
 
     def on_ended(self, answers_ns: int, stamp_ns: int) -> Outcome | None:
@@ -122,7 +122,7 @@ class Mission:
         """
         if self.outcome is not None or answers_ns < self._start_ns:
             return self.outcome
-        return self._end(stamp_ns, True, "", f"ended by the policy: {self.instruction}")
+        return self._end(max(stamp_ns, answers_ns), True, "", f"ended by the policy: {self.instruction}")
 
     def on_safety(self, stopped: bool, cause: str, now_ns: int) -> Outcome | None:
         """Take the safety monitor's state; a stop ends the mission."""

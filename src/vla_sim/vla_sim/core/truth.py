@@ -14,8 +14,9 @@ def truth(world: RobotWorld, suite: Suite, stamp_ns: int) -> dict[str, Any]:
 
     Returns:
         JSON-ready: `stamp_s`, `instruction`, `family`, `success`, `objects` (name → {shape, colour, position_m [3],
-        quaternion_xyzw [4]}, base frame), `max_contact_force_n` since the reset, and the world's own facts, e.g.
-        `drawer_m` and `button_pressed` of the tabletop (None where there is none).
+        quaternion_xyzw [4]}, base frame), `max_contact_force_n` of the robot with anything since the reset, also with
+        what it grips, and the world's own facts, e.g. `drawer_m` and `button_pressed` of the tabletop (None where there
+        is none).
     """
     objects = {}
     for item, slot in world.slots.items():

@@ -27,7 +27,7 @@ _ACROSS = {"mug": (0.0, 1.0), "carton": (1.0, 0.0), "block": (0.0, 1.0), "car": 
 _TURNS = {"block": 2}  # how often it looks the same to the jaws in half a turn
 _RIM_M = {"bowl": 0.058}  # what is taken by a wall around it: the wall's distance from the middle
 _RIM_PLACES = np.radians([0, 90, 180, 270])  # from the side that is turned to the robot
-_ALONG = 0.85  # cosine between where the jaws close and where they should
+_ASTRAY = 0.5  # sine between where the jaws close and where they should, at most
 _OVER_RIM_RAD = 0.7  # a jaw gets into a bowl only from above
 _LOWER = (1.0, 0.6)  # shares of a thing's usual grasp height: what stands high is taken further down
 _PITCHES_RAD = np.radians([80, 70, 60, 45, 30, 15, 0])
@@ -239,9 +239,8 @@ def find_grasp(world: FlatWorld) -> Grasp:
         if ranked:
             return min(ranked, key=lambda row: row[0])[1]
     got = f"the {target.name} {float(np.hypot(*T_base_thing[:2, 3])):.2f} m from the base"
-    raise PolicyError(
-        got, "something that the arm reaches", "drive nearer; this expert takes nothing tall off the floor"
-    )
+    fix = "drive nearer; this expert takes nothing tall off the floor, and bowls from above"
+    raise PolicyError(got, "something that the arm reaches", fix)
 
 
 def _holds(category: str, T_base_thing: Float64, share: float) -> list[tuple[Float64, Float64 | None]]:
@@ -288,8 +287,10 @@ def _solve(
     lifted = None if around is None else reach.solve(goal + [0.0, 0.0, _LIFT_M], pitch, roll, around)
     if around is None or before is None or lifted is None:
         return None
-    if axis is not None and abs(float(axis @ np.array(robot.tool_se3(around).rotation)[:, 2])) < _ALONG:
-        return None
+    if axis is not None:
+        beside = np.arccos(np.clip(axis @ np.array(robot.tool_se3(around).rotation)[:, 2], -1.0, 1.0))
+        if abs(np.sin(turns * beside)) > _ASTRAY:
+            return None
     least_m = _CLEARANCES * world.robot.self_clearance_m  # of what the servo keeps
     if min(guard.distances(q)[0] for q in (before, around, lifted)) < least_m:
         return None
