@@ -10,7 +10,7 @@ import yaml
 from vla_bringup.session import Session
 from vla_core.errors import GraphError
 
-_LOOK_S = 5.0  # for the node
+_LOOK_S = 12.0  # for the node: participants of DDS announce themselves every 3 s, and an announcement may get lost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
