@@ -161,6 +161,7 @@ class Progress:
             self.drop_choice(report.code or "not recognised")
         elif step in ("grasp", "check"):
             self.grasps += 1
+            self.holding = False  # it may have been lost on the way
             self.near = False  # the try may have moved it: from another place, after another look
             self.poses += 1
             if self.grasps >= self.params.grasps:

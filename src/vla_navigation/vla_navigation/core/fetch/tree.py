@@ -1,6 +1,6 @@
 """The behaviour tree. It says what has to hold, not what comes when, so it finds its way from any state:
 
-    task: ▸ done?  ▸ (holding the thing, at the destination) → put it down
+    task: ▸ done?  ▸ (holding the thing, at the destination) → check → put it down
                         ▸ holding? ▸ (before the thing) → recognise → grasp → check
                                         ▸ near? ▸ (thing chosen) → approach
                                                     ▸ chosen and confirmed? ▸ found in the map ▸ look again ▸ explore
@@ -77,9 +77,12 @@ def build(progress: Progress, skills: Skills) -> Behaviour:
     """The tree of one mission."""
     steps, p = _Steps(progress, skills), progress
     tasks: dict[str, Callable[[], Behaviour]] = {
-        FETCH: lambda: _all("bring it", [steps.have(), steps.drive(lambda: p.home), steps.put(lambda: None)]),
+        FETCH: lambda: _all("bring it", [
+            steps.have(), steps.drive(lambda: p.home), steps.check(), steps.put(lambda: None),
+        ]),
         PLACE: lambda: _all("place it", [
-            steps.have(), steps.place(), steps.drive(lambda: p.place), steps.put(lambda: p.meaning.destination),
+            steps.have(), steps.place(), steps.drive(lambda: p.place), steps.check(),
+            steps.put(lambda: p.meaning.destination),
         ]),
         FIND: lambda: _all("find it", [steps.near(), steps.act("recognise", lambda: p.chosen, steps.ends)]),
         GO: lambda: _all("go there", [steps.place(), steps.drive(lambda: p.place, steps.ends)]),
@@ -108,6 +111,10 @@ class _Steps:
     def drive(self, goal: Callable[[], Any], done: Callable[[], None] = nothing) -> Behaviour:
         return self.act("drive", goal, done)
 
+    def check(self, done: Callable[[], None] = nothing) -> Behaviour:
+        """It is in the hand, also after a drive: what isn't can't be put down."""
+        return self.act("check", lambda: self._p.meaning.thing, done)
+
     def put(self, goal: Callable[[], Any]) -> Behaviour:
         return self.act("place", goal, self.ends)
 
@@ -123,7 +130,7 @@ class _Steps:
                 self.near(),
                 self.act("recognise", lambda: p.chosen),
                 self.act("grasp", lambda: p.chosen),
-                self.act("check", lambda: p.meaning.thing, self._holds),
+                self.check(self._holds),
             ]),
         ])  # fmt: skip
 
