@@ -27,6 +27,7 @@ _LIFT_M = 5e-4
 _GEOM = mujoco.mjtGeom
 _FORMS = {"box": _GEOM.mjGEOM_BOX, "wall": _GEOM.mjGEOM_BOX, "cylinder": _GEOM.mjGEOM_CYLINDER,
           "sphere": _GEOM.mjGEOM_SPHERE, "ellipsoid": _GEOM.mjGEOM_ELLIPSOID}  # fmt: skip
+_NO_SLIP = 4
 _QUIET: dict[str, Any] = {"contype": 0, "conaffinity": 0}
 
 
@@ -46,6 +47,7 @@ def build_model(scene: dict[str, Any], robot_file: Path, plan: FlatPlan, style: 
     spec = new_spec(scene, robot_file)
     spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
     spec.option.sleep_tolerance = 0.02
+    spec.option.noslip_iterations = _NO_SLIP  # what is carried for a minute must not creep out of the jaws
     spec.visual.map.zfar = 60.0 / 10.0
     spec.stat.extent = 10.0
     spec.visual.map.znear = 0.02 / 10.0
