@@ -173,6 +173,8 @@ class WatchedGraph:
             lambda: (bool(made) and made[-1] > after_ns) or time.monotonic() > deadline,
             "an observation of the scene before a goal",
         )
+        if time.monotonic() > deadline:
+            self._say(f"no observation of the scene for {_SIGHT_S:g} s; the goal goes out, but the run may not repeat")
 
     def stay(self) -> None:
         """Keep the graph up, without recording, until Ctrl-C.
