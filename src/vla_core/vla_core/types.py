@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
 UInt8 = NDArray[np.uint8]
 
 NS = 1_000_000_000

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_control.core.chunk_executor import ChunkExecutor
+from vla_control.core.ik import ChunkIk
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.strategies.registry import STRATEGIES
@@ -28,6 +29,14 @@ def _sweep(robot: RobotModel, start_s: float, steps: int = 20, dt_s: float = 0.0
     home, _ = robot.tool_pose(robot.config.home_rad)
     t = start_s + dt_s * np.arange(steps)[:, None]
     return home + np.concatenate([0.03 * (np.cos(2 * t) - 1), 0.12 * (1 - np.cos(1.5 * t)), -0.08 * (1 - np.cos(t))], 1)
+
+
+def _turned_within(robot: RobotModel, turn_rad: float) -> tuple[Float64, Float64]:
+    """The tool where it is at home, with joint 0 turned: joints (7,) [rad] and the tool's quaternion (4,) xyzw."""
+    position, quaternion = robot.tool_pose(robot.config.home_rad)
+    solver, start = ChunkIk(robot, ExecutorParameters.from_config()), robot.config.home_rad.copy()
+    start[0] += turn_rad
+    return solver.solve(position[None], quaternion[None], start, 0.0).q_rad[0], quaternion
 
 
 def _play(executor: ChunkExecutor, start_ns: int, end_ns: int, step_ns: int = MS) -> tuple[Float64, Float64, Float64]:
@@ -284,6 +293,26 @@ def test_a_chunk_that_errs_where_it_should_continue_joins_nearly_without_a_seam(
         seams[strategy] = float(np.abs(executor.state(stamp_ns).seam_rad).max())
     assert seams["rtc_prefix"] < 2e-4 + 0.02 * seams["naive_async"]
     assert seams["naive_async"] > 0.8 * error_m, "the two would differ"
+
+
+def test_a_continued_chunk_keeps_the_posture_of_a_redundant_arm(
+    robot: RobotModel, contract: Contract, make_chunk: MakeChunk
+) -> None:
+    """Regression: the same tool poses, solved anew, led to another posture than the one in motion, 5 mrad away."""
+    executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
+    executor.use("rtc_prefix")
+    begun, quaternion = _turned_within(robot, 0.8)
+    executor.reset(begun, np.array([0.08]), 0)
+    chunk = make_chunk(_sweep(robot, 0.3), MS)
+    chunk.actions[:, 3:7] = quaternion
+    executor.accept(chunk, 300 * MS)
+    for sequence, late_ms in ((2, 400), (3, 180), (4, 510)):
+        running = executor.running()
+        told = running.actions[8:28]
+        stamp_ns = running.origin_ns + 400 * MS
+        chunk = replace(make_chunk(told[:, :3], stamp_ns, sequence), actions=told)
+        executor.accept(chunk, stamp_ns + late_ms * MS)
+        assert np.abs(executor.state(stamp_ns).seam_rad).max() < 3e-4
 
 
 def test_delays_are_counted_and_never_estimated(robot: RobotModel, contract: Contract, make_chunk: MakeChunk) -> None:

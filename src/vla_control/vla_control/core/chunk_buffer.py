@@ -6,13 +6,9 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vla_core.actions import ActionAlgebra
-from vla_core.types import NS, ActionChunk, Float64
-
-Int64 = NDArray[np.int64]
-Bool = NDArray[np.bool_]
+from vla_core.types import NS, ActionChunk, Bool, Float64, Int64
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,7 +348,8 @@ class ChunkExecutor:
         """
         lead = min(first, _LEAD)
         start_q = self.sample(self._builder.branch_ns(self._knots, now_ns)).q_rad
-        path = self._reader.joint_path(chunk, first - lead, start_q, lead)
+        times = step_times_ns(chunk)[first - lead : max(running, first - lead)]
+        path = self._reader.joint_path(chunk, first - lead, start_q, lead, self._history.path(times, self._knots))
         config = self.robot.config
         spline = ChunkSpline(
             path.q_rad, chunk.dt_s, config.position_min_rad, config.position_max_rad,
@@ -378,8 +379,8 @@ class ChunkExecutor:
         """
         count = len(chunk.actions)
         ahead = np.round(np.arange(count, count + self.contract.horizon) * chunk.dt_s * 1e9).astype(np.int64)
-        times = np.maximum(np.concatenate([step_times_ns(chunk), chunk.stamp_ns + ahead]), self._history.since_ns)
-        return self._reader.led(chunk, np.array([self._history.commanded_at(int(t), self._knots)[0] for t in times]))
+        times = np.concatenate([step_times_ns(chunk), chunk.stamp_ns + ahead])
+        return self._reader.led(chunk, self._history.path(times, self._knots))
 
     def _brake(self, now_ns: int) -> None:
         """Write a plan that comes to rest as fast as the limits allow, and stop the base."""

@@ -93,7 +93,7 @@ class ChunkReader:
         rows = self.spaces.with_arm(chunk.actions.astype(np.float64), q)
         return replace(chunk, actions=rows.astype(np.float32))
 
-    def joint_path(self, chunk: ActionChunk, first: int, start_q: Float64, lead: int) -> JointPath:
+    def joint_path(self, chunk: ActionChunk, first: int, start_q: Float64, lead: int, known: Float64) -> JointPath:
         """Joint positions of the rows from `first` on.
 
         Args:
@@ -101,6 +101,8 @@ class ChunkReader:
             first: First row that is wanted.
             start_q: [rad] (J,) where the arm will be `lead` rows later; inverse kinematics begins there.
             lead: So many rows come before the plan is taken over.
+            known: [rad] (K,J) the joints of the first K rows, where those are the motion in execution: solved anew,
+                a redundant arm would be led to another posture of the same tool.
 
         Raises:
             ChunkError: a row is out of reach, beyond limits or in collision by more than the leash.
@@ -109,9 +111,19 @@ class ChunkReader:
         if self.spaces.arm is None:
             still = np.zeros(len(values))
             return JointPath(np.tile(start_q, (len(values), 1)), still, still)
+        count = len(known)
+        if count:
+            values, start_q, lead = values[count:], known[-1], -1
         if self.spaces.arm.absolute_part.space == "tool_pose":
-            return self._ik.solve(values[:, :3], values[:, 3:], start_q, chunk.dt_s, lead)
-        return self._ik.guard(values, start_q)
+            path = self._ik.solve(values[:, :3], values[:, 3:], start_q, chunk.dt_s, lead)
+        else:
+            path = self._ik.guard(values, start_q)
+        met = np.zeros(count)
+        return JointPath(
+            np.concatenate([known, path.q_rad]),
+            np.concatenate([met, path.error_m]),
+            np.concatenate([met, path.error_rad]),
+        )
 
     def check_path(self, q_rad: Float64) -> None:
         """Raise ChunkError when a finished motion (N,J) [rad] brings shapes too near to each other."""

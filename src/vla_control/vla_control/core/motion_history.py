@@ -8,7 +8,7 @@ import numpy as np
 
 from vla_control.core.knots import Knots
 from vla_core.errors import ChunkError
-from vla_core.types import NS, Float64
+from vla_core.types import NS, Float64, Int64
 
 _LONGEST_GAP_NS = 100_000_000  # between two measurements, or from the last one, that are interpolated
 
@@ -70,6 +70,11 @@ class MotionHistory:
         q, qd, qdd = np.zeros((3, self._joints))
         plan.sample(stamp_ns, q, qd, qdd)
         return q, plan.width_at(stamp_ns)[: self._grippers].copy()
+
+    def path(self, times_ns: Int64, present: Knots) -> Float64:
+        """Commanded joint positions (N,J) [rad] at times (N,); before the last reset, those that it began with."""
+        rows = [self.commanded_at(max(int(t), self.since_ns), present)[0] for t in times_ns]
+        return np.array(rows).reshape(-1, self._joints)
 
     def measured_at(self, stamp_ns: int) -> Float64:
         """Measured joint positions (J,) [rad] at `stamp_ns`, linear between two measurements.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from vla_core.types import Float64
-from vla_navigation.core.nav.grid_frame import Bool, GridFrame, Int64
+from vla_core.types import Bool, Float64, Int64
+from vla_navigation.core.nav.grid_frame import GridFrame
 
 _EIGHT = np.ones((3, 3), bool)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from vla_core.types import Float64
+from vla_core.types import Bool, Float64
 from vla_navigation.core.explore.parameters import ExplorerParameters
 from vla_navigation.core.explore.visibility import look
-from vla_navigation.core.nav.grid_frame import Bool, GridFrame
+from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.occupancy_grid import FREE_BELOW, OCCUPIED_FROM, OccupancyGrid
 
 _BODY_M = 0.25

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_core import se2
-from vla_core.types import Float32, Float64
+from vla_core.types import Bool, Float32, Float64, Int64
 from vla_navigation.core.explore.parameters import ExplorerParameters
 from vla_navigation.core.explore.visibility import polar_gain, sees, widest
-from vla_navigation.core.nav.grid_frame import Bool, GridFrame, Int64
+from vla_navigation.core.nav.grid_frame import GridFrame
 
 _RAYS = 72
 _COARSE_M, _FINE_M = 0.3, 0.1

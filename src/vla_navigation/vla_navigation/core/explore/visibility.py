@@ -9,8 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vla_core.types import Float32, Float64
-from vla_navigation.core.nav.grid_frame import Bool, Int64
+from vla_core.types import Bool, Float32, Float64, Int64
 
 
 @numba.njit(cache=True)

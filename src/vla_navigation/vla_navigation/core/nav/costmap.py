@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vla_core.types import Float32, Float64
-from vla_navigation.core.nav.grid_frame import Bool, GridFrame
+from vla_core.types import Bool, Float32, Float64
+from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.nav.obstacle_layer import ObstacleLayer
 from vla_navigation.core.nav.overhead_layer import OverheadLayer, PlacedPoints
 from vla_navigation.core.nav.placed_scan import PlacedScan

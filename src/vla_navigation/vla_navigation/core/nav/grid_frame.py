@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vla_core.errors import MapError
-from vla_core.types import Float64
+from vla_core.types import Bool, Float64, Int64
 from vla_navigation.core.occupancy_grid import OccupancyGrid
-
-Int64 = NDArray[np.int64]
-Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

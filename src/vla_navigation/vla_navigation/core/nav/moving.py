@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_core.types import Float64
-from vla_navigation.core.nav.grid_frame import Int64
+from vla_core.types import Float64, Int64
 
 _GAP_M = 0.25  # hits nearer to each other belong together
 _LARGEST_M = 1.0

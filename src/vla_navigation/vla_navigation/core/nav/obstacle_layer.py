@@ -5,8 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vla_core.types import Float64
-from vla_navigation.core.nav.grid_frame import Bool, GridFrame
+from vla_core.types import Bool, Float64
+from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.nav.placed_scan import PlacedScan
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from vla_core.types import NS, Float32, Float64
-from vla_navigation.core.nav.grid_frame import Bool, GridFrame
+from vla_core.types import NS, Bool, Float32, Float64
+from vla_navigation.core.nav.grid_frame import GridFrame
 
 _LAYER_M = 0.04
 _FLOOR_M = 0.12  # below is floor, thresholds and carpets; the planar lidar sees what stands there

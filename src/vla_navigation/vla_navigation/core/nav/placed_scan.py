@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vla_core import se2
-from vla_core.types import Float64
-
-Bool = NDArray[np.bool_]
+from vla_core.types import Bool, Float64
 
 
 @dataclass(frozen=True, slots=True)

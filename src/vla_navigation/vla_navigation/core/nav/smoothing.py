@@ -12,8 +12,8 @@ from itertools import pairwise
 import numba
 import numpy as np
 
-from vla_core.types import Float32, Float64
-from vla_navigation.core.nav.grid_frame import GridFrame, Int64
+from vla_core.types import Float32, Float64, Int64
+from vla_navigation.core.nav.grid_frame import GridFrame
 
 _SPACING_M = 0.1
 _SMOOTH, _DATA, _TURNS = 0.3, 0.1, 60

@@ -11,8 +11,7 @@ import heapq
 import numba
 import numpy as np
 
-from vla_core.types import Float32
-from vla_navigation.core.nav.grid_frame import Int64
+from vla_core.types import Float32, Int64
 
 
 @numba.njit(cache=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_core.types import Float64
-from vla_navigation.core.nav.grid_frame import Bool, GridFrame
+from vla_core.types import Bool, Float64
+from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.nav.travel import travel_field
 from vla_navigation.core.occupancy_grid import FREE_BELOW, OccupancyGrid
 from vla_navigation.core.semantic_map.instance import Instance

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from vla_core.types import Float32, Float64
-from vla_navigation.core.nav.grid_frame import Bool, GridFrame
+from vla_core.types import Bool, Float32, Float64
+from vla_navigation.core.nav.grid_frame import GridFrame
 
 
 @dataclass(frozen=True, slots=True)
