@@ -51,8 +51,8 @@ def run(args: argparse.Namespace, first_seed: int) -> int:
         part = args.out / f"{NAME}_{seed}.json"
         score = _known(part, revision)
         if score is None:
-            score = play(seed, args.policy, args.out / f"flat_{seed}")
-            save(args.out, part.stem, {"revision": revision, "score": asdict(score)})
+            score, truth = play(seed, args.policy, args.out / f"flat_{seed}")
+            save(args.out, part.stem, {"revision": revision, "score": asdict(score), "truth": truth})
         scores.append(score)
         verdict = "ok  " if score.success else f"FAIL at {score.stage}, {score.code or 'said to be done'}"
         won = sum(s.success for s in scores)
@@ -68,8 +68,8 @@ def run(args: argparse.Namespace, first_seed: int) -> int:
     return 0
 
 
-def play(seed: int, policy: str, out: Path) -> FetchScore:
-    """One mission in the flat of a seed.
+def play(seed: int, policy: str, out: Path) -> tuple[FetchScore, dict[str, Any]]:
+    """One mission in the flat of a seed, and what was true at its end (`vla_sim.core.flat.truth.facts`).
 
     Args:
         policy: Preset that moves the arm; '': the scene's.
@@ -86,7 +86,7 @@ def play(seed: int, policy: str, out: Path) -> FetchScore:
         done = graph.carry_out(plan.errand.instruction, 0.0, lambda stage, subtask: None)
         stages = list(graph.recording.stages)
     driven_m = float(done.truth["driven_m"]) - float(before["driven_m"])
-    return score(plan, done, stages, driven_m)
+    return score(plan, done, stages, driven_m), done.truth
 
 
 def score(plan: FlatPlan, done: Run, stages: list[StageTrace], driven_m: float) -> FetchScore:

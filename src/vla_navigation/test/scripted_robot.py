@@ -42,7 +42,7 @@ class Scripted:
         self.left = 0
 
 
-NAMES = ("explore", "look", "approach", "recognise", "grasp", "check", "place", "drive", "rest")
+NAMES = ("explore", "look", "approach", "recognise", "grasp", "check", "place", "confirm", "drive", "rest")
 
 
 @dataclass

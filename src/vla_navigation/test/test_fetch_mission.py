@@ -29,6 +29,7 @@ from vla_navigation.core.fetch.progress import (
     STAGES,
     SUCCESS,
     TIMEOUT,
+    UNCONFIRMED,
     UNREACHABLE,
     FetchParameters,
 )  # fmt: skip
@@ -61,8 +62,44 @@ def test_it_searches_approaches_grasps_returns_and_hands_over() -> None:
     robot = Robot()
     outcome = play(mission(robot), robot)
     assert outcome.success and outcome.code == SUCCESS and outcome.stage == "done" and not outcome.notes
-    assert [len(robot.skill(name).goals) for name in NAMES] == [1, 0, 1, 1, 1, 2, 1, 1, 1]
+    assert [len(robot.skill(name).goals) for name in NAMES] == [1, 0, 1, 1, 1, 2, 1, 1, 1, 1]
     assert robot.skill("drive").goals == [(0.0, 0.0, 0.0)] and robot.skill("place").goals == [None]
+
+
+def test_what_was_put_down_is_to_be_seen_there() -> None:
+    """A hand that let go says nothing about what it let go of."""
+    robot = Robot()
+    robot.fails("confirm", "unseen")
+    outcome = play(mission(robot), robot)
+    assert outcome.code == UNCONFIRMED and outcome.stage == "confirm" and "put down" in outcome.message
+    assert robot.skill("confirm").goals == [MUG]
+
+
+def test_a_stop_between_put_down_and_a_look_at_it_fetches_nothing_again() -> None:
+    robot = Robot()
+    robot.skill("confirm").ticks = 10
+    made = mission(robot)
+    stop, resume = interjection("stop"), interjection("go on")
+    assert stop is not None and resume is not None
+    for i in range(2000):
+        confirming = robot.skill("confirm").active and not robot.skill("confirm").cancelled
+        if confirming:
+            made.call(stop)
+        outcome = made.tick(i * NS // 10)
+        if made.paused and not confirming:
+            made.call(resume)
+        if outcome is not None:
+            break
+    assert outcome is not None and outcome.success
+    assert [len(robot.skill(name).goals) for name in ("grasp", "place", "confirm")] == [1, 1, 2]
+
+
+def test_regression_who_goes_on_at_once_does_not_rest_and_drive() -> None:
+    """The robot was still coming to rest when the next step began."""
+    robot = Robot()
+    made = mission(robot)
+    said = {i: interjection(text) for i, text in enumerate(("stop", "go on"))}
+    assert play(made, robot, {i: lambda call=call: made.call(call) for i, call in said.items()}).success
 
 
 def test_what_the_map_knows_isnt_searched() -> None:

@@ -23,6 +23,7 @@ from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.nav.planner import Plan
 from vla_navigation.core.nav.travel import travel_field
 from vla_navigation.core.skills.approach import Approach
+from vla_navigation.core.skills.confirm import Confirm
 from vla_navigation.core.skills.drive import Drive
 from vla_navigation.core.skills.hand import Check, Recognise, Told
 from vla_navigation.core.skills.informed import Informed
@@ -81,6 +82,9 @@ class World:
 
     def thing(self, number: int) -> Thing | None:
         return self.mug if self.mug is not None and self.mug.id == number else None
+
+    def things(self) -> list[Thing]:
+        return [] if self.mug is None else [self.mug]
 
     def ground(self) -> Ground:
         solid = np.zeros((100, 100), bool)
@@ -290,6 +294,45 @@ def test_fingers_that_stay_apart_hold_something(widths: list[float], state: str)
 
     world = World()
     assert play(Check(Fingers(), 0.008, 0.08), None, world).state == state
+
+
+def put_down(at: tuple[float, float, float], **change: object) -> World:
+    """The mug has been put down there, by a robot that looks along x; behind it is room."""
+    world = World(robot=np.array([1.2, 3.2, 0.0]), sees=False)
+    assert world.mug is not None
+    world.mug = replace(world.mug, **{"position_m": np.array(at), **change})
+    return world
+
+
+def test_what_was_put_down_is_done_when_a_picture_shows_it() -> None:
+    world = put_down((1.6, 3.2, 0.0))
+    world.sees = True
+    assert play(Confirm(world, world, RADIUS_M), MUG, world).state == DONE and world.twist == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("at", "change"),
+    [
+        ((1.6, 3.2, 0.0), {"name": "blue mug"}),
+        ((3.6, 3.2, 0.0), {}),  # another one, far off
+        ((0.8, 3.2, 0.0), {}),  # behind it
+    ],
+)
+def test_another_thing_is_no_proof(at: tuple[float, float, float], change: dict) -> None:
+    world = put_down(at, **change)
+    world.sees = True
+    report = play(Confirm(world, world, RADIUS_M), MUG, world)
+    assert (report.state, report.code) == (FAILED, "unseen") and world.twist == (0.0, 0.0)
+
+
+def test_an_old_picture_is_no_proof_and_the_robot_backs_off_as_far_as_there_is_room() -> None:
+    world = put_down((1.6, 3.2, 0.0))
+    assert play(Confirm(world, world, RADIUS_M), MUG, world).code == "unseen"
+    assert 0.3 < 1.2 - world.robot[0] < 0.45
+    cramped = put_down((0.8, 3.2, 0.0))
+    cramped.robot = np.array([0.3, 3.2, 0.0])
+    assert play(Confirm(cramped, cramped, RADIUS_M), MUG, cramped).code == "unseen"
+    assert cramped.robot[0] == 0.3, "there is a wall"
 
 
 def test_a_search_is_over_when_the_map_was_asked_again() -> None:

@@ -40,6 +40,7 @@ from vla_navigation.core.fetch.progress import STAGES, FetchParameters
 from vla_navigation.core.fetch.skills import Candidate, Trouble
 from vla_navigation.core.nav.robot_footprint import robot_footprint
 from vla_navigation.core.skills.approach import Approach
+from vla_navigation.core.skills.confirm import Confirm
 from vla_navigation.core.skills.drive import Drive
 from vla_navigation.core.skills.hand import Check, Recognise, Told
 from vla_navigation.core.skills.informed import Informed
@@ -84,6 +85,7 @@ class RobotSkills:
         self.grasp = Told(self.hand, lambda goal: f"pick up the {goal.name}")
         self.check = Check(Fingers(node), p.held_least_m, p.held_most_m)
         self.place = Told(self.hand, lambda goal: "put it down" if goal is None else f"put it {goal}")
+        self.confirm = Confirm(self.around, wheels, clearance_m)
         self.drive = Drive(self.navigator, self._before)
         self.rest = Rest(self.navigator, (self.explorer, self.hand), wheels)
 

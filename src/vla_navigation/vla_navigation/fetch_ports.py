@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -144,6 +145,10 @@ class MapSurroundings:
     def thing(self, number: int) -> Thing | None:
         """An object of the map by its id; None: it has gone, or became part of another."""
         return self._things.get(number)
+
+    def things(self) -> Collection[Thing]:
+        """Every object of the map."""
+        return self._things.values()
 
     def ground(self) -> Ground | None:
         """None while there is no map, or no pose in it."""

@@ -1,8 +1,8 @@
 """One instruction from goal to outcome: ticks the tree, hears what is called out, sees to it that the robot is safe.
 
-    understood → explore / look → approach → recognise → grasp → check → drive → place → done
+    understood → explore / look → approach → recognise → grasp → check → drive → place → confirm → done
 
-Success is what cameras and gripper say (skills `recognise`, `check`, `place`); nothing here knows any truth.
+Success is what cameras and gripper say (skills `recognise`, `check`, `confirm`); nothing here knows any truth.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class FetchMission:
         if self.paused or not knows:
             self._rest(now_ns)
             return None
+        if self._resting and not self._at_rest:
+            self._skills.rest.cancel()
         self._resting = False
         for node in self._tree.iterate():
             if isinstance(node, tree.Do):

@@ -11,12 +11,24 @@ from vla_navigation.core.fetch.skills import Candidate, Report
 from vla_navigation.core.task.meaning import Meaning, Relation
 
 (SUCCESS, NOT_FOUND, UNREACHABLE, GRASP_FAILED, PLACE_FAILED, LOST, BATTERY_LOW, CANCELLED, SAFETY_STOP, TIMEOUT,
- NO_WAY_BACK, NO_SUCH_PLACE, SEARCH_FAILED) = CODES = (
+ NO_WAY_BACK, NO_SUCH_PLACE, SEARCH_FAILED, UNCONFIRMED) = CODES = (
     "", "not_found", "unreachable", "grasp_failed", "place_failed", "lost", "battery_low", "cancelled", "safety_stop",
-    "timeout", "no_way_back", "no_such_place", "search_failed",
+    "timeout", "no_way_back", "no_such_place", "search_failed", "unconfirmed",
 )  # fmt: skip
 #: Steps in the order in which a task that goes well takes them.
-STAGES = ("understood", "explore", "look", "approach", "recognise", "grasp", "check", "drive", "place", "done")
+STAGES = (
+    "understood",
+    "explore",
+    "look",
+    "approach",
+    "recognise",
+    "grasp",
+    "check",
+    "drive",
+    "place",
+    "confirm",
+    "done",
+)
 _MESSAGES = {
     SUCCESS: "carried out",
     NOT_FOUND: "got every reachable place seen without {thing}; expected to find it; fix: say where it is, open doors",
@@ -30,6 +42,7 @@ _MESSAGES = {
     TIMEOUT: "got no end within {timeout_s:g} s; expected one; fix: allow more time",
     NO_WAY_BACK: "got no way to where it was to go; expected one; fix: open the doors{and_hand}",
     SEARCH_FAILED: "got {searches} searches that broke off ({why}); expected all seen; fix: see explorer_node",
+    UNCONFIRMED: "got {thing} put down but no picture of it there; expected to see it; fix: look where it has gone",
     NO_SUCH_PLACE: "got every reachable place seen without {place}; expected to find it; fix: say another{and_hand}",
 }
 
@@ -75,6 +88,7 @@ class Progress:
         excluded: Objects that it isn't, or that can't be taken.
         near: The robot stands before `chosen`.
         holding: The thing is in the hand.
+        placed: It has been put down where it was to go.
         done: The task is.
         leaving: Code of the failure for which the robot goes home, or None.
         code: How it ended, or None.
@@ -91,6 +105,7 @@ class Progress:
     excluded: set[int] = field(default_factory=set)
     near: bool = False
     holding: bool = False
+    placed: bool = False
     done: bool = False
     leaving: str | None = None
     code: str | None = None
@@ -172,6 +187,8 @@ class Progress:
                 self.end(self.leaving or NO_WAY_BACK)
         elif step == "place":
             self.end(PLACE_FAILED)
+        elif step == "confirm":
+            self.end(UNCONFIRMED)
 
     def _searched(self, report: Report) -> None:
         """A search has ended in vain: because all is seen, or because it broke."""

@@ -73,6 +73,7 @@ class Skills(Protocol):
         grasp: Goal a Candidate: the policy takes it.
         check: Goal a Noun: whether it is in the hand, by the cameras and the gripper.
         place: Goal a Relation: the policy puts down what is held; None: hands it over.
+        confirm: Goal a Candidate that was put down: whether the cameras see it there; FAILED with 'unseen'.
         drive: Goal (x, y, yaw) in the map frame, or a Candidate to stand before.
         rest: Goal None: arm and base come to a safe rest.
     """
@@ -84,6 +85,7 @@ class Skills(Protocol):
     grasp: Skill
     check: Skill
     place: Skill
+    confirm: Skill
     drive: Skill
     rest: Skill
 

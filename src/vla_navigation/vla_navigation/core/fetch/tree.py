@@ -1,6 +1,7 @@
 """The behaviour tree. It says what has to hold, not what comes when, so it finds its way from any state:
 
-    task: ▸ done?  ▸ (holding the thing, at the destination) → check → put it down
+    task: ▸ put down? → confirm
+          ▸ (holding the thing, at the destination) → check → put it down
                         ▸ holding? ▸ (before the thing) → recognise → grasp → check
                                         ▸ near? ▸ (thing chosen) → approach
                                                     ▸ chosen and confirmed? ▸ found in the map ▸ look again ▸ explore
@@ -77,13 +78,13 @@ def build(progress: Progress, skills: Skills) -> Behaviour:
     """The tree of one mission."""
     steps, p = _Steps(progress, skills), progress
     tasks: dict[str, Callable[[], Behaviour]] = {
-        FETCH: lambda: _all("bring it", [
+        FETCH: lambda: steps.confirmed(_all("bring it", [
             steps.have(), steps.drive(lambda: p.home), steps.check(), steps.put(lambda: None),
-        ]),
-        PLACE: lambda: _all("place it", [
+        ])),
+        PLACE: lambda: steps.confirmed(_all("place it", [
             steps.have(), steps.place(), steps.drive(lambda: p.place), steps.check(),
             steps.put(lambda: p.meaning.destination),
-        ]),
+        ])),
         FIND: lambda: _all("find it", [steps.near(), steps.act("recognise", lambda: p.chosen, steps.ends)]),
         GO: lambda: _all("go there", [steps.place(), steps.drive(lambda: p.place, steps.ends)]),
     }  # fmt: skip
@@ -116,10 +117,21 @@ class _Steps:
         return self.act("check", lambda: self._p.meaning.thing, done)
 
     def put(self, goal: Callable[[], Any]) -> Behaviour:
-        return self.act("place", goal, self.ends)
+        return self.act("place", goal, self._lets_go)
+
+    def confirmed(self, task: Behaviour) -> Behaviour:
+        """The task is done when it is seen to be."""
+        p = self._p
+        seen = _all("see it there", [
+            Holds("put down", lambda: p.placed), self.act("confirm", lambda: p.chosen, self.ends),
+        ])  # fmt: skip
+        return _any("carry out", [seen, task])
 
     def ends(self) -> None:
-        self._p.done, self._p.holding = True, False
+        self._p.done = True
+
+    def _lets_go(self) -> None:
+        self._p.placed, self._p.holding = True, False
 
     def have(self) -> Behaviour:
         """The thing is in the hand."""

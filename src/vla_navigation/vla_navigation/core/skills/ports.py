@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,6 +54,9 @@ class Surroundings(Protocol):
 
     def thing(self, number: int) -> Thing | None:
         """An object of the map by its id; None: it has gone, or became part of another."""
+
+    def things(self) -> Collection[Thing]:
+        """Every object of the map."""
 
     def ground(self) -> Ground | None:
         """None while there is no map, or no pose in it."""

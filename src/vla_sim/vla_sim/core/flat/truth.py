@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,9 +35,14 @@ def held(world: FlatWorld, index: int = 0) -> bool:
 
 def succeeded(world: FlatWorld) -> bool:
     """The target is where the robot started, and so is the robot."""
-    start = np.array(world.plan.start[:2])
-    thing, base = thing_position(world)[:2], np.array(world.base_pose()[:2])
-    return bool(np.hypot(*(thing - start)) < HOME_M and np.hypot(*(base - start)) < HOME_M)
+    return max(_from_start(world)) < HOME_M
+
+
+def _from_start(world: FlatWorld) -> tuple[float, float]:
+    """How far target and base are from where the robot started, on the floor [m]."""
+    start = world.plan.start[:2]
+    thing, base = thing_position(world)[:2], world.base_pose()[:2]
+    return math.dist(thing, start), math.dist(base, start)
 
 
 def facts(world: FlatWorld) -> dict[str, Any]:
@@ -44,8 +50,9 @@ def facts(world: FlatWorld) -> dict[str, Any]:
 
     Returns:
         `base` and `start` ([x, y, yaw], world frame), `room` that the base is in, `target` (name, room, `on` what it
-        lay, whether it is `held`), `rooms` (kind → [x0, y0, x1, y1]), `doors_shut` (indices), `driven_m`
-        of the base since the reset, `collisions` ({time_s, body, force_n} each).
+        lay, whether it is `held`, `place` [x, y, z], world frame), `from_start_m` of `target` and `base`, `rooms`
+        (kind → [x0, y0, x1, y1]), `doors_shut` (indices), `driven_m` of the base since the reset, `collisions`
+        ({time_s, body, force_n} each).
     """
     plan, floor = world.plan, world.plan.floor
     x, y, yaw = world.base_pose()
@@ -55,7 +62,14 @@ def facts(world: FlatWorld) -> dict[str, Any]:
         "base": [x, y, yaw],
         "start": list(plan.start),
         "room": floor.room_at(x, y),
-        "target": {"name": target.name, "room": target.room, "on": target.on, "held": held(world)},
+        "target": {
+            "name": target.name,
+            "room": target.room,
+            "on": target.on,
+            "held": held(world),
+            "place": thing_position(world).tolist(),
+        },
+        "from_start_m": dict(zip(("target", "base"), _from_start(world), strict=True)),
         "rooms": {room.kind: [room.rect.x0, room.rect.y0, room.rect.x1, room.rect.y1] for room in floor.rooms},
         "doors_shut": shut,
         "driven_m": world.driven_m,
