@@ -11,6 +11,7 @@ from vla_navigation.core.fetch.mission import FetchMission, FetchOutcome
 from vla_navigation.core.fetch.progress import STAGES
 from vla_navigation.core.fetch.skills import Candidate
 from vla_navigation.core.skills.ports import Thing
+from vla_navigation.core.task.meaning import Noun
 from vla_ros.stamps import to_ns
 
 
@@ -30,6 +31,12 @@ def likeliest(answer: FindObject.Response, excluded: frozenset[int], least: floa
             centre = message.bbox.center.position
             return Candidate(int(message.id), _name(message), (centre.x, centre.y, centre.z), bool(confirmed))
     return None
+
+
+def called(candidate: Candidate, asked: Noun | None) -> str:
+    """What the policy is told of an object: as the map names it, in the colour that was asked for."""
+    colour = asked.colour if asked is not None and asked.name == candidate.name else ""
+    return f"{colour} {candidate.name}".strip()
 
 
 def result(outcome: FetchOutcome) -> ExecuteInstruction.Result:

@@ -46,7 +46,7 @@ from vla_navigation.core.skills.hand import Check, Recognise, Told
 from vla_navigation.core.skills.informed import Informed
 from vla_navigation.core.skills.look import Look
 from vla_navigation.core.skills.rest import Rest
-from vla_navigation.core.task.meaning import Meaning, Relation
+from vla_navigation.core.task.meaning import Meaning, Noun, Relation
 from vla_navigation.core.task.understanding import interjection, understand
 from vla_navigation.fetch_ports import ActionErrand, BaseWheels, Fingers, MapSurroundings
 from vla_navigation.find_client import FindClient
@@ -82,7 +82,8 @@ class RobotSkills:
         self.look = Informed(look, self.finder)
         self.approach = Approach(self.navigator, wheels, self.around, planner, reach, servo)
         self.recognise = Recognise(self.around)
-        self.grasp = Told(self.hand, lambda goal: f"pick up the {goal.name}")
+        self._thing: Noun | None = None
+        self.grasp = Told(self.hand, lambda goal: f"pick up the {fetch_conversions.called(goal, self._thing)}")
         self.check = Check(Fingers(node), p.held_least_m, p.held_most_m)
         self.place = Told(self.hand, lambda goal: "put it down" if goal is None else f"put it {goal}")
         self.confirm = Confirm(self.around, wheels, clearance_m)
@@ -110,6 +111,7 @@ class RobotSkills:
 
     def begin(self, meaning: Meaning) -> None:
         """Another mission: ask the map what it knows already."""
+        self._thing = meaning.thing
         texts = [] if meaning.thing is None else [_words(meaning)]
         place = meaning.destination
         self.finder.begin([*texts, *([_place_words(place)] if isinstance(place, Relation) else [])])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 import pytest
 
 from vla_core.contract import load_contract
 from vla_core.errors import UnknownNameError, UnknownObjectError
 from vla_sim.core.flat import truth
-from vla_sim.core.flat.expert import PUT, TAKE, hand_chunk, hand_done
+from vla_sim.core.flat.expert import PUT, TAKE, hand_chunk, hand_done, place_down
 from vla_sim.core.flat.hand_stills import pose_hand
 from vla_sim.core.flat.hand_world import PHRASES, HandWorld, parse_hand
 from vla_sim.core.flat.labels import label, roles
@@ -60,6 +61,21 @@ def test_to_put_something_down_it_is_in_the_hand(rig: Rig, world: HandWorld) -> 
         assert truth.held(world) and not hand_done(world, world.task.instruction)
         rig.advance(0.2)
         assert truth.held(world), "nor does it fall before the policy has said anything"
+
+
+def test_what_lies_elsewhere_was_not_put_down(rig: Rig, world: HandWorld) -> None:
+    """Regression: an empty hand was enough, wherever the thing had gone."""
+    rig.reset(0, None, "train", PUT)
+    world.let_go(place_down(world).around)
+    world.put(world.robot.home_rad, 0.0)
+    assert truth.put_down(world)
+    joint = world.model.body("thing0").jntadr[0]
+    place = world.data.qpos[world.model.jnt_qposadr[joint] :][:3]
+    for away in ([0.0, 1.0, 0.0], [0.0, 0.0, 0.5]):  # kicked away, or on a table
+        place += away
+        mujoco.mj_forward(world.model, world.data)
+        assert not truth.put_down(world)
+        place -= away
 
 
 def test_what_an_arm_is_told_is_understood() -> None:

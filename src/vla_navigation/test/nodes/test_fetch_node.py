@@ -45,6 +45,7 @@ class PlayedFlat:
         self.twist = np.zeros(2)
         self.found, self.sees, self.camera = False, True, True
         self.width_m, self.grasped_m = 0.09, 0.03
+        self.mug, self.kicked_m = MUG, 0.0  # where it is, and how far it rolls when it is put down
         self.errands: list[str] = []
         self.goals: list[np.ndarray] = []
         self.holds_on: str | None = None  # the action that never ends by itself
@@ -117,9 +118,9 @@ class PlayedFlat:
         if self.found and self.grasped_m != self.width_m:
             one = Detection3D(id="7")
             one.results.append(ObjectHypothesisWithPose())
-            one.results[0].hypothesis.class_id = "red mug"
+            one.results[0].hypothesis.class_id = "mug"
             centre = one.bbox.center.position
-            centre.x, centre.y, centre.z = MUG
+            centre.x, centre.y, centre.z = self.mug
             one.header.stamp = to_msg(now_ns(self.node) if self.sees else 0)
             out.detections.append(one)
         return out
@@ -168,6 +169,10 @@ class PlayedFlat:
         text = handle.request.instruction
         self.errands.append(text)
         self.width_m = self.grasped_m if text.startswith("pick") else 0.09
+        if text.startswith("put") and self.pose is not None:
+            x, y, yaw = self.pose
+            far = 0.3 + self.kicked_m
+            self.mug = (float(x + far * np.cos(yaw)), float(y + far * np.sin(yaw)), 0.0)
         return ExecuteInstruction.Result(success=True)
 
     def _find(self, request: FindObject.Request, response: FindObject.Response) -> FindObject.Response:
@@ -225,9 +230,16 @@ def test_a_mug_is_searched_taken_and_brought_home(flat: PlayedFlat) -> None:
     assert flat.errands == ["explore: the red mug", "pick up the red mug", "put it down"]
     home = flat.goals[-1]
     np.testing.assert_allclose(home, [0.6, 0.6, 0.0], atol=1e-3)
-    for stage in ("explore", "approach", "recognise", "grasp", "check", "drive", "place"):
+    for stage in ("explore", "approach", "recognise", "grasp", "check", "drive", "place", "confirm"):
         assert stage in flat.feedback
     assert not flat.twist.any() and flat.width_m == 0.09
+
+
+def test_a_mug_that_is_not_seen_where_it_was_put_down_is_no_success(flat: PlayedFlat) -> None:
+    flat.kicked_m = 2.0
+    ended = flat.carried_out("bring me the red mug")
+    assert (ended.result.success, ended.result.error_code) == (False, "unconfirmed"), ended.result.message
+    assert not flat.twist.any()
 
 
 def test_a_place_that_the_map_knows_is_driven_to(flat: PlayedFlat) -> None:

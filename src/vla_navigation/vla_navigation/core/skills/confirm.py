@@ -57,7 +57,7 @@ class Confirm:
         if self._stood is None or thing.name != self._goal.name or thing.seen_ns <= self._begin_ns:
             return False
         x, y, _ = in_base(thing.position_m, self._stood)
-        return 0.0 < x < _AHEAD_M and abs(y) < _ASIDE_M
+        return bool(0.0 < x < _AHEAD_M and abs(y) < _ASIDE_M)
 
     def _may_back(self, pose: Float64) -> bool:
         """Whether the floor behind is free, and not far enough yet."""

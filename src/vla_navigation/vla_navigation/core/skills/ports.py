@@ -18,7 +18,7 @@ class Thing:
 
     Attributes:
         id: Of the object.
-        name: Of its likeliest class, with its colour.
+        name: Of its likeliest class.
         position_m: float64 (3,) map frame.
         seen_ns: Stamp of the picture in which it was seen last; ROS clock.
     """

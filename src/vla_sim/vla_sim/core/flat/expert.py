@@ -118,9 +118,9 @@ def hand_chunk(world: FlatWorld, instruction: str, horizon: int, dt_s: float) ->
 
 
 def hand_done(world: FlatWorld, instruction: str) -> bool:
-    """Whether what `hand_chunk` does is done: the arm is at home, with the target in the hand, or with it put down."""
+    """Whether what `hand_chunk` does is done: the arm at home, with the target in the hand, or put down before it."""
     at_home = bool(np.abs(world.robot_state().q_rad - world.robot.home_rad).max() < _HOME_RAD)
-    return at_home and truth.held(world) is not _puts(instruction)
+    return at_home and (truth.put_down(world) if _puts(instruction) else truth.held(world))
 
 
 def _puts(instruction: str) -> bool:

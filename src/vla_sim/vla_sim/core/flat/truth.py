@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 HOME_M = 0.7  # the robot has brought the thing when both are this near to where it started
 _HELD_M = 0.07  # from the tool to the middle of a thing that the gripper holds
 _ON_FLOOR_M = 0.02
+_LYING_M, _STILL_M_S = 0.05, 0.05  # also on its side
+_AHEAD_M, _ASIDE_M = 0.6, 0.25
 
 
 def thing_position(world: FlatWorld, index: int = 0) -> Float64:
@@ -31,6 +33,15 @@ def held(world: FlatWorld, index: int = 0) -> bool:
     tool = world.data.site(world.robot.tool_frame).xpos
     near = float(np.linalg.norm(middle - tool)) < _HELD_M + (category.radius if category.grasp_m < 0.02 else 0.0)
     return near and float(body.xpos[2]) > _ON_FLOOR_M
+
+
+def put_down(world: FlatWorld) -> bool:
+    """The target lies on the floor, before the robot and within its arm's length."""
+    base, body = world.data.body(world.robot.base_frame), world.data.body("thing0")
+    x, y, _ = base.xmat.reshape(3, 3).T @ (body.xpos - base.xpos)
+    velocity = world.data.qvel[world.model.jnt_dofadr[world.model.body("thing0").jntadr[0]] :][:3]
+    still = float(np.linalg.norm(velocity)) < _STILL_M_S
+    return still and float(body.xpos[2]) < _LYING_M and 0.0 < x < _AHEAD_M and abs(y) < _ASIDE_M
 
 
 def succeeded(world: FlatWorld) -> bool:
