@@ -18,7 +18,7 @@ from vla_navigation.core.semantic_map.map import SemanticMap
 from vla_navigation.core.task.lexicon import lexicon
 
 _FAR_M, _FALL_M = 4.0, 1.5
-_LEAST = 0.15  # of all votes for a room: less says nothing
+_LEAST = 0.25  # of all votes for a room: less says nothing, or a piece behind the door decides before its own are seen
 
 
 class Rooms:
