@@ -28,6 +28,8 @@ _GEOM = mujoco.mjtGeom
 _FORMS = {"box": _GEOM.mjGEOM_BOX, "wall": _GEOM.mjGEOM_BOX, "cylinder": _GEOM.mjGEOM_CYLINDER,
           "sphere": _GEOM.mjGEOM_SPHERE, "ellipsoid": _GEOM.mjGEOM_ELLIPSOID}  # fmt: skip
 _NO_SLIP = 4
+_PADS = ("fixed_jaw_pad", "moving_jaw_pad")
+_FRICTION = [-1.0, -900.0]  # direct format: no stiffness to speak of, damping [1/s] below 1 / time step
 _QUIET: dict[str, Any] = {"contype": 0, "conaffinity": 0}
 
 
@@ -122,11 +124,31 @@ def _add_thing(spec: mujoco.MjSpec, index: int, thing: Thing) -> None:
     body = spec.worldbody.add_body(name=f"thing{index}", pos=[thing.x, thing.y, thing.z + _LIFT_M], quat=quat)
     body.add_freejoint(name=f"thing{index}")
     density = category.mass / sum(shape.volume for shape in category.shapes if shape.touches)
-    for shape in category.shapes:
-        _add_shape(body, shape, RGB[thing.colour], density * shape.volume * shape.touches)
+    for k, shape in enumerate(category.shapes):
+        name = f"thing{index}/{k}"
+        _add_shape(body, name, shape, RGB[thing.colour], density * shape.volume * shape.touches)
+        if shape.touches and shape.form != "cylinder":
+            _add_grip(spec, name, _rolls(shape))
 
 
-def _add_shape(body: Any, shape: Shape, own: tuple[float, float, float], mass: float) -> None:
+def _add_grip(spec: mujoco.MjSpec, name: str, rolls: bool) -> None:
+    """How the pads hold a shape: as soft as other contacts, but friction that stops slip at once.
+
+    MuJoCo leaves out how contacts turn with the bodies (J' v), so that what is carried round a bend slips outwards by
+    r w^2 / b; b, the damping of friction, is set apart from that of the contact here. Not for cylinders: along the
+    lines where they touch the pads so stiff a friction chatters, and throws them out.
+    """
+    grip = [1.6, 1.6, 0.05, *((0.003, 0.003) if rolls else (0.0, 0.0))]
+    for pad in _PADS:
+        spec.add_pair(geomname1=pad, geomname2=name, condim=6 if rolls else 4, friction=grip, **SOFT,
+                      solreffriction=_FRICTION)  # fmt: skip
+
+
+def _rolls(shape: Shape) -> bool:
+    return shape.form in ("sphere", "ellipsoid")
+
+
+def _add_shape(body: Any, name: str, shape: Shape, own: tuple[float, float, float], mass: float) -> None:
     rgb = own if shape.tone == "own" else TONES[shape.tone]
     geom: dict[str, Any] = {"type": _FORMS[shape.form], "pos": list(shape.centre), "rgba": [*rgb, 1.0], "mass": mass}
     geom["size"] = [*shape.size, 0.0, 0.0][:3]
@@ -135,9 +157,9 @@ def _add_shape(body: Any, shape: Shape, own: tuple[float, float, float], mass: f
         geom["quat"] = [np.cos(angle / 2), 0.0, 0.0, np.sin(angle / 2)]
     elif shape.tilt:
         geom["quat"] = [np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0]
-    rolls = shape.form in ("sphere", "ellipsoid")
+    rolls = _rolls(shape)
     grip = {"condim": 6 if rolls else 4, "friction": [1.0, 0.02, 0.003 if rolls else 0.0005], **SOFT}
-    body.add_geom(group=SEEN, **geom, **(grip if shape.touches else _QUIET))
+    body.add_geom(name=name, group=SEEN, **geom, **(grip if shape.touches else _QUIET))
 
 
 def _box(parent: Any, name: str, rect: Rect, z: tuple[float, float], **more: Any) -> None:
