@@ -190,7 +190,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
     world: dict[str, Scalar] = {"scene": options.scene, **link}
     task: dict[str, Scalar] = {"seed": options.seed, "instruction": options.instruction, "split": options.split}
     policy: dict[str, Scalar] = {**contract, "policy": options.policy, "seed": options.seed}
-    found: dict[str, Scalar] = {"detector": options.detector}
+    found: dict[str, Scalar] = {**robot, "detector": options.detector}
     looks: dict[str, Scalar] = {"looked_at": "objects" if options.detector else "observation"}
     strategy: dict[str, Scalar] = {"strategy": options.strategy} if options.strategy else {}
     if options.strategy and options.strategy not in strategies.ALL:

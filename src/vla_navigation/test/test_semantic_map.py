@@ -12,13 +12,18 @@ from boxes_world import CAMERA, CLASSES, COLOURS, Box, detect, draw, likely, loo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vla_control.core.robot import load_robot_config
 from vla_core.errors import ConfigError, ObservationError
-from vla_core.types import Float64
+from vla_core.frames import FrameTree, Stamped
+from vla_core.types import NS, Float64
+from vla_msgs.msg import ControlState
 from vla_navigation.core.semantic_map.find import Finder
 from vla_navigation.core.semantic_map.map import SemanticMap, SemanticMapParameters
 from vla_navigation.core.semantic_map.views import Detection, View, surface
 from vla_navigation.core.task.meaning import BEHIND, IN, IN_FRONT_OF, LEFT_OF, NEXT_TO, ON, RIGHT_OF, Noun, Relation
+from vla_navigation.hand import Hand
 from vla_policy.core.text import minilm
+from vla_ros.stamps import to_msg
 
 PARAMS = SemanticMapParameters(
     least_score=0.3,
@@ -78,6 +83,38 @@ def test_one_view_is_never_enough_and_neither_is_the_same_view_again() -> None:
     made = seen(BOXES, [EYES[0]] * 20)
     assert len(made.objects) == len(BOXES)
     assert not any(made.confirmed(thing) for thing in made.objects.values())
+
+
+def test_what_is_carried_is_no_object_of_the_room() -> None:
+    """Regression: a ball in the hand left a ball in the map at every place that the robot passed."""
+    made = SemanticMap(CLASSES, COLOURS, PARAMS)
+    for i, eye in enumerate(EYES):
+        carried = replace(view(BOXES, eye, AT, i), hand_m=np.array(MUG.middle_m) + [0.0, 0.05, 0.05])
+        made.update(carried, detect(BOXES, eye, AT))
+    kinds = [(CLASSES[thing.classes.argmax()], COLOURS[thing.colours.argmax()]) for thing in made.objects.values()]
+    assert len(kinds) == 3 and ("mug", "red") not in kinds and ("mug", "blue") in kinds
+
+
+def test_the_hand_is_where_its_tool_is_while_it_holds_something() -> None:
+    hand, frames = Hand(load_robot_config("so101_mobile").grippers[0]), FrameTree()
+    turned = np.array([0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)])
+    frames.set("map", "base_link", Stamped(NS, np.array([2.0, 1.0, 0.0]), turned))
+    state = ControlState(gripper_width=[0.05])
+    state.header.frame_id, state.header.stamp = "base_link", to_msg(NS)
+    state.tool_pose.position.x, state.tool_pose.position.z = 0.3, 0.4
+    assert hand.place(frames, "map", NS) is None, "nobody has told"
+    hand.hear(state)
+    np.testing.assert_allclose(hand.place(frames, "map", NS), [2.0, 1.3, 0.4], atol=1e-9)
+    assert hand.place(frames, "map", 3 * NS) is None, "that is too long ago"
+    for width in (0.0, 0.09, float("nan")):
+        hand.hear(replace_width(state, width))
+        assert hand.place(frames, "map", NS) is None, "closed, open, unknown"
+
+
+def replace_width(state: ControlState, width: float) -> ControlState:
+    out = ControlState(gripper_width=[width], tool_pose=state.tool_pose)
+    out.header = state.header
+    return out
 
 
 def test_a_false_positive_of_one_view_fades() -> None:

@@ -84,7 +84,7 @@ class RobotSkills:
         self.recognise = Recognise(self.around)
         self._thing: Noun | None = None
         self.grasp = Told(self.hand, lambda goal: f"pick up the {fetch_conversions.called(goal, self._thing)}")
-        self.check = Check(Fingers(node), p.held_least_m, p.held_most_m)
+        self.check = Check(Fingers(node), *config.grippers[0].holding_m)
         self.place = Told(self.hand, lambda goal: "put it down" if goal is None else f"put it {goal}")
         self.confirm = Confirm(self.around, wheels, clearance_m)
         self.drive = Drive(self.navigator, self._before)

@@ -1,5 +1,6 @@
 """Semantic map. In: {camera}/image_raw, {camera}/depth/image_raw (registered to it), {camera}/camera_info, TF of the
-camera in the map; map, for rooms. Out: objects (latched, after every view, stamped as it), semantic_map_node/markers.
+camera in the map; map, for rooms; control_state, for what the hand carries. Out: objects (latched, after every view,
+stamped as it), semantic_map_node/markers.
 Services: find_object, ~/save_map, ~/load_map.
 
 The detector comes by name; without one the node doesn't start. A view whose place nobody tells is left out.
@@ -21,9 +22,11 @@ from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from vla_control.core.robot import load_robot_config
 from vla_core.contract import CameraSpec
 from vla_core.errors import ConfigError, InstructionError, MapError, ObservationError, TransformError, VlaError
 from vla_core.types import NS, Float64
+from vla_msgs.msg import ControlState
 from vla_msgs.srv import FindObject
 from vla_navigation import object_conversions as conversions
 from vla_navigation.core.occupancy_grid import OccupancyGrid as Grid
@@ -35,6 +38,7 @@ from vla_navigation.core.semantic_map.rooms import Rooms
 from vla_navigation.core.semantic_map.views import Detection, View
 from vla_navigation.core.task.lexicon import lexicon
 from vla_navigation.floor_conversions import occupancy_grid
+from vla_navigation.hand import Hand
 from vla_perception.conversions import camera_model, depth_image, raw_image
 from vla_perception.core.camera import CameraModel
 from vla_perception.core.detector.registry import DetectorOptions, make_detector
@@ -74,6 +78,7 @@ class SemanticMapNode(Node):
         self._cameras: dict[str, CameraModel] = {}
         self._newest_ns, self._views, self._refused, self._trouble = -1, 0, 0, ""
         self._floor: Grid | None = None
+        self._hand: Hand | None = None
         self._frames = TransformListener(self)
         self._objects = publisher(self, "objects", Detection3DArray)
         self._markers = publisher(self, "semantic_map_node/markers", MarkerArray)
@@ -82,6 +87,9 @@ class SemanticMapNode(Node):
             subscription(self, f"{name}/depth/image_raw", Image, partial(self._on_depth, name))
             subscription(self, f"{name}/camera_info", CameraInfo, partial(self._on_info, name))
         subscription(self, "map", OccupancyGrid, self._on_floor)
+        if self._p.robot:
+            self._hand = Hand(load_robot_config(self._p.robot).grippers[0])
+            subscription(self, "control_state", ControlState, self._hand.hear)
         self.create_service(FindObject, "find_object", self._on_find)
         self.create_service(Trigger, "~/save_map", self._on_save)
         self.create_service(Trigger, "~/load_map", self._on_load)
@@ -145,7 +153,8 @@ class SemanticMapNode(Node):
         rgb = FitView(CameraSpec("view", colour.width, colour.height, "rgb8"))(raw_image(colour))
         seen = self._detector.detect(rgb)
         found = [Detection(one.box, one.score, one.classes, one.colours, getattr(one, "mask", None)) for one in seen]
-        self._map.update(View(stamp_ns, depth_m, camera.camera_matrix, T, self._p.range_m), found)
+        hand_m = None if self._hand is None else self._hand.place(self._frames.tree, self._p.map_frame, stamp_ns)
+        self._map.update(View(stamp_ns, depth_m, camera.camera_matrix, T, self._p.range_m, hand_m), found)
         self._newest_ns = stamp_ns
         self._views += 1
         things = list(self._map.objects.values())

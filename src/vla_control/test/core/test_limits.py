@@ -15,7 +15,7 @@ from vla_control.core.knots import Knots
 from vla_control.core.parameters import ServoParameters
 from vla_control.core.robot import RobotModel
 from vla_control.core.servo import ServoCore
-from vla_control.core.target import Target
+from vla_control.core.target import _OWN_BRIDGE, Target
 from vla_core.records import LIMITS, MODES
 from vla_core.types import Float64
 
@@ -212,6 +212,39 @@ def test_the_tool_keeps_its_speed_limit_while_an_executor_that_does_not_know_of_
     assert "tool_speed" in run.names
     run.check_smooth(1.2e-5)  # up to 1e-5 rad a plan continues the target, and no bridge is made
     np.testing.assert_allclose(run.q, home + reach, atol=1e-6)
+
+
+@pytest.mark.parametrize("then", ["stop", "plan"])
+def test_regression_what_comes_in_the_tick_in_which_a_bridge_ends_finds_the_motion_and_no_rest(
+    robot: RobotModel, then: str
+) -> None:
+    """Past its end a bridge rests: a stop, or a plan, that came just then began from there, with a jerk of 600,000."""
+    start, reach = robot.config.home_rad, np.array([0.5, 0.2, 0.1, 0.1, 0.2, 0.1, 0.3])
+
+    def bridged(ticks: int) -> _Run:
+        """So many ticks after a plan that lies beside the motion."""
+        run = _Run(robot, start)
+        run.run(2)
+        run.follow(*_swing(start, reach, 1.2))
+        run.run(400)
+        q, qd, qdd = _swing(start, reach, 1.2)
+        run.follow(q[40:] + 0.02, qd[40:], qdd[40:])
+        run.run(ticks)
+        return run
+
+    run, ends = bridged(1), 1
+    while run.target._use == _OWN_BRIDGE:
+        run.run(1)
+        ends += 1
+    assert 50 <= ends < 1000 and np.abs(run.qd).max() > 0.1, "it ends in motion"
+    for ticks in range(ends - 3, ends + 3):
+        run = bridged(ticks)
+        if then == "plan":
+            q, qd, qdd = _swing(start, reach, 1.2)
+            since = 40 + round((ticks + 1) / 10)
+            run.follow(q[since:] + 0.01, qd[since:], qdd[since:])
+        run.run(300, stop=then == "stop")
+        run.check_smooth(1.2e-5)
 
 
 def test_ticks_of_any_length_lead_through_the_plan_at_the_same_pace(robot: RobotModel) -> None:

@@ -21,6 +21,8 @@ from vla_core.files import asset_path, config_path, load_yaml
 from vla_core.records import MAX_GRIPPERS, MAX_JOINTS
 from vla_core.types import Float64
 
+_HOLDS_M, _OPEN = 0.006, 0.9  # closed tips may stand a little apart; from this share of the width on they are open
+
 
 @dataclass(frozen=True, slots=True)
 class GripperConfig:
@@ -37,6 +39,11 @@ class GripperConfig:
     max_width_m: float
     max_force_n: float
     widths: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def holding_m(self) -> tuple[float, float]:
+        """Tips that want to close and stay so far apart [m], least and most, have something between them."""
+        return _HOLDS_M, _OPEN * self.max_width_m
 
     def width_m(self, positions: Float64) -> float:
         """Distance of the tips [m] at joint positions (F,) [m], or [rad] of a turning jaw."""

@@ -170,6 +170,9 @@ class Target:
         step_s = (at_ns - self._now_ns) * 1e-9
         self._slow_down(step_s)
         left_s = self._sample(at_ns)
+        if self._use == _OWN_BRIDGE and left_s <= 0.0:  # before anything is made of where it leads
+            self._use = _OWN_NONE
+            left_s = self._sample(at_ns)
         self._now_ns = now_ns
         if lost or gap:
             self._lost, self._lost_until_ns = True, now_ns + _LOST_NS
@@ -189,9 +192,6 @@ class Target:
             self.acting, self._braked_by = self._pace.acting, 0
             if identity != self._identity and plan.count[0] > 0:
                 refused = not self._take_over(plan, now_ns, identity, q)
-                left_s = self._sample(now_ns)
-            elif self._use == _OWN_BRIDGE and left_s <= 0.0:
-                self._use = _OWN_NONE
                 left_s = self._sample(now_ns)
             self.mode = _TRACK if left_s > 0.0 else _HOLD
             if left_s > 0.0:

@@ -24,6 +24,7 @@ from vla_navigation.core.semantic_map.views import Detection, View, surface
 
 _FORMAT = 1
 _NO = 1e6  # cost of what can't be the same
+_IN_HAND_M = 0.15  # from the tool to the middle of what is seen of a thing
 _UNLIKE = 0.12  # probability of the same class below which it isn't
 
 
@@ -100,7 +101,7 @@ class SemanticMap:
                 expected = f"{len(self.classes)} and {len(self.colours)}"
                 raise ObservationError(got, expected, "use the detector that the map was made for")
             points = surface(view, detection) if detection.score >= self.params.least_score else None
-            if points is not None:
+            if points is not None and not _in_hand(view, points):
                 seen.append((detection, points))
         ids = self._assign(view, seen)
         self._doubt(view, set(ids))
@@ -251,3 +252,8 @@ class SemanticMap:
 
 def _stacked(parts: list[np.ndarray], width: int, dtype: type) -> np.ndarray:
     return np.concatenate([np.zeros((0, width), dtype), *parts])
+
+
+def _in_hand(view: View, points_m: Float64) -> bool:
+    """What is carried is no object of the room: it would be one anew at every place that the robot passes."""
+    return view.hand_m is not None and float(np.linalg.norm(points_m.mean(axis=0) - view.hand_m)) < _IN_HAND_M

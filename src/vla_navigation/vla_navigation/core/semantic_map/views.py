@@ -42,6 +42,7 @@ class View:
         camera_matrix: K [pixel], float64 (3,3).
         T_map_camera: float64 (4,4), optical frame (z ahead, x right, y down) into map.
         range_m: Beyond it depth isn't believed.
+        hand_m: float64 (3,) where the hand holds something, in the map; None: it holds nothing.
     """
 
     stamp_ns: int
@@ -49,6 +50,7 @@ class View:
     camera_matrix: Float64
     T_map_camera: Float64
     range_m: float = 4.0
+    hand_m: Float64 | None = None
 
     def __post_init__(self) -> None:
         if self.depth_m.ndim != 2 or self.camera_matrix.shape != (3, 3) or self.T_map_camera.shape != (4, 4):
