@@ -21,6 +21,7 @@ class Scripted:
         self.goals: list[Any] = []
         self.left = 0
         self.cancelled = 0
+        self.aimless = False  # whether None is a goal
 
     @property
     def active(self) -> bool:
@@ -28,6 +29,7 @@ class Scripted:
 
     def start(self, goal: Any) -> None:
         assert not self.active, "started twice"
+        assert goal is not None or self.aimless, "a goal that is none"
         self.goals.append(goal)
         self.left = self.ticks
 
@@ -59,6 +61,7 @@ class Robot:
         for name in NAMES:
             setattr(self, name, Scripted())
         self.explore = Scripted(self._explored, 4)
+        self.skill("place").aimless = self.skill("rest").aimless = True
 
     def _explored(self, _: Any) -> Report:
         if not self.hidden:

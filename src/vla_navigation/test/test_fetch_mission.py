@@ -94,6 +94,21 @@ def test_a_stop_between_put_down_and_a_look_at_it_fetches_nothing_again() -> Non
     assert [len(robot.skill(name).goals) for name in ("grasp", "place", "confirm")] == [1, 1, 2]
 
 
+def test_another_one_is_too_late_once_it_was_put_down() -> None:
+    robot = Robot()
+    robot.skill("confirm").ticks = 10
+    made = mission(robot)
+    another, answers = interjection("not that one"), []
+    assert another is not None
+    for i in range(2000):
+        if robot.skill("confirm").active and not answers:
+            answers.append(made.call(another))
+        outcome = made.tick(i * NS // 10)
+        if outcome is not None:
+            break
+    assert outcome is not None and outcome.success and "; expected it before the grasp; " in answers[0]
+
+
 def test_regression_who_goes_on_at_once_does_not_rest_and_drive() -> None:
     """The robot was still coming to rest when the next step began."""
     robot = Robot()

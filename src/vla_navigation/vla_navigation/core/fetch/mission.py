@@ -107,7 +107,7 @@ class FetchMission:
             self.cancel()
             return "left"
         assert said.call in (ANOTHER, NOT_THIS)
-        if p.holding or p.chosen is None:
+        if p.holding or p.placed or p.chosen is None:
             return "got 'another one' with none chosen; expected it before the grasp; fix: say 'leave it', ask anew"
         self._interrupt()
         p.refuse()
