@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from std_msgs.msg import String
 
 from vla_bringup import fetch_suite
 from vla_bringup.core.fetch_scores import COLLISION_N, PARTS, FetchScore, summary
@@ -16,6 +19,7 @@ from vla_bringup.session import MissionResult
 from vla_bringup.statistics import wilson
 from vla_bringup.watched import Run
 from vla_core.types import NS
+from vla_msgs.msg import ControlState
 from vla_navigation.core.fetch.progress import STAGES
 from vla_sim.core.flat.plan import draw_plan
 
@@ -80,6 +84,28 @@ def test_the_page_shows_the_summary_above_the_missions(tmp_path) -> None:
     publish("fetch", table("./vla eval --suite fetch --publish", [GOOD.row()]) | {"summary": summary([GOOD])}, tmp_path)
     page = (tmp_path / "results.md").read_text()
     assert page.index("| whole mission |") < page.index("| bring me the red mug |")
+
+
+def test_the_course_of_a_mission_tells_what_was_true_in_each_stage() -> None:
+    heard: dict[str, Any] = {}
+
+    class Listener:
+        def create_subscription(self, kind: type, topic: str, callback: Any, *_: Any, **__: Any) -> None:
+            heard[topic] = callback
+
+    course = fetch_suite.Course(Listener())  # type: ignore[arg-type]
+
+    def truth(stamp_s: float, held: bool) -> dict[str, Any]:
+        return {"stamp_s": stamp_s, "base": [1.0, 2.0, 0.5], "target": {"held": held, "place": [3.0, 4.0, 0.123456]}}
+
+    for k in range(6):  # 5 Hz
+        heard["control_state"](ControlState(gripper_width=[0.01 * k]))
+        heard["sim_node/debug/ground_truth"](String(data=json.dumps(truth(10.0 + 0.2 * k, k > 2))))
+    rows = course.rows([StageTrace("grasp", 10 * NS, 0), StageTrace("check", 11 * NS, 0)], truth(12.5, False))
+    assert [(row["stamp_s"], row["stage"], row["held"], row["width_m"]) for row in rows] == [
+        (10.0, "grasp", False, 0.0), (11.0, "check", True, 0.05), (12.5, "check", False, 0.05),
+    ]  # fmt: skip
+    assert rows[0]["target"] == [3.0, 4.0, 0.1235]
 
 
 def test_a_mission_of_other_code_is_played_again(tmp_path) -> None:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rclpy.node import Node
+from std_msgs.msg import String
 
 from vla_bringup import machine
 from vla_bringup.core.fetch_scores import FetchScore, summary
 from vla_bringup.core.recording import StageTrace
 from vla_bringup.graph import GraphOptions, simulated_graph
 from vla_bringup.results import markdown_table, publish, save, table
+from vla_bringup.statistics import rounded
 from vla_bringup.watched import Run, WatchedGraph, new_link
 from vla_core.errors import ConfigError
 from vla_core.types import NS
+from vla_msgs.msg import ControlState
 from vla_navigation.core.fetch.progress import STAGES
 from vla_navigation.core.nav.travel import travel_field
+from vla_ros.qos import subscription
 from vla_sim.core.flat.free_space import CELL_M, ROBOT_M, FreeSpace
 from vla_sim.core.flat.plan import FlatPlan, draw_plan
 
@@ -51,8 +57,8 @@ def run(args: argparse.Namespace, first_seed: int) -> int:
         part = args.out / f"{NAME}_{seed}.json"
         score = _known(part, revision)
         if score is None:
-            score, truth = play(seed, args.policy, args.out / f"flat_{seed}")
-            save(args.out, part.stem, {"revision": revision, "score": asdict(score), "truth": truth})
+            score, course = play(seed, args.policy, args.out / f"flat_{seed}")
+            save(args.out, part.stem, {"revision": revision, "score": asdict(score), "course": course})
         scores.append(score)
         verdict = "ok  " if score.success else f"FAIL at {score.stage}, {score.code or 'said to be done'}"
         won = sum(s.success for s in scores)
@@ -68,8 +74,8 @@ def run(args: argparse.Namespace, first_seed: int) -> int:
     return 0
 
 
-def play(seed: int, policy: str, out: Path) -> tuple[FetchScore, dict[str, Any]]:
-    """One mission in the flat of a seed, and what was true at its end (`vla_sim.core.flat.truth.facts`).
+def play(seed: int, policy: str, out: Path) -> tuple[FetchScore, list[dict[str, Any]]]:
+    """One mission in the flat of a seed, and its course (see `Course`).
 
     Args:
         policy: Preset that moves the arm; '': the scene's.
@@ -82,11 +88,53 @@ def play(seed: int, policy: str, out: Path) -> tuple[FetchScore, dict[str, Any]]
     options = replace(options, policy=policy) if policy else options
     plan = draw_plan(seed, SPLIT)
     with WatchedGraph(simulated_graph(options), out, print, images=False) as graph:
-        before = graph.session.judge()
+        before, course = graph.session.judge(), Course(graph.session.node)
         done = graph.carry_out(plan.errand.instruction, 0.0, lambda stage, subtask: None)
         stages = list(graph.recording.stages)
     driven_m = float(done.truth["driven_m"]) - float(before["driven_m"])
-    return score(plan, done, stages, driven_m), done.truth
+    return score(plan, done, stages, driven_m), course.rows(stages, done.truth)
+
+
+class Course:
+    """What was true once a second and what the mission was about, to see afterwards why it ended as it did.
+
+    Args:
+        node: Who hears of it.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._truths: list[dict[str, Any]] = []
+        self._width_m: float | None = None
+        node.create_subscription(String, "sim_node/debug/ground_truth", self._on_truth, 1)
+        subscription(node, "control_state", ControlState, self._on_state)
+
+    def rows(self, stages: Sequence[StageTrace], end: dict[str, Any]) -> list[dict[str, Any]]:
+        """Stamp [s], stage, base (x, y, yaw) and target (x, y, z) in the world, whether the target is in the hand, and
+        how far apart the fingers are [m]; the last row is the end."""
+        rows = [self._row(truth) for truth in self._truths] + [self._row(end) | {"width_m": self._width_m}]
+        for row in rows:
+            begun = [stage.stage for stage in stages if stage.stamp_ns <= row["stamp_s"] * NS]
+            row["stage"] = begun[-1] if begun else None
+        return rows
+
+    def _on_truth(self, message: String) -> None:
+        truth = json.loads(message.data)
+        if not self._truths or truth["stamp_s"] >= self._truths[-1]["stamp_s"] + 1.0:
+            self._truths.append(truth | {"width_m": self._width_m})
+
+    def _on_state(self, message: ControlState) -> None:
+        self._width_m = rounded(message.gripper_width[0]) if message.gripper_width else None
+
+    @staticmethod
+    def _row(truth: dict[str, Any]) -> dict[str, Any]:
+        target = truth["target"]
+        return {
+            "stamp_s": truth["stamp_s"],
+            "base": [rounded(x) for x in truth["base"]],
+            "target": [rounded(x) for x in target["place"]],
+            "held": target["held"],
+            "width_m": truth.get("width_m"),
+        }
 
 
 def score(plan: FlatPlan, done: Run, stages: list[StageTrace], driven_m: float) -> FetchScore:
