@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from vla_core.types import NS
+from vla_navigation.core.fetch.mission import FetchMission, FetchOutcome
+from vla_navigation.core.fetch.progress import FetchParameters
 from vla_navigation.core.fetch.skills import DONE, FAILED, RUNNING, Candidate, Report, Trouble
 from vla_navigation.core.task.meaning import Meaning, Relation
+from vla_navigation.core.task.understanding import understand
 
 MUG = Candidate(7, "red mug", (2.0, 1.0, 0.4), True)
 OTHER = Candidate(8, "red mug", (4.0, 1.0, 0.4), True)
@@ -94,3 +98,24 @@ class Robot:
 
     def says(self) -> Trouble:
         return self.trouble
+
+
+PARAMS = FetchParameters(timeout_s=300.0, lost_s=5.0, looks=3, poses=3, grasps=3, candidates=3, drives=2, searches=2)
+
+
+def mission(robot: Robot, said: str = "bring me the red mug", params: FetchParameters = PARAMS) -> FetchMission:
+    return FetchMission(understand(said)[0], robot, params, 0)
+
+
+def play(
+    made: FetchMission, robot: Robot, at: dict[int, Callable[[], Any]] | None = None, ticks: int = 2000
+) -> FetchOutcome:
+    """Tick at 10 Hz to the end; at most one skill of the arm or the base is at work at any time."""
+    for i in range(ticks):
+        (at or {}).get(i, lambda: None)()
+        outcome = made.tick(i * NS // 10)
+        assert sum(robot.skill(name).active for name in NAMES) <= 1
+        if outcome is not None:
+            assert not any(robot.skill(name).active for name in NAMES) and robot.skill("rest").goals
+            return outcome
+    raise AssertionError("it never ends")
