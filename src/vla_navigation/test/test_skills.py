@@ -161,7 +161,7 @@ def test_a_drive_that_somebody_cancelled_has_failed() -> None:
 
 def test_each_look_is_from_another_side() -> None:
     world = World()
-    skill = Look(world, world, ExplorerParameters.from_config())
+    skill = Look(world, world, ExplorerParameters.from_config(), lambda _: None)
     for _ in range(3):
         assert play(skill, MUG, world).state == DONE
     bearings = [math.atan2(goal[1] - 2.2, goal[0] - 2.1) for goal in world.goals]
@@ -173,7 +173,20 @@ def test_each_look_is_from_another_side() -> None:
 
 def test_a_thing_that_is_not_seen_again_has_moved() -> None:
     world = World(sees=False)
-    assert play(Look(world, world, ExplorerParameters.from_config()), MUG, world).code == "moved"
+    assert play(Look(world, world, ExplorerParameters.from_config(), lambda _: None), MUG, world).code == "moved"
+
+
+def test_regression_what_no_place_shows_from_another_side_is_looked_at_from_nearer() -> None:
+    """A ball by the bed was left out for good, because the map had no other view of it yet."""
+    near = np.array([1.4, 2.2, 0.0])
+    world = World()
+    skill = Look(world, world, ExplorerParameters.from_config(), lambda _: near)
+    skill._view = lambda _: None  # type: ignore[method-assign]
+    assert play(skill, MUG, world).state == DONE
+    np.testing.assert_allclose(world.goals, [near])
+    world = World(code=Code.PLAN_NO_VALID_PATH)  # nor is there a way to the other side
+    report = play(Look(world, world, ExplorerParameters.from_config(), lambda _: near), MUG, world)
+    assert report.state == FAILED and len(world.goals) == 2 and np.allclose(world.goals[1], near)
 
 
 # -- approach ---------------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class RobotSkills:
         planner = ApproachPlanner(reach, camera, footprint.inscribed_m, _prefixed(ApproachParameters, "approach", p))
         servo = _prefixed(ServoParameters, "servo", p)
         self.explore = Informed(Told(self.explorer, _words), self.finder)
-        look = Look(self.navigator, self.around, ExplorerParameters.from_config())
+        look = Look(self.navigator, self.around, ExplorerParameters.from_config(), self._before)
         self.look = Informed(look, self.finder)
         self.approach = Approach(self.navigator, wheels, self.around, planner, reach, servo)
         self.recognise = Recognise(self.around)

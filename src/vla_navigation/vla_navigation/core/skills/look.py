@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vla_core.types import NS, Float64
@@ -23,10 +25,19 @@ class Look:
         navigator: Who drives.
         surroundings: Map and pose.
         params: Camera, and what a way costs.
+        before: The nearest free place that faces an object; for objects that no place shows from another side, and
+            for ways that are shut. Nearer is a new view, too.
     """
 
-    def __init__(self, navigator: NavigatorBackend, surroundings: Surroundings, params: ExplorerParameters) -> None:
-        self._navigator, self._surroundings, self._params = navigator, surroundings, params
+    def __init__(
+        self,
+        navigator: NavigatorBackend,
+        surroundings: Surroundings,
+        params: ExplorerParameters,
+        before: Callable[[Candidate], Float64 | None],
+    ) -> None:
+        self._navigator, self._surroundings, self._params, self._before = navigator, surroundings, params, before
+        self._left: list[Float64] = []  # places that are tried after this one
         self._bearings: dict[int, list[float]] = {}  # object -> from where it has been looked at
         self._goal: Candidate | None = None
         self._there_ns: int | None = None
@@ -34,11 +45,12 @@ class Look:
     def start(self, goal: Candidate) -> None:
         """Set out to another side of it."""
         self._goal, self._there_ns = goal, None
-        pose = self._view(goal)
-        if pose is None:
-            self._goal = None
+        places = self._view(goal), self._before(goal)
+        self._left = [place for place in places if place is not None]
+        if self._left:
+            self._navigator.go(self._left.pop(0))
         else:
-            self._navigator.go(pose)
+            self._goal = None
 
     def tick(self, now_ns: int) -> Report:
         """DONE when a picture taken there shows it."""
@@ -46,6 +58,9 @@ class Look:
             return Report(FAILED, "no_view", "no free place with a view of it")
         if self._there_ns is None:
             report = driven(self._navigator)
+            if report.state == FAILED and self._left:
+                self._navigator.go(self._left.pop(0))
+                return Report(RUNNING, message=f"from nearer, as {report.message}")
             if report.state != DONE:
                 return report
             self._there_ns = now_ns
