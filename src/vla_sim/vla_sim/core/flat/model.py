@@ -28,6 +28,7 @@ _GEOM = mujoco.mjtGeom
 _FORMS = {"box": _GEOM.mjGEOM_BOX, "wall": _GEOM.mjGEOM_BOX, "cylinder": _GEOM.mjGEOM_CYLINDER,
           "sphere": _GEOM.mjGEOM_SPHERE, "ellipsoid": _GEOM.mjGEOM_ELLIPSOID}  # fmt: skip
 _NO_SLIP = 4
+_ROLL = 0.003  # rolling friction of what is round [m]
 _PADS = ("fixed_jaw_pad", "moving_jaw_pad")
 _FRICTION = [-1.0, -900.0]  # direct format: no stiffness to speak of, damping [1/s] below 1 / time step
 _QUIET: dict[str, Any] = {"contype": 0, "conaffinity": 0}
@@ -138,10 +139,11 @@ def _add_grip(spec: mujoco.MjSpec, name: str, rolls: bool) -> None:
     r w^2 / b; b, the damping of friction, is set apart from that of the contact here. Not for cylinders: along the
     lines where they touch the pads so stiff a friction chatters, and throws them out.
     """
-    grip = [1.6, 1.6, 0.05, *((0.003, 0.003) if rolls else (0.0, 0.0))]
     for pad in _PADS:
-        spec.add_pair(geomname1=pad, geomname2=name, condim=6 if rolls else 4, friction=grip, **SOFT,
-                      solreffriction=_FRICTION)  # fmt: skip
+        slide, spin, _ = spec.geom(pad).friction
+        roll = _ROLL if rolls else 0.0
+        spec.add_pair(geomname1=pad, geomname2=name, condim=6 if rolls else 4, **SOFT,
+                      friction=[slide, slide, spin, roll, roll], solreffriction=_FRICTION)  # fmt: skip
 
 
 def _rolls(shape: Shape) -> bool:
@@ -158,7 +160,7 @@ def _add_shape(body: Any, name: str, shape: Shape, own: tuple[float, float, floa
     elif shape.tilt:
         geom["quat"] = [np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0]
     rolls = _rolls(shape)
-    grip = {"condim": 6 if rolls else 4, "friction": [1.0, 0.02, 0.003 if rolls else 0.0005], **SOFT}
+    grip = {"condim": 6 if rolls else 4, "friction": [1.0, 0.02, _ROLL if rolls else 0.0005], **SOFT}
     body.add_geom(name=name, group=SEEN, **geom, **(grip if shape.touches else _QUIET))
 
 
