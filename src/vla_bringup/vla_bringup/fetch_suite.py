@@ -16,7 +16,9 @@ from std_msgs.msg import String
 
 from vla_bringup import machine
 from vla_bringup.core.fetch_scores import FetchScore, summary
+from vla_bringup.core.floor_picture import write_floor_picture
 from vla_bringup.core.recording import StageTrace
+from vla_bringup.floor_watch import FloorWatch
 from vla_bringup.graph import GraphOptions, simulated_graph
 from vla_bringup.results import markdown_table, publish, save, table
 from vla_bringup.statistics import rounded
@@ -79,7 +81,7 @@ def play(seed: int, policy: str, out: Path) -> tuple[FetchScore, list[dict[str, 
 
     Args:
         policy: Preset that moves the arm; '': the scene's.
-        out: Folder for the logs of its nodes.
+        out: Folder for the logs of its nodes, and for `map.png`: what the robot came to know of the flat.
 
     Raises:
         VlaError: a graph that breaks.
@@ -89,8 +91,10 @@ def play(seed: int, policy: str, out: Path) -> tuple[FetchScore, list[dict[str, 
     plan = draw_plan(seed, SPLIT)
     with WatchedGraph(simulated_graph(options), out, print, images=False) as graph:
         before, course = graph.session.judge(), Course(graph.session.node)
+        floor = FloorWatch(graph.session.node, graph.base_frame)
         done = graph.carry_out(plan.errand.instruction, 0.0, lambda stage, subtask: None)
         stages = list(graph.recording.stages)
+    write_floor_picture(out / "map.png", floor.record, plan.errand.instruction)
     driven_m = float(done.truth["driven_m"]) - float(before["driven_m"])
     return score(plan, done, stages, driven_m), course.rows(stages, done.truth)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from navigation_data import CELL_M, PARAMS, RADIUS_M, base, grid_of, placed, rooms
+from navigation_data import CELL_M, PARAMS, RADIUS_M, base, drive_to, grid_of, placed, rooms
 from sensor_msgs.msg import PointCloud2, PointField
 
 from vla_core.errors import ConfigError, ScanError
 from vla_core.types import NS, Float64
 from vla_navigation import floor_conversions
 from vla_navigation.core.nav import robot_footprint as files
+from vla_navigation.core.nav.codes import Code
 from vla_navigation.core.nav.footprint import Footprint
 from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.nav.navigator import Navigator, StampedPose
@@ -117,6 +118,18 @@ def test_the_navigator_drives_round_a_table_top_and_never_under_it(sees: bool) -
     result = nav.feedback().result
     assert result is not None and result.reached
     assert (under == 0) is sees, "a planar lidar alone leads under it: the test would notice"
+
+
+@pytest.mark.parametrize(("away_m", "code"), [(4.2, Code.NONE), (2.4, Code.PLAN_NO_VALID_PATH)])
+def test_what_hung_there_once_closes_no_way_for_good_but_from_near_by_it_does(away_m: float, code: Code) -> None:
+    """Marks of before a loop was closed, or of somebody's arm: out of sight nothing clears them for two minutes."""
+    nav = Navigator(base(), Footprint.circle(RADIUS_M), PARAMS, grid_of(FLOOR), HEIGHT_M)
+    world = PlanarWorld(FLOOR, base(), RADIUS_M, np.array([1.0, 1.8, 0.0]))
+    band = np.stack([np.full(60, away_m), np.linspace(0.0, 3.0, 60), np.full(60, 0.7)], 1)
+    nav.observe_points(PlacedPoints(world.now_ns, np.array([1.0, 1.5, LIDAR_M]), band))
+    result = drive_to(world, nav, (5.0, 1.8, 0.0))
+    assert result is not None and result.code is code
+    assert nav.feedback().recoveries == (1 if code is Code.NONE else 0)
 
 
 def test_the_safety_layer_stops_before_a_table_top_whatever_is_asked() -> None:

@@ -13,6 +13,7 @@ from vla_navigation.core.nav.placed_scan import PlacedScan
 from vla_navigation.core.occupancy_grid import OCCUPIED_FROM, OccupancyGrid
 
 _EXPLAINED_CELLS = 2  # a hit so near to an obstacle of the map is that obstacle, seen from a pose a little wrong
+_SEEN_FROM_M = 2.5  # a lidar on a mast sees a table's edge from so far; from nearer it may look over it
 _FAR_M = 1e3
 
 
@@ -73,6 +74,12 @@ class Costmap:
     def clear(self) -> None:
         """Forget what the planar lidar saw; the next scans tell it anew. What hangs over the floor stays."""
         self._obstacles.clear()
+
+    def clear_far(self, x: float, y: float) -> None:
+        """As `clear`, and forget what hangs over the floor so far from a point that it will be seen from there."""
+        self._obstacles.clear()
+        if self._overhead is not None:
+            self._overhead.forget_beyond(x, y, _SEEN_FROM_M)
 
     def distance_m(self, window: tuple[slice, slice] | None = None) -> Float32:
         """Distance of each cell's centre to that of the nearest obstacle, float32 of the window's shape [m].

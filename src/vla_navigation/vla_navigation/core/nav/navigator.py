@@ -267,14 +267,27 @@ class Navigator:
         return np.array([0.0, 0.0, math.copysign(rate, error)])
 
     def _no_plan(self, error: PlanError, pose: Float64, now_s: float) -> Float64:
-        """What the map itself closes is told at once; what only the lidar saw may go away."""
-        assert self._goal is not None
+        """What the map itself closes is told at once; what only lidars saw may go away, or never have been there.
+
+        A goal in or under something that was seen is none: driving there to see it once more won't change that.
+        """
         self.costmap.clear()
-        try:
-            self._planner.plan(self.costmap, pose, self._goal)
-        except PlanError as closed:
+        closed = self._closed(pose)
+        if closed is not None and closed.number != Code.PLAN_GOAL_OCCUPIED:
+            self.costmap.clear_far(pose[0], pose[1])
+            closed = self._closed(pose)
+        if closed is not None:
             return self._fail(closed.number, str(closed))
         return self._stuck(error.number, error.got, pose, now_s)
+
+    def _closed(self, pose: Float64) -> PlanError | None:
+        """Why there is no way to the goal; None: there is one."""
+        assert self._goal is not None
+        try:
+            self._planner.plan(self.costmap, pose, self._goal)
+        except PlanError as error:
+            return error
+        return None
 
     def _stuck(self, code: Code, got: str, pose: Float64, now_s: float) -> Float64:
         """Forget what the lidar saw and begin the next recovery, or give up."""

@@ -67,9 +67,11 @@ class OverheadLayer:
             self._radius_m, self._range_m, self._now_s,
         )  # fmt: skip
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._seen_s[:] = -np.inf
+    def forget_beyond(self, x: float, y: float, radius_m: float) -> None:
+        """Forget what is farther from a point than that; nearer, the lidar might not see it again."""
+        layers, rows, columns = np.nonzero(np.isfinite(self._seen_s))
+        far = np.hypot(*(self.frame.points(np.stack([rows, columns], 1)) - [x, y]).T) > radius_m
+        self._seen_s[layers[far], rows[far], columns[far]] = -np.inf
 
     def moved_to(self, frame: GridFrame) -> OverheadLayer:
         """The same marks in another frame."""
