@@ -148,6 +148,20 @@ def test_what_moved_is_found_at_its_new_place() -> None:
     assert len(found) == 1 and np.linalg.norm(found[0].thing.position_m - (2.2, -0.1, 0.45)) < 0.05
 
 
+@pytest.mark.parametrize("push", [(0.08, 0.0), (-0.08, 0.0), (0.0, 0.09), (0.05, -0.06)])
+def test_regression_a_thing_that_was_pushed_a_little_is_where_it_is_seen_now(push: tuple[float, float]) -> None:
+    """Old views outvoted new ones for good, so another try at it went where it had been."""
+    made = seen(BOXES, [*EYES] * 4)
+    number = named(made, "mug", "red")
+    x, y, z = MUG.middle_m
+    pushed = replace(MUG, middle_m=(x + push[0], y + push[1], z))
+    for i in range(100, 106):
+        made.update(view([TABLE, pushed, BLUE, SINK], EYES[0], AT, i), detect([TABLE, pushed, BLUE, SINK], EYES[0], AT))
+    thing = made.objects[number]
+    assert np.linalg.norm(thing.position_m - pushed.middle_m) < 0.04
+    assert made.confirmed(thing) and len(made.objects) == len(BOXES)
+
+
 def test_it_is_found_by_name_colour_and_relations() -> None:
     ask = finder(seen(BOXES, EYES))
     red, blue = (Noun("mug", colour, "thing") for colour in ("red", "blue"))

@@ -25,7 +25,7 @@ from vla_navigation.core.skills.drive import Drive
 from vla_navigation.core.skills.hand import Check, Recognise, Told
 from vla_navigation.core.skills.informed import Informed
 from vla_navigation.core.skills.look import Look
-from vla_navigation.core.skills.ports import in_base
+from vla_navigation.core.skills.ports import Thing, in_base
 from vla_navigation.core.skills.rest import Rest
 from vla_navigation.reach_table import table_path
 
@@ -42,6 +42,11 @@ def approach(world: World, table: ReachMap) -> Approach:
     ahead = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], float)
     camera = CameraCone(np.array([0.0, 0.0, 0.5]), ahead, 2.0, 2.0, 0.1, 3.0)
     return Approach(world, world, world, ApproachPlanner(table, camera, RADIUS_M, APPROACH), table, SERVO)
+
+
+def is_mug(thing: Thing) -> bool:
+    """What the map answers when it is asked for the red mug."""
+    return thing.name == MUG.name
 
 
 # -- drive ------------------------------------------------------------------------------------------------------------
@@ -194,12 +199,12 @@ def test_recognise(change: dict, code: str) -> None:
     world = World()
     assert world.mug is not None
     world.mug = replace(world.mug, **change)
-    assert play(Recognise(world), MUG, world).code == code
+    assert play(Recognise(world, is_mug), MUG, world).code == code
 
 
 def test_recognise_does_not_believe_an_old_picture() -> None:
     world = World(sees=False, now_ns=NS)
-    assert play(Recognise(world), MUG, world).code == "moved"
+    assert play(Recognise(world, is_mug), MUG, world).code == "moved"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +240,7 @@ def put_down(at: tuple[float, float, float], **change: object) -> World:
 def test_what_was_put_down_is_done_when_a_picture_shows_it() -> None:
     world = put_down((1.6, 3.2, 0.0))
     world.sees = True
-    assert play(Confirm(world, world, RADIUS_M), MUG, world).state == DONE and world.twist == (0.0, 0.0)
+    assert play(Confirm(world, world, RADIUS_M, is_mug), MUG, world).state == DONE and world.twist == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -249,17 +254,17 @@ def test_what_was_put_down_is_done_when_a_picture_shows_it() -> None:
 def test_another_thing_is_no_proof(at: tuple[float, float, float], change: dict) -> None:
     world = put_down(at, **change)
     world.sees = True
-    report = play(Confirm(world, world, RADIUS_M), MUG, world)
+    report = play(Confirm(world, world, RADIUS_M, is_mug), MUG, world)
     assert (report.state, report.code) == (FAILED, "unseen") and world.twist == (0.0, 0.0)
 
 
 def test_an_old_picture_is_no_proof_and_the_robot_backs_off_as_far_as_there_is_room() -> None:
     world = put_down((1.6, 3.2, 0.0))
-    assert play(Confirm(world, world, RADIUS_M), MUG, world).code == "unseen"
+    assert play(Confirm(world, world, RADIUS_M, is_mug), MUG, world).code == "unseen"
     assert 0.3 < 1.2 - world.robot[0] < 0.45
     cramped = put_down((0.8, 3.2, 0.0))
     cramped.robot = np.array([0.3, 3.2, 0.0])
-    assert play(Confirm(cramped, cramped, RADIUS_M), MUG, cramped).code == "unseen"
+    assert play(Confirm(cramped, cramped, RADIUS_M, is_mug), MUG, cramped).code == "unseen"
     assert cramped.robot[0] == 0.3, "there is a wall"
 
 

@@ -33,6 +33,14 @@ def likeliest(answer: FindObject.Response, excluded: frozenset[int], least: floa
     return None
 
 
+def fitting(answer: FindObject.Response | None, least: float) -> frozenset[int]:
+    """Ids of the objects of an answer that are as likely as `least`; none without an answer."""
+    if answer is None:
+        return frozenset()
+    rows = zip(answer.objects.detections, answer.likelihood, strict=True)
+    return frozenset(int(message.id) for message, likelihood in rows if likelihood >= least)
+
+
 def called(candidate: Candidate, asked: Noun | None) -> str:
     """What the policy is told of an object: as the map names it, in the colour that was asked for."""
     colour = asked.colour if asked is not None and asked.name == candidate.name else ""

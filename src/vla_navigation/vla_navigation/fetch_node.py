@@ -81,12 +81,13 @@ class RobotSkills:
         look = Look(self.navigator, self.around, ExplorerParameters.from_config(), self._before)
         self.look = Informed(look, self.finder)
         self.approach = Approach(self.navigator, wheels, self.around, planner, reach, servo)
-        self.recognise = Recognise(self.around)
         self._thing: Noun | None = None
+        self._asked = self._put = ""  # what the map is asked for before it is taken, and after it was put down
+        self.recognise = Recognise(self.around, lambda thing: thing.id in self._fitting(self._asked))
         self.grasp = Told(self.hand, lambda goal: f"pick up the {fetch_conversions.called(goal, self._thing)}")
         self.check = Check(Fingers(node), *config.grippers[0].holding_m)
         self.place = Told(self.hand, lambda goal: "put it down" if goal is None else f"put it {goal}")
-        self.confirm = Confirm(self.around, wheels, clearance_m)
+        self.confirm = Confirm(self.around, wheels, clearance_m, lambda thing: thing.id in self._fitting(self._put))
         self.drive = Drive(self.navigator, self._before)
         self.rest = Rest(self.navigator, (self.explorer, self.hand), wheels)
 
@@ -112,9 +113,16 @@ class RobotSkills:
     def begin(self, meaning: Meaning) -> None:
         """Another mission: ask the map what it knows already."""
         self._thing = meaning.thing
-        texts = [] if meaning.thing is None else [_words(meaning)]
-        place = meaning.destination
-        self.finder.begin([*texts, *([_place_words(place)] if isinstance(place, Relation) else [])])
+        place = meaning.destination if isinstance(meaning.destination, Relation) else None
+        self._asked = "" if meaning.thing is None else _words(meaning)
+        there = () if place is None else (place,)
+        self._put = "" if meaning.thing is None else _words(replace(meaning, where=there))
+        texts = [self._asked, self._put, "" if place is None else _place_words(place)]
+        self.finder.begin([text for text in dict.fromkeys(texts) if text])
+
+    def _fitting(self, words: str) -> frozenset[int]:
+        """Ids of the objects that these words may mean."""
+        return fetch_conversions.fitting(self.finder.answer(words), self._least)
 
     def close(self) -> None:
         """Let go of servers and of the navigator."""

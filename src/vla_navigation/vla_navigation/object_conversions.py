@@ -20,15 +20,18 @@ _LEAST = 0.05  # probability of a class that is told
 
 
 def objects(map: SemanticMap, things: Sequence[Instance], stamp_ns: int, frame: str) -> Detection3DArray:
-    """Objects in `frame`: `id`, box along its axes, and probabilities of classes, each times that of existence."""
-    message = Detection3DArray(detections=[_object(map, thing, stamp_ns, frame) for thing in things])
+    """Objects in `frame`: `id`, box along its axes, and probabilities of classes, each times that of existence.
+
+    The stamp of each is that of the last picture that shows it; `stamp_ns` is that of the whole.
+    """
+    message = Detection3DArray(detections=[_object(map, thing, frame) for thing in things])
     message.header.frame_id, message.header.stamp = frame, stamps.to_msg(stamp_ns)
     return message
 
 
-def _object(map: SemanticMap, thing: Instance, stamp_ns: int, frame: str) -> Detection3D:
+def _object(map: SemanticMap, thing: Instance, frame: str) -> Detection3D:
     message = Detection3D(id=str(thing.id))
-    message.header.frame_id, message.header.stamp = frame, stamps.to_msg(stamp_ns)
+    message.header.frame_id, message.header.stamp = frame, stamps.to_msg(thing.last_ns)
     low, high = thing.extent_m
     message.bbox.center = _pose(thing)
     size = message.bbox.size

@@ -46,6 +46,7 @@ class PlayedFlat:
         self.found, self.sees, self.camera = False, True, True
         self.width_m, self.grasped_m = 0.09, 0.03
         self.mug, self.kicked_m = MUG, 0.0  # where it is, and how far it rolls when it is put down
+        self.blue_mug: tuple[float, float, float] | None = None  # another one, seen whenever the map is told
         self.errands: list[str] = []
         self.goals: list[np.ndarray] = []
         self.holds_on: str | None = None  # the action that never ends by itself
@@ -116,14 +117,18 @@ class PlayedFlat:
     def objects(self) -> Detection3DArray:
         out = Detection3DArray()
         if self.found and self.grasped_m != self.width_m:
-            one = Detection3D(id="7")
-            one.results.append(ObjectHypothesisWithPose())
-            one.results[0].hypothesis.class_id = "mug"
-            centre = one.bbox.center.position
-            centre.x, centre.y, centre.z = self.mug
-            one.header.stamp = to_msg(now_ns(self.node) if self.sees else 0)
-            out.detections.append(one)
+            out.detections.append(self._a_mug(7, self.mug, self.sees))
+        if self.blue_mug is not None:
+            out.detections.append(self._a_mug(8, self.blue_mug, True))
         return out
+
+    def _a_mug(self, number: int, place: tuple[float, float, float], seen: bool) -> Detection3D:
+        one = Detection3D(id=str(number), results=[ObjectHypothesisWithPose()])
+        one.results[0].hypothesis.class_id = "mug"
+        centre = one.bbox.center.position
+        centre.x, centre.y, centre.z = place
+        one.header.stamp = to_msg(now_ns(self.node) if seen else 0)
+        return one
 
     def _map(self) -> None:
         cells = np.zeros((100, 100), np.int8)
@@ -173,10 +178,13 @@ class PlayedFlat:
             x, y, yaw = self.pose
             far = 0.3 + self.kicked_m
             self.mug = (float(x + far * np.cos(yaw)), float(y + far * np.sin(yaw)), 0.0)
+            if self.kicked_m:
+                self.blue_mug = (float(x + 0.3 * np.cos(yaw)), float(y + 0.3 * np.sin(yaw)), 0.0)
         return ExecuteInstruction.Result(success=True)
 
     def _find(self, request: FindObject.Request, response: FindObject.Response) -> FindObject.Response:
-        response.objects = self.objects()
+        response.objects = self.objects()  # who asks asks for the red one
+        response.objects.detections = [one for one in response.objects.detections if one.id == "7"]
         count = len(response.objects.detections)
         response.likelihood, response.confirmed = [0.9] * count, [True] * count
         response.success = count > 0
@@ -236,6 +244,7 @@ def test_a_mug_is_searched_taken_and_brought_home(flat: PlayedFlat) -> None:
 
 
 def test_a_mug_that_is_not_seen_where_it_was_put_down_is_no_success(flat: PlayedFlat) -> None:
+    """Not even where one of another colour stands: the map names both 'mug'."""
     flat.kicked_m = 2.0
     ended = flat.carried_out("bring me the red mug")
     assert (ended.result.success, ended.result.error_code) == (False, "unconfirmed"), ended.result.message

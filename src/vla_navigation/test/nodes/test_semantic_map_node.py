@@ -21,6 +21,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.types import NS
 from vla_msgs.srv import FindObject
+from vla_navigation import fetch_conversions
 from vla_navigation.core.semantic_map.question import asked_for
 from vla_navigation.core.semantic_map.rgbd_pairs import RgbdPairs
 from vla_navigation.core.semantic_map.views import Detection
@@ -79,9 +80,12 @@ class Camera:
         spinner.until(lambda: all(end.get_subscription_count() for end in ends), "the node's subscriptions")
         spinner.until(self.ask.service_is_ready, "find_object")
 
-    def show(self, boxes: list[Box], eye: tuple[float, float, float], placed: bool = True, width: int = WIDTH) -> int:
+    def show(
+        self, boxes: list[Box], eye: tuple[float, float, float], placed: bool = True, width: int = WIDTH,
+        at: tuple[float, float, float] = AT,
+    ) -> int:  # fmt: skip
         """Take a picture; returns its stamp."""
-        pose, stamp_ns = look(eye, AT), now_ns(self.node)
+        pose, stamp_ns = look(eye, at), now_ns(self.node)
         depth_m, which = draw(boxes, pose)
         rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         for i, box in enumerate(boxes):
@@ -99,10 +103,11 @@ class Camera:
     def map(self, boxes: list[Box], eyes: Sequence[tuple[float, float, float]]) -> None:
         """Take a picture from each place, and wait until it is in the map."""
         for eye in eyes:
-            stamp_ns = self.show(boxes, eye)
-            self.spinner.until(
-                lambda stamp_ns=stamp_ns: self.objects and to_ns(self.objects[-1].header.stamp) == stamp_ns, "objects"
-            )
+            self.wait(self.show(boxes, eye))
+
+    def wait(self, stamp_ns: int) -> None:
+        """Until that picture is in the map."""
+        self.spinner.until(lambda: self.objects and to_ns(self.objects[-1].header.stamp) == stamp_ns, "objects")
 
     def find(self, text: str) -> FindObject.Response:
         future = self.ask.call_async(FindObject.Request(text=text))
@@ -145,6 +150,20 @@ def test_things_are_where_they_are_and_found_by_words(camera: Camera) -> None:
     assert len(camera.objects[-1].detections) == len(BOXES)
     camera.spinner.until(lambda: camera.markers, "markers")
     assert {m.text for m in camera.markers[-1].markers if m.type == Marker.TEXT_VIEW_FACING} >= {"red mug", "blue mug"}
+
+
+def test_regression_what_is_out_of_sight_is_not_told_as_seen(camera: Camera) -> None:
+    """Every object had the stamp of the newest picture, so that 'seen again' held for whatever was in the map."""
+    camera.map(BOXES, EYES)
+    shown = to_ns(camera.objects[-1].header.stamp)
+    things = [fetch_conversions.thing(one) for one in camera.objects[-1].detections]
+    assert len(things) == len(BOXES) and {thing.seen_ns for thing in things} == {shown}
+    x, y, z = EYES[0]
+    later = camera.show(BOXES, EYES[0], at=(2.0 * x - AT[0], 2.0 * y - AT[1], z))
+    camera.wait(later)
+    for told in (camera.objects[-1], camera.find("the red mug").objects):
+        assert told.detections and to_ns(told.header.stamp) >= later > shown
+        assert {fetch_conversions.thing(one).seen_ns for one in told.detections} == {shown}
 
 
 def test_objects_are_latched(camera: Camera) -> None:

@@ -97,6 +97,15 @@ class Instance:
         self.log_odds = max(_BOUNDS[0], self.log_odds - evidence)
         self.misses += 1
 
+    def fade(self, through: NDArray[np.bool_], in_sight: NDArray[np.bool_]) -> None:
+        """Believe less in voxels (N,) before a new view renews what it shows: half, where it looked through them, and
+        three quarters, where they are in sight. Those without a hit are taken out, but for all at once.
+        """
+        lost = np.select([through, in_sight], [np.ceil(self.hits / 2), np.ceil(self.hits / 4)], 0.0)
+        hits = self.hits - lost.astype(np.int64)
+        if (hits > 0).any():
+            self.voxels, self.hits = self.voxels[hits > 0], hits[hits > 0]
+
     def merge(self, other: Instance) -> None:
         """It was the same thing."""
         self.voxels, self.hits = _summed(

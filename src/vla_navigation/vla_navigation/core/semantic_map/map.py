@@ -20,11 +20,12 @@ from scipy.optimize import linear_sum_assignment
 from vla_core.errors import ConfigError, ObservationError
 from vla_core.types import Float64
 from vla_navigation.core.semantic_map.instance import VOXEL_M, Instance
-from vla_navigation.core.semantic_map.views import Detection, View, surface
+from vla_navigation.core.semantic_map.views import OUTSIDE, THERE, THROUGH, Detection, View, compare, surface
 
 _FORMAT = 1
 _NO = 1e6  # cost of what can't be the same
 _IN_HAND_M = 0.15  # from the tool to the middle of what is seen of a thing
+_OWN_M = 0.05  # a depth that differs more from a voxel's is another surface's
 _UNLIKE = 0.12  # probability of the same class below which it isn't
 
 
@@ -181,11 +182,19 @@ class SemanticMap:
                 ids[row], self._next = self._next, self._next + 1
                 begun = Instance.begin(ids[row], points, detection.classes, detection.colours, view.stamp_ns)
                 self.objects[ids[row]] = begun
+            else:
+                self._fade(view, self.objects[ids[row]])
             self.objects[ids[row]].see(
                 points, detection.score, detection.classes, detection.colours, view.eye_m, view.stamp_ns,
                 self.params.apart_m,
             )  # fmt: skip
         return ids
+
+    @staticmethod
+    def _fade(view: View, thing: Instance) -> None:
+        """What a view of the thing could show counts by what it shows: it may have been pushed a little, or turned."""
+        said = compare(view, (thing.voxels + 0.5) * VOXEL_M, _OWN_M)
+        thing.fade(said == THROUGH, said == THERE)
 
     def _cost(self, thing: Instance, detection: Detection, points_m: Float64) -> float:
         """How far the middles lie apart, and how different they look; what is apart or unlike can't be the same."""
@@ -200,24 +209,17 @@ class SemanticMap:
 
     def _doubt(self, view: View, seen: set[int]) -> None:
         """Negative evidence."""
-        height, width = view.depth_m.shape
         for thing in self.objects.values():
             if thing.id in seen:
                 continue
             sure = thing.voxels[thing.hits * 3 >= thing.hits.max()]
-            pixels, depth = view.project((sure + 0.5) * VOXEL_M)
-            columns, rows = np.rint(pixels).astype(np.int64).T
-            inside = (columns >= 2) & (columns < width - 2) & (rows >= 2) & (rows < height - 2)
-            inside &= (depth > 0.1) & (depth < 0.9 * view.range_m)
-            if inside.sum() * 2 <= len(sure):
+            said = compare(view, (sure + 0.5) * VOXEL_M, self.params.behind_m)
+            inside = np.count_nonzero(said != OUTSIDE)
+            if inside * 2 <= len(sure):
                 continue  # less than half of it would be in the image
-            measured = view.depth_m[rows[inside], columns[inside]]
-            known = view.measured(measured)
-            through = known & (measured > depth[inside] + self.params.behind_m)
-            hidden = known & (measured < depth[inside] - self.params.behind_m)
-            if through.sum() * 3 >= 2 * inside.sum():
+            if np.count_nonzero(said == THROUGH) * 3 >= 2 * inside:
                 thing.miss(self.params.seen_through)
-            elif (known & ~through & ~hidden).sum() * 3 >= 2 * inside.sum():
+            elif np.count_nonzero(said == THERE) * 3 >= 2 * inside:
                 thing.miss(self.params.overlooked)
 
     def _tidy(self) -> None:

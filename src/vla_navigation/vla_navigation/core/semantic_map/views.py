@@ -11,6 +11,9 @@ from vla_core.errors import ObservationError
 from vla_core.types import Float32, Float64
 
 _NEAREST_M = 0.05
+#: What a view says of a place: nothing (it isn't in the image, or wasn't measured), that it looked through it, that
+#: something nearer hides it, or that a surface is there.
+OUTSIDE, UNMEASURED, THROUGH, HIDDEN, THERE = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,25 @@ class View:
         safe = np.where(z > 1e-6, z, 1.0)
         pixels = np.stack([k[0, 0] * camera[:, 0] / safe + k[0, 2], k[1, 1] * camera[:, 1] / safe + k[1, 2]], 1)
         return pixels, z
+
+
+def compare(view: View, points_m: Float64, margin_m: float | Float64) -> NDArray[np.int64]:
+    """What a view says of points (N,3): OUTSIDE, UNMEASURED, THROUGH, HIDDEN or THERE, int64 (N,).
+
+    Args:
+        margin_m: A depth that differs by more, from each point's or (N,), is another surface's.
+    """
+    height, width = view.depth_m.shape
+    pixels, depth = view.project(points_m)
+    columns, rows = np.rint(pixels).astype(np.int64).T
+    inside = (columns >= 2) & (columns < width - 2) & (rows >= 2) & (rows < height - 2)
+    inside &= (depth > 0.1) & (depth < 0.9 * view.range_m)
+    measured = view.depth_m[np.where(inside, rows, 0), np.where(inside, columns, 0)]
+    behind = np.asarray(measured, np.float64) - depth
+    said = np.select([behind > margin_m, behind < -np.asarray(margin_m)], [THROUGH, HIDDEN], THERE)
+    said[~view.measured(measured)] = UNMEASURED
+    said[~inside] = OUTSIDE
+    return np.asarray(said, np.int64)
 
 
 def surface(view: View, detection: Detection, thickness_m: float = 0.12, least: int = 8) -> Float64 | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vla_core.types import NS, Float64
@@ -20,10 +22,13 @@ class Confirm:
         surroundings: Pose, floor and objects.
         wheels: Who backs off.
         clearance_m: From the base's centre to obstacles, behind it.
+        fits: Whether the map has an object for what was asked for, in its colour and where it was to go.
     """
 
-    def __init__(self, surroundings: Surroundings, wheels: Wheels, clearance_m: float) -> None:
-        self._surroundings, self._wheels, self._clearance_m = surroundings, wheels, clearance_m
+    def __init__(
+        self, surroundings: Surroundings, wheels: Wheels, clearance_m: float, fits: Callable[[Thing], bool]
+    ) -> None:
+        self._surroundings, self._wheels, self._clearance_m, self._fits = surroundings, wheels, clearance_m, fits
         self._goal: Candidate | None = None
         self._begin_ns: int | None = None
         self._stood: Float64 | None = None  # where it was put down from
@@ -53,8 +58,8 @@ class Confirm:
 
     def _shows(self, thing: Thing) -> bool:
         """Whether this is it, in a picture that was taken since."""
-        assert self._goal is not None and self._begin_ns is not None
-        if self._stood is None or thing.name != self._goal.name or thing.seen_ns <= self._begin_ns:
+        assert self._begin_ns is not None
+        if self._stood is None or thing.seen_ns <= self._begin_ns or not self._fits(thing):
             return False
         x, y, _ = in_base(thing.position_m, self._stood)
         return bool(0.0 < x < _AHEAD_M and abs(y) < _ASIDE_M)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vla_core.types import NS
 from vla_navigation.core.fetch.skills import DONE, FAILED, RUNNING, Candidate, Report
-from vla_navigation.core.skills.ports import Errand, Gripper, Surroundings
+from vla_navigation.core.skills.ports import Errand, Gripper, Surroundings, Thing
 
 _FEEL_S = 0.5  # so long the fingers must stay apart
 _WAIT_S = 3.0  # for a picture, or for fingers that say something
@@ -44,10 +44,15 @@ class Told:
 
 
 class Recognise:
-    """Skill `recognise`: a picture from near by shows the same object, still of the same name."""
+    """Skill `recognise`: a picture from near by shows the same object, and it still is what was asked for.
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
+    Args:
+        surroundings: Objects.
+        fits: Whether the map has an object for what was asked for.
+    """
+
+    def __init__(self, surroundings: Surroundings, fits: Callable[[Thing], bool]) -> None:
+        self._surroundings, self._fits = surroundings, fits
         self._goal: Candidate | None = None
         self._begin_ns: int | None = None
 
@@ -61,7 +66,7 @@ class Recognise:
         self._begin_ns = now_ns if self._begin_ns is None else self._begin_ns
         thing = self._surroundings.thing(self._goal.id)
         if thing is not None and thing.seen_ns > self._begin_ns:
-            if thing.name == self._goal.name:
+            if self._fits(thing):
                 return Report(DONE)
             return Report(FAILED, "other", f"from near by it is the {thing.name}")
         if now_ns - self._begin_ns > _WAIT_S * NS:
