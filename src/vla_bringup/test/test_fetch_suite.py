@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nav_msgs.msg import MapMetaData, OccupancyGrid
 from std_msgs.msg import String
 
 from vla_bringup import fetch_suite
-from vla_bringup.core.fetch_scores import COLLISION_N, PARTS, FetchScore, summary
+from vla_bringup.core.fetch_scores import COLLISION_N, COVERED_S, PARTS, FetchScore, summary
 from vla_bringup.core.recording import StageTrace
 from vla_bringup.core.summary import Span
 from vla_bringup.results import publish, table
@@ -20,12 +21,16 @@ from vla_bringup.statistics import wilson
 from vla_bringup.watched import Run
 from vla_core.types import NS
 from vla_msgs.msg import ControlState
+from vla_navigation.core.approach.reach_map import ReachMap
 from vla_navigation.core.fetch.progress import STAGES
+from vla_navigation.reach_table import table_path
 from vla_sim.core.flat.plan import draw_plan
 
 PLAN = draw_plan(7, "heldout_flat")
+REACH = ReachMap.load(table_path("so101_mobile"))
 GOOD = FetchScore(
-    7, "bring", "bring me the red mug", True, True, "", "done", 40.0, 90.0, 12.0, 9.0, (COLLISION_N + 1.0, 3.0), 0.6
+    7, "bring", "bring me the red mug", True, True, "", "done", 40.0, 90.0, 12.0, 9.0, (COLLISION_N + 1.0, 3.0),
+    0.3, 0.02, True, (0.2, 0.5, None, None), 0.6,
 )  # fmt: skip
 
 
@@ -39,12 +44,26 @@ def test_a_mission_is_scored_by_the_judge_and_told_by_the_stack() -> None:
     truth = {"success": False, "collisions": [{"time_s": 2.0, "body": "sofa", "force_n": 7.5}]}
     told = MissionResult(False, "grasp_failed", "got ...", 0.0, 60.0, -1.0)
     done = run_of(STAGES.index("grasp") / (len(STAGES) - 1), told, truth)
-    score = fetch_suite.score(PLAN, done, stages, 11.0)
+    best_m = float(REACH.axis_m[0]) + REACH.best_distance_m(0.0)
+
+    def row(stamp_s: float, ahead_m: float, held: bool, seen_m2: float) -> dict[str, Any]:
+        return {"stamp_s": stamp_s, "base": [1.0, 2.0, np.pi / 2], "target": [1.0, 2.0 + ahead_m, -1e-4], "held": held,
+                "width_m": 0.0, "seen_m2": seen_m2}  # fmt: skip
+
+    stages += [StageTrace("recognise", 56 * NS, 0), StageTrace("drive", 58 * NS, 0)]
+    rows = [row(20.0, 2.0, False, 8.0), row(55.0, 2.0, False, 9.0), row(56.5, best_m + 0.03, False, 12.0)]
+    rows += [row(58.2, best_m, True, 12.0), row(61.5, best_m, False, 12.0)]
+    score = fetch_suite.score(PLAN, done, stages, 11.0, rows, REACH)
+    assert score.approach_error_m == pytest.approx(0.03, abs=1e-6) and score.held
+    assert score.before_m == pytest.approx(best_m + 0.03)
+    floor_m2 = fetch_suite._floor_m2(PLAN)
+    assert score.covered == (pytest.approx(8.0 / floor_m2), pytest.approx(12.0 / floor_m2), None, None)
     assert (score.success, score.reported_success, score.code, score.stage) == (False, False, "grasp_failed", "grasp")
     assert score.find_s == pytest.approx(19.0) and score.real_time_factor == pytest.approx(0.5)
     assert (score.instruction, score.driven_m, score.collisions, score.spl) == (PLAN.errand.instruction, 11.0, 1, 0.0)
-    boast = fetch_suite.score(PLAN, run_of(0.3, replace(told, success=True), truth), [], 0.0)
+    boast = fetch_suite.score(PLAN, run_of(0.3, replace(told, success=True), truth), [], 0.0, rows, REACH)
     assert (boast.stage, boast.success, boast.reported_success, boast.find_s) == ("done", False, True, None)
+    assert (boast.before_m, boast.approach_error_m, boast.held) == (None, None, False)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -69,10 +88,15 @@ def test_each_part_is_rated_by_those_that_came_to_it() -> None:
     ]
     rows = {row["part"]: row for row in summary(scores)}
     assert [(rows[p]["n"], rows[p]["rate"]) for p in PARTS] == [(6, 0.8333), (5, 0.8), (4, 0.5), (2, 0.5)]
+    wrong = [replace(GOOD, before_m=3.0), replace(GOOD, held=False), replace(GOOD, success=False), GOOD]
+    rates = {row["part"]: row["rate"] for row in summary(wrong)}
+    assert [rates[part] for part in PARTS] == [1.0, 0.75, 0.6667, 0.5], "before another thing, with an empty hand"
     whole = rows["whole mission"]
     assert (whole["n"], whole["rate"], whole["find_s_p50"], whole["collisions"]) == (6, 0.1667, 40.0, 6)
     assert (whole["ci_low"], whole["ci_high"]) == pytest.approx(wilson(1, 6), abs=1e-4)
     assert whole["false_reports"] == 5
+    assert whole["approach_error_m_p50"] == 0.02
+    assert [whole[f"covered_{time_s}s"] for time_s in COVERED_S] == [0.2, 0.5, None, None]
 
 
 def test_nobody_came_so_far() -> None:
@@ -98,6 +122,7 @@ def test_the_course_of_a_mission_tells_what_was_true_in_each_stage() -> None:
     def truth(stamp_s: float, held: bool) -> dict[str, Any]:
         return {"stamp_s": stamp_s, "base": [1.0, 2.0, 0.5], "target": {"held": held, "place": [3.0, 4.0, 0.123456]}}
 
+    heard["explorer_node/seen"](OccupancyGrid(data=[0, 0, 50, -1], info=MapMetaData(resolution=0.5)))
     for k in range(6):  # 5 Hz
         heard["control_state"](ControlState(gripper_width=[0.01 * k]))
         heard["sim_node/debug/ground_truth"](String(data=json.dumps(truth(10.0 + 0.2 * k, k > 2))))
@@ -105,7 +130,7 @@ def test_the_course_of_a_mission_tells_what_was_true_in_each_stage() -> None:
     assert [(row["stamp_s"], row["stage"], row["held"], row["width_m"]) for row in rows] == [
         (10.0, "grasp", False, 0.0), (11.0, "check", True, 0.05), (12.5, "check", False, 0.05),
     ]  # fmt: skip
-    assert rows[0]["target"] == [3.0, 4.0, 0.1235]
+    assert rows[0]["target"] == [3.0, 4.0, 0.1235] and rows[0]["seen_m2"] == 0.5
 
 
 def test_a_mission_of_other_code_is_played_again(tmp_path) -> None:

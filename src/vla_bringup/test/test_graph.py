@@ -153,6 +153,7 @@ def test_a_scene_brings_its_robot_and_its_contract() -> None:
     contracts = {node.overrides["contract"] for node in BIMANUAL.nodes if "contract" in node.overrides}
     assert contracts == {"aloha"}
     assert GraphOptions.of_scene("tabletop") == GraphOptions()
+    assert GraphOptions.of_scene("flat").split == "heldout_flat"
 
 
 def test_a_robot_in_the_scene_of_another_is_refused_with_the_arguments_that_fit() -> None:

@@ -56,13 +56,14 @@ class GraphOptions:
 
     @classmethod
     def of_scene(cls, scene: str, **options: Any) -> GraphOptions:
-        """Options for a simulated scene, with the robot and the contract that its file names.
+        """Options for a simulated scene, with the robot, the contract and, where it has one, the split of its file.
 
         Raises:
             UnknownNameError: no such scene.
         """
         data = load_yaml(config_path("scenes", scene))
-        return cls(scene=scene, **{"robot": data["robot"], "contract": data["contract"], **options})
+        named: dict[str, Any] = {name: data[name] for name in ("robot", "contract", "split") if name in data}
+        return cls(scene=scene, **(named | options))
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> GraphOptions:

@@ -63,6 +63,9 @@ TOPICS: dict[str, Topic] = {
     "local_costmap/costmap": Topic(
         "nav_msgs/msg/OccupancyGrid", "navigator_node", 2, True, latched=True, only_with="navigation"
     ),
+    "global_costmap/costmap": Topic(
+        "nav_msgs/msg/OccupancyGrid", "navigator_node", 1, True, latched=True, only_with="navigation"
+    ),
     "explorer_node/markers": Topic(
         "visualization_msgs/msg/MarkerArray", "explorer_node", 1, True, only_with="navigation"
     ),

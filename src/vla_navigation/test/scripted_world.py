@@ -32,6 +32,7 @@ class World:
     sees: bool = True
     code: Code = Code.NONE
     miss_m: float = 0.0  # how far from its goals the navigator stops
+    recoveries: int = 0  # of the drive that goes on
     goals: list[Float64] = field(default_factory=list)
     result: Result | None = None
     driving: bool = False
@@ -50,7 +51,7 @@ class World:
         self.cancelled += 1
 
     def feedback(self) -> Feedback:
-        return Feedback("following" if self.driving else "idle", 1.0, 1.0, 1.0, 0, "", self.result)
+        return Feedback("following" if self.driving else "idle", 1.0, 1.0, 1.0, self.recoveries, "", self.result)
 
     # wheels
     def drive(self, v_m_s: float, w_rad_s: float) -> None:

@@ -150,6 +150,17 @@ def test_a_thing_that_is_carried_off_on_the_way_stops_the_base(table: ReachMap) 
     assert report.code == "lost" and world.twist == (0.0, 0.0)
 
 
+def test_regression_a_place_that_is_blocked_is_given_up_for_another_one(table: ReachMap) -> None:
+    """Twelve recoveries before a bed were a minute and a half; there were other places to stand."""
+    world = World()
+    skill = approach(world, table)
+    skill.start((MUG, 0))
+    assert skill.tick(0).state == RUNNING
+    world.recoveries = 3
+    report = skill.tick(0)
+    assert (report.state, report.code) == (FAILED, "blocked") and world.cancelled == 1 and not world.driving
+
+
 def test_a_cancelled_approach_leaves_the_base_at_rest(table: ReachMap) -> None:
     world = World(miss_m=0.06)
     skill = approach(world, table)

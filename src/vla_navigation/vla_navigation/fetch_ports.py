@@ -32,6 +32,7 @@ from vla_ros.qos import publisher, subscription
 from vla_ros.stamps import now_ns, to_msg
 from vla_ros.tf import TransformListener
 
+_LETHAL = 100  # of a costmap, as Nav2 publishes it
 _LEAVE_M = 0.4  # a robot that stands nearer to something than its clearance may leave
 _STANDS_M_S, _STANDS_RAD_S = 0.01, 0.03
 
@@ -110,7 +111,9 @@ class ActionErrand:
 
 
 class MapSurroundings:
-    """Pose by TF, floor by `map`, objects by `objects`.
+    """Pose by TF, floor by `map`, what lidars see beside it by `global_costmap/costmap`, objects by `objects`.
+
+    A planar lidar's map knows no table tops: where the robot can stand is told by who drives it.
 
     Args:
         node: Its owner.
@@ -125,9 +128,11 @@ class MapSurroundings:
         self.tf = TransformListener(node)
         self._things: dict[int, Thing] = {}
         self._map: OccupancyGrid | None = None
-        self._ground: tuple[OccupancyGrid, tuple[int, int], Ground] | None = None
+        self._beside = np.zeros((0, 2))  # middles of lethal cells of the costmap
+        self._ground: tuple[OccupancyGrid, Float64, tuple[int, int], Ground] | None = None  # and what it was made of
         self.refused = ""  # why the last map or pose couldn't be used
         subscription(node, "map", GridMsg, self._on_map)
+        subscription(node, "global_costmap/costmap", GridMsg, self._on_costmap)
         subscription(node, "objects", Detection3DArray, self._on_objects)
 
     def pose(self) -> Float64 | None:
@@ -157,10 +162,14 @@ class MapSurroundings:
             return None
         frame = GridFrame.of(grid)
         cell = frame.cell(pose[0], pose[1])
-        if self._ground is not None and self._ground[0] is grid and self._ground[1] == cell:
-            return self._ground[2]
+        if self._ground is not None:
+            of_grid, of_beside, of_cell, known = self._ground
+            if of_grid is grid and of_beside is self._beside and of_cell == cell:
+                return known
         solid, unknown = grid.cells >= OCCUPIED_FROM, grid.cells < 0
-        distance_m = distances(solid, frame.resolution_m)
+        lethal, beside = solid.copy(), frame.cells(self._beside)
+        lethal[tuple(beside[frame.holds(beside)].T)] = True
+        distance_m = distances(lethal, frame.resolution_m)
         cost = np.where((distance_m < self._clearance_m) | unknown, np.inf, 1.0).astype(np.float32)
         inside = frame.holds(np.array([cell]))[0]
         start = nearest_free(cost, np.array(cell), _LEAVE_M / frame.resolution_m) if inside else None
@@ -168,7 +177,7 @@ class MapSurroundings:
             self.refused = "the robot stands outside the map, or in an obstacle of it"
             return None
         ground = Ground(frame, solid | unknown, distance_m, travel_field(cost, *start, frame.resolution_m))
-        self._ground = (grid, cell, ground)
+        self._ground = (grid, self._beside, cell, ground)
         return ground
 
     def _on_map(self, message: GridMsg) -> None:
@@ -176,6 +185,14 @@ class MapSurroundings:
             grid = floor_conversions.occupancy_grid(message)
             GridFrame.of(grid)
             self._map = grid
+        except MapError as error:
+            self.refused = str(error)
+
+    def _on_costmap(self, message: GridMsg) -> None:
+        try:
+            if message.header.frame_id.lstrip("/") == self._frames[0]:
+                grid = floor_conversions.occupancy_grid(message)
+                self._beside = GridFrame.of(grid).points(np.argwhere(grid.cells >= _LETHAL))
         except MapError as error:
             self.refused = str(error)
 

@@ -1,6 +1,6 @@
 """Navigation. In: map, scan (10 Hz), points (where the robot has a height), odom, TF map -> base, safety_state.
 Actions: navigate_to_pose, compute_path_to_pose. Out: cmd_vel_nav (10 Hz while it drives, and until the base rests),
-plan, local_costmap/costmap.
+plan, local_costmap/costmap, global_costmap/costmap.
 
 Lifecycle node; speaks as Nav2's servers do, codes and pre-emption included: a new goal replaces the running one, which
 is aborted. A goal's end of any kind, a stop of the safety monitor, a missing pose, scan or velocity and the node's own
@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nav_msgs.msg import Path as PathMsg
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
+from rclpy.publisher import Publisher
 from rclpy.task import Future
 
 from vla_control.core.robot import load_robot_config
@@ -52,7 +54,8 @@ from vla_ros.tf import TransformListener
 _SCHEMA = Path(__file__).parent / "parameters" / "navigator_node.yaml"
 _NOWHERE = StampedPose(0, np.full(3, np.nan))
 _LAST = 3  # times that a base at rest is told so
-_VIEW_M, _VIEW_S = 3.0, 0.5  # half side of the local costmap, and its period
+#: Costmaps that are shown: half side [m], period [s].
+_VIEWS = {"local_costmap/costmap": (3.0, 0.5), "global_costmap/costmap": (np.inf, 1.0)}
 _PLANNERS = ("", "GridBased")  # Nav2's name of the planner that there is one of
 _SUCCEED, _ABORT, _CANCELED = "succeed", "abort", "canceled"
 
@@ -81,7 +84,6 @@ class NavigatorNode(LifecycleNode):
         self._ended: dict[str, int] = {}
         self._commands = publisher(self, "cmd_vel_nav", TwistStamped)
         self._plans = publisher(self, "plan", PathMsg)
-        self._views = publisher(self, "local_costmap/costmap", GridMsg)
         self._frames = TransformListener(self)
         self._lidars = LidarViews(self, self._frames.tree, self._p.map_frame, self._refuse)
         subscription(self, "map", GridMsg, self._on_map)
@@ -93,7 +95,8 @@ class NavigatorNode(LifecycleNode):
             ActionServer(self, ComputePathToPose, "compute_path_to_pose", self._compute, goal_callback=self._on_goal),
         )
         self.create_timer(self._p.period_s, self._on_tick)
-        self.create_timer(_VIEW_S, self._show)
+        for name, (half_m, period_s) in _VIEWS.items():
+            self.create_timer(period_s, partial(self._show, publisher(self, name, GridMsg), half_m))
         Diagnostics(self, self._status, hardware_id=self._p.robot)
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
@@ -333,18 +336,16 @@ class NavigatorNode(LifecycleNode):
 
     # -- for people ---------------------------------------------------------------------------------------------------
 
-    def _show(self) -> None:
-        idle = self._nav is None or not self.active or self._views.get_subscription_count() == 0
+    def _show(self, views: Publisher, half_m: float) -> None:
+        idle = self._nav is None or not self.active or views.get_subscription_count() == 0
         if idle or not np.isfinite(self._at.pose).all():
             return
         assert self._nav is not None
         costmap, inscribed_m = self._nav.costmap, self._footprint.inscribed_m
-        cells, origin = local_view(costmap, self._at.pose, _VIEW_M, inscribed_m, self._params.inflation_m)
+        cells, origin = local_view(costmap, self._at.pose, half_m, inscribed_m, self._params.inflation_m)
         if cells.size:
             resolution_m = costmap.frame.resolution_m
-            self._views.publish(
-                floor_conversions.grid_msg(cells, resolution_m, origin, self._at.stamp_ns, self._p.map_frame)
-            )
+            views.publish(floor_conversions.grid_msg(cells, resolution_m, origin, self._at.stamp_ns, self._p.map_frame))
 
     def _status(self) -> list[Status]:
         if not self.active:

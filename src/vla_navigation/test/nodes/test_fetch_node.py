@@ -57,7 +57,8 @@ class PlayedFlat:
         self._out = {
             name: publisher(node, name, kind)
             for name, kind in (
-                ("map", GridMsg), ("odom", Odometry), ("objects", Detection3DArray), ("front/camera_info", CameraInfo),
+                ("map", GridMsg), ("global_costmap/costmap", GridMsg), ("odom", Odometry),
+                ("objects", Detection3DArray), ("front/camera_info", CameraInfo),
                 ("control_state", ControlState), ("safety_state", SafetyState), ("battery_state", BatteryState),
                 ("said", String),
             )
@@ -134,8 +135,10 @@ class PlayedFlat:
         cells = np.zeros((100, 100), np.int8)
         cells[[0, -1]] = cells[:, [0, -1]] = 100
         cells[40:48, 40:52] = 100
-        message = floor_conversions.grid_msg(cells, 0.05, np.zeros(3), now_ns(self.node), "map")
-        self._out["map"].publish(message)
+        self._out["map"].publish(self.grid(cells))
+
+    def grid(self, cells: np.ndarray, frame: str = "map") -> GridMsg:
+        return floor_conversions.grid_msg(cells, 0.05, np.zeros(3), now_ns(self.node), frame)
 
     # -- what it is asked ---------------------------------------------------------------------------------------------
 
@@ -256,6 +259,21 @@ def test_a_place_that_the_map_knows_is_driven_to(flat: PlayedFlat) -> None:
     ended = flat.carried_out("go to the red mug")
     assert ended.result.success, ended.result.message
     assert len(flat.goals) == 1 and flat.errands == []
+
+
+def test_where_it_can_stand_is_told_by_who_drives_too(flat: PlayedFlat) -> None:
+    """A planar lidar passes under a bed: places beside it were chosen into which no way led."""
+    flat.ready()
+    around, bed = flat.fetch._around, (30, 70)  # row, column
+    before = around.ground()
+    cells = np.zeros((100, 100), np.int8)
+    cells[bed], cells[10, 10] = 100, 99
+    flat._out["global_costmap/costmap"].publish(flat.grid(cells, "odom"))
+    flat._out["global_costmap/costmap"].publish(flat.grid(cells))
+    flat.until(lambda: around.ground().distance_m[bed] == 0.0, "the bed")
+    now = around.ground()
+    assert before.distance_m[bed] > 0.5 and now.distance_m[10, 10] > 0.3, "what is only near to something is free"
+    assert not np.isfinite(now.way_m[bed]) and not now.opaque[bed], "but it can be looked over"
 
 
 def test_words_that_nobody_understands_are_refused_at_once(flat: PlayedFlat) -> None:

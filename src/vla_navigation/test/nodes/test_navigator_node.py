@@ -85,7 +85,9 @@ def bench(spinner) -> Bench:
 
 def test_a_goal_in_the_other_room_is_reached_and_nothing_is_touched(bench: Bench) -> None:
     view: list[GridMsg] = []
+    whole: list[GridMsg] = []
     subscription(bench.robot.node, "local_costmap/costmap", GridMsg, view.append)
+    subscription(bench.robot.node, "global_costmap/costmap", GridMsg, whole.append)
     ended = bench.result(bench.send(3.8, 1.0, -1.0), 120.0)
     assert ended.status == GoalStatus.STATUS_SUCCEEDED and ended.result.error_code == 0, ended.result.error_msg
     away = np.hypot(*(bench.robot.world.pose[:2] - [3.8, 1.0]))
@@ -100,6 +102,8 @@ def test_a_goal_in_the_other_room_is_reached_and_nothing_is_touched(bench: Bench
     count = len(bench.told)
     bench.robot.run(1.0)
     assert len(bench.told) == count, "a navigator without a goal leaves the base to others"
+    sizes = [(grid.info.width, grid.info.height) for grid in (view[-1], whole[-1])]
+    assert sizes[0] == (121, 121) and sizes[1] > sizes[0] and 100 in whole[-1].data, "and the whole map"
     cells = np.frombuffer(view[-1].data, np.int8)
     assert {0, 99, 100} <= set(cells.tolist()) and cells.min() >= -1
 
@@ -216,6 +220,7 @@ def test_topics_have_the_quality_of_the_table(spinner) -> None:
 
     for name, latched, reliable in (
         ("/cmd_vel_nav", False, False), ("/plan", False, True), ("/local_costmap/costmap", True, True),
+        ("/global_costmap/costmap", True, True),
     ):  # fmt: skip
         spinner.until(lambda name=name: ends(name), name)
         (end,) = ends(name)

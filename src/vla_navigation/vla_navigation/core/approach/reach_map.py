@@ -92,6 +92,15 @@ class ReachMap:
         best = np.flatnonzero(column > column.max() - 1e-9)
         return float(self.distance_m[best].mean())
 
+    def error_m(self, thing_m: Float64) -> float:
+        """How much nearer to the axis, or farther from it, a thing (3,) in the base frame is than is best [m].
+
+        Raises:
+            ConfigError: nothing at its height can be reached.
+        """
+        height_m = float(np.clip(thing_m[2], self.height_m[0], self.height_m[-1]))
+        return abs(float(np.hypot(*(thing_m[:2] - self.axis_m))) - self.best_distance_m(height_m))
+
     def save(self, path: Path) -> None:
         """Write an .npz file."""
         np.savez_compressed(

@@ -101,7 +101,9 @@ class Costmap:
         return self._static_m
 
     def window(self, x: float, y: float, half_m: float) -> tuple[slice, slice]:
-        """The part of the grid within `half_m` of a point; empty if that lies far outside."""
+        """The part of the grid within `half_m` of a point; empty if that lies far outside. inf: all of it."""
+        if half_m == np.inf:
+            return slice(0, self.frame.rows), slice(0, self.frame.columns)
         row, column = self.frame.cell(x, y)
         half = int(np.ceil(half_m / self.frame.resolution_m))
         sides = [

@@ -1,4 +1,7 @@
-"""The costmap around the robot, as Nav2 shows it: 100 obstacle, 99 too near, 98..1 dear, 0 free, -1 unknown."""
+"""The costmap, or what of it lies around the robot, as Nav2 shows it.
+
+100: obstacle, 99: too near to one, 98..1: dear, 0: free, -1: unknown.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ def local_view(
     """A window of the costmap.
 
     Args:
-        pose: (3,) of the robot, map frame. half_m: Half the window's side.
+        pose: (3,) of the robot, map frame. half_m: Half the window's side; inf: all of it.
         inscribed_m: Nearer to an obstacle the robot can't be. inflation_m: As the planner's parameter.
 
     Returns:

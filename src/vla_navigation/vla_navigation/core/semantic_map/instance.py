@@ -127,6 +127,12 @@ class Instance:
         self.voxels, self.hits = voxels, hits
 
 
+def middles(voxels: NDArray[np.int64]) -> Float64:
+    """(N,3) middles of voxels (N,3) [m]."""
+    out: Float64 = VOXEL_M * (voxels.astype(np.float64) + 0.5)
+    return out
+
+
 def _summed(voxels: NDArray[np.int64], hits: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     unique, inverse = np.unique(voxels, axis=0, return_inverse=True)
     total = np.zeros(len(unique), np.int64)

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from vla_core.errors import ConfigError, ObservationError
 from vla_core.types import Float64
-from vla_navigation.core.semantic_map.instance import VOXEL_M, Instance
+from vla_navigation.core.semantic_map.instance import Instance, middles
 from vla_navigation.core.semantic_map.views import OUTSIDE, THERE, THROUGH, Detection, View, compare, surface
 
 _FORMAT = 1
@@ -193,7 +193,7 @@ class SemanticMap:
     @staticmethod
     def _fade(view: View, thing: Instance) -> None:
         """What a view of the thing could show counts by what it shows: it may have been pushed a little, or turned."""
-        said = compare(view, (thing.voxels + 0.5) * VOXEL_M, _OWN_M)
+        said = compare(view, middles(thing.voxels), _OWN_M)
         thing.fade(said == THROUGH, said == THERE)
 
     def _cost(self, thing: Instance, detection: Detection, points_m: Float64) -> float:
@@ -213,7 +213,7 @@ class SemanticMap:
             if thing.id in seen:
                 continue
             sure = thing.voxels[thing.hits * 3 >= thing.hits.max()]
-            said = compare(view, (sure + 0.5) * VOXEL_M, self.params.behind_m)
+            said = compare(view, middles(sure), self.params.behind_m)
             inside = np.count_nonzero(said != OUTSIDE)
             if inside * 2 <= len(sure):
                 continue  # less than half of it would be in the image

@@ -12,6 +12,7 @@ from vla_navigation.core.nav.backend import NavigatorBackend
 from vla_navigation.core.skills.drive import driven
 from vla_navigation.core.skills.ports import Surroundings, Wheels, in_base
 
+_RECOVERIES = 2  # where it gets no further it is blocked: there are other places to stand
 _BETWEEN_NS = 400_000_000  # pictures come more often than that
 
 
@@ -63,7 +64,7 @@ class Approach:
         if self._goal is None:
             return Report(FAILED, "unreachable", "no other place from where the arm would reach it")
         if self._servo is None:
-            report = driven(self._navigator)
+            report = driven(self._navigator, _RECOVERIES)
             if report.state != DONE:
                 return report
             best_m = self._reach.best_distance_m(self._goal.position_m[2])

@@ -43,9 +43,12 @@ class Drive:
         self._navigator.cancel()
 
 
-def driven(navigator: NavigatorBackend) -> Report:
-    """What a navigator says of its goal, as a report."""
+def driven(navigator: NavigatorBackend, recoveries: int | None = None) -> Report:
+    """What a navigator says of its goal, as a report; after more recoveries the goal is given up as 'blocked'."""
     feedback = navigator.feedback()
+    if feedback.result is None and recoveries is not None and feedback.recoveries > recoveries:
+        navigator.cancel()
+        return Report(FAILED, "blocked", f"{feedback.recoveries} recoveries on the way")
     if feedback.result is None:
         return Report(message=f"{feedback.state}, {feedback.distance_remaining_m:.1f} m left")
     if feedback.result.reached:

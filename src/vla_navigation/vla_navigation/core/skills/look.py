@@ -14,6 +14,7 @@ from vla_navigation.core.nav.backend import NavigatorBackend
 from vla_navigation.core.skills.drive import driven
 from vla_navigation.core.skills.ports import Ground, Surroundings
 
+_RECOVERIES = 2  # there are other places to look from
 _LOOK_S = 3.0  # after the arrival, for pictures to be taken and looked at
 _ABOUT_M = 0.35  # what a thing lies on doesn't hide it: the lidar's plane knows no heights
 
@@ -57,7 +58,7 @@ class Look:
         if self._goal is None:
             return Report(FAILED, "no_view", "no free place with a view of it")
         if self._there_ns is None:
-            report = driven(self._navigator)
+            report = driven(self._navigator, _RECOVERIES)
             if report.state == FAILED and self._left:
                 self._navigator.go(self._left.pop(0))
                 return Report(RUNNING, message=f"from nearer, as {report.message}")
