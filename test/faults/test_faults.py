@@ -41,6 +41,7 @@ def test_fault_is_answered_reported_once_and_recovered_from(rigs: Rigs, fault: F
     assert outcome.violations == (), "the robot was not safe throughout"
     reports = {told: count for told, count in zip(fault.told, outcome.told, strict=True) if count != 1}
     assert reports == {}, "not exactly once"
+    assert outcome.repeated == (), "told again and again"
     assert outcome.recovered
 
 

@@ -25,7 +25,8 @@ from vla_ros.stamps import to_msg, to_ns
 from vla_sim.core.scene_parts import load_scene
 
 LINK = f"flattest{os.getpid()}"
-GRAPH: Graph = simulated_graph(GraphOptions.of_scene("flat", seed=3, split="train", link=LINK))  # 6 m of free floor ahead
+#: 6 m of free floor ahead
+GRAPH: Graph = simulated_graph(GraphOptions.of_scene("flat", seed=3, split="train", link=LINK))
 OTHER_SEED = 9
 EVERYBODY = {node.name for node in GRAPH.nodes}
 SCENE, CAMERAS = load_scene("flat"), load_contract("fetch_so101").view_names

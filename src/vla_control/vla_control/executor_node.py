@@ -42,6 +42,7 @@ from vla_ros.node import run
 _SCHEMA = Path(__file__).parent / "parameters" / "executor_node.yaml"
 _MARKERS = "executor_node/markers"
 _LOOK_S = 0.5  # how often mailboxes that may have been re-created are looked for
+_STARVED = ("finishing", "holding")  # modes of the executor itself; one that was told to stop is 'stopped'
 _QUIET_S = 5.0  # rejections of one kind that are less far apart are said once; all are counted
 
 
@@ -198,8 +199,17 @@ class ExecutorNode(LifecycleNode):
             "stretched": state.chunks_stretched, "late_joins": state.late_joins,
             "steps_pulled_in": state.steps_pulled_in,
         }  # fmt: skip
-        level = Level.WARN if state.last_error or state.mode == "stopped" else Level.OK
-        return [Status(level, state.last_error or state.mode, values)]
+        text = "; ".join(filter(None, (state.last_error, self._starved())))
+        level = Level.WARN if text or state.mode == "stopped" else Level.OK
+        return [Status(level, text or state.mode, values)]
+
+    def _starved(self) -> str:
+        """A sentence while the policy's steps have run out under a task; under a strategy that waits, for too long."""
+        now_ns, allowed_s = self._executor.now_ns, topic("action_chunk").max_age_s if self._core.waits else 0.0
+        over_s = (now_ns - int(self._executor.record["fresh_until_ns"][0])) * 1e-9
+        if self._core.state(now_ns).mode not in _STARVED or over_s <= allowed_s:
+            return ""
+        return "starved: no step of the policy is left to follow; the arm comes to rest and holds"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vla_control.core.robot import RobotConfig
 from vla_core.peer import Peer
-from vla_core.records import MODES, SAFETY, STATE, STATUS
+from vla_core.records import LIMITS, MODES, SAFETY, STATE, STATUS
 from vla_core.types import Float64
 
 _POLL_S = 0.002
@@ -30,6 +30,7 @@ class ArmWatch:
     Attributes:
         violations: What was broken since `begin`, by kind, each with its largest value.
         modes: Of the servo, seen since `begin`.
+        braked_by: Limits that acted while the servo was in mode 'stop', since `begin`.
         speed: Of the fastest joint now, of its limit.
         rested_ns: Stamp at which the arm first came to rest since `begin`, on the robot's clock; None: it has not.
     """
@@ -45,6 +46,7 @@ class ArmWatch:
         self._moving_ns = 0  # stamp of the newest state with a speed
         self.violations: dict[str, float] = {}
         self.modes: set[str] = set()
+        self.braked_by: set[str] = set()
         self.speed = self._max_jerk_before = 0.0
         self.rested_ns: int | None = None
         self._thread = threading.Thread(target=self._run, name="arm watch", daemon=True)
@@ -53,7 +55,7 @@ class ArmWatch:
     def begin(self) -> None:
         """Forget what was seen."""
         with self._lock:
-            self.violations, self.modes, self.rested_ns = {}, set(), None
+            self.violations, self.modes, self.braked_by, self.rested_ns = {}, set(), set(), None
             self._max_jerk_before = float(self._status.record["max_jerk"][0])
 
     @property
@@ -125,8 +127,10 @@ class ArmWatch:
 
     def _see_status(self) -> None:
         row, config, n = self._status.record[0], self._config, self._joints
+        acting = int(row["limits_acting"]) if self.mode == "stop" else 0
         with self._lock:
             self.modes.add(self.mode)
+            self.braked_by |= {name for bit, name in enumerate(LIMITS) if acting >> bit & 1}
         for name, limit in (
             ("qd_target", config.velocity_rad_s),
             ("qdd_target", config.acceleration_rad_s2),

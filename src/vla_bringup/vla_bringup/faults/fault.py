@@ -20,6 +20,7 @@ class Answer(Enum):
 
     GOES_ON = "the motion goes on"
     HOLDS = "what was planned is finished, then the arm holds"
+    WITHDRAWN = "the motion goes on until its instruction is withdrawn, then the arm comes to rest and holds"
     STOPS = "the arm brakes and waits; nothing is latched"
     LATCHED = "the arm brakes, and the stop is latched"
     ENDS = "the arm stands, and the graph ends with a sentence"
@@ -91,6 +92,7 @@ class Outcome:
         told: How often each of the fault's reports came.
         recovered: Whether the arm moved again after what the recovery takes.
         violations: Limits that were broken, each with the largest value; empty: the robot was safe throughout.
+        repeated: Warnings and errors that somebody told again and again.
     """
 
     seen: str
@@ -98,3 +100,4 @@ class Outcome:
     told: tuple[int, ...]
     recovered: bool
     violations: tuple[str, ...]
+    repeated: tuple[str, ...] = ()

@@ -17,7 +17,8 @@ from shared memory at 500 Hz: measured joints within their position and speed li
 at its limit); the servo's targets within speed, acceleration and jerk limits, so every stop respects the braking
 limits; its torque finite and within its limits; the heartbeat of the safety monitor goes on, whoever else dies. The
 other limits of the tick (torque rate, tool speed, places, distances, contact force) have tests of their own. Every
-event is reported exactly once. While a cause stands, a release is refused.
+event is reported exactly once, and no warning or error of any node is repeated. While a cause stands, a release is
+refused.
 
 `./vla test test/faults` runs those that aren't marked slow, `./vla bench faults` all of them, with a table of what was
 seen.

@@ -22,6 +22,7 @@ from std_srvs.srv import Trigger
 
 from vla_bringup.faults.arm_watch import ArmWatch
 from vla_bringup.faults.fault import Told
+from vla_bringup.faults.reports import repeated
 from vla_bringup.graph import Graph, GraphOptions, Scalar, simulated_graph
 from vla_bringup.jobs import process_jobs
 from vla_bringup.runner import Runner
@@ -247,6 +248,11 @@ class Rig:
         else:
             lines = self._log(told.where)[mark[told.where] :].splitlines()
         return sum(re.search(told.pattern, line) is not None for line in lines)
+
+    def repeated(self, mark: Mapping[str, int]) -> tuple[str, ...]:
+        """Warnings and errors that a node has told again and again since `mark`."""
+        found = (repeated(n.name, self._log(n.name)[mark[n.name] :].splitlines()) for n in self.graph.nodes)
+        return tuple(text for texts in found for text in texts)
 
     def _log(self, node: str) -> str:
         return self.runner.log(node).read_text(encoding="utf-8", errors="replace")

@@ -30,7 +30,7 @@ from vla_bringup.faults.injections import (
     without_numbers,
 )
 
-_GOES_ON, _HOLDS, _STOPS, _LATCHED, _ENDS, _SAFE = Answer
+_GOES_ON, _HOLDS, _WITHDRAWN, _STOPS, _LATCHED, _ENDS, _SAFE = Answer
 _NONE, _AUTOMATIC, _RELEASE, _GOAL, _RESTART, _EITHER = Recovery
 
 
@@ -137,7 +137,7 @@ _WHOLE = (
           (_restarted("camera_node"), _monitor("observation is older")), _AUTOMATIC, kills="camera_node"),
     Fault("perception killed", "kill -9 of observation_node", kill("observation_node"), _HOLDS,
           (_restarted("observation_node"), _monitor("observation is older")), _AUTOMATIC, kills="observation_node"),
-    Fault("mission killed", "kill -9 of mission_node", kill("mission_node"), _HOLDS,
+    Fault("mission killed", "kill -9 of mission_node", kill("mission_node"), _WITHDRAWN,
           (_restarted("mission_node"),), _GOAL, kills="mission_node"),
 )  # fmt: skip
 

@@ -54,12 +54,12 @@ def _run(fault: Fault, rigs: Rigs, rig: Rig) -> Outcome:
             seen += f"; release refused: {answer.message}"
     recovered = _RECOVERIES[fault.recovery](rig, rigs, fault)
     violations |= watch.violations
-    counts = tuple(rig.told(mark, told) for told in fault.told)
+    counts, repeated = tuple(rig.told(mark, told) for told in fault.told), rig.repeated(mark)
     stopped = (
         None if fault.answer == Answer.GOES_ON or rested_ns is None else max(0.0, (rested_ns - rig.begin_ns) / 1e6)
     )
     broken = tuple(f"{kind}: {value:.3g}" for kind, value in violations.items())
-    return Outcome(seen, stopped, counts, recovered, broken)
+    return Outcome(seen, stopped, counts, recovered, broken, repeated)
 
 
 def rig_until_told(rig: Rig, mark: Mapping[str, int], told: Told) -> None:
@@ -78,7 +78,8 @@ def _goes_on(rig: Rig) -> str:
         "motion that goes on",
     )
     if "stop" in watch.modes or rig.safety.stopped or watch.rested_ns is not None:
-        got = f"an arm that stopped: modes {sorted(watch.modes)}, '{rig.safety.cause}', rest at {watch.rested_ns}"
+        got = f"an arm that stopped: modes {sorted(watch.modes)}, braked by {sorted(watch.braked_by)}, "
+        got += f"'{rig.safety.cause}', rest at {watch.rested_ns}"
         raise GraphError(got, "motion that goes on", "see the logs")
     rejected = rig.executor.last_error
     return "went on" + (f"; {rejected}" if rejected else "")
@@ -87,9 +88,17 @@ def _goes_on(rig: Rig) -> str:
 def _holds(rig: Rig) -> str:
     watch = rig.watch
     rig.until(lambda: watch.rested_ns is not None and watch.mode == "hold", "hold")
-    if rig.safety.stopped:
-        raise GraphError(f"a latched stop: {rig.safety.cause}", "a hold", "see the logs")
+    if "stop" in watch.modes or rig.safety.stopped:
+        got = f"an emergency stop: braked by {sorted(watch.braked_by)}, '{rig.safety.cause}'"
+        raise GraphError(got, "a hold after what was planned", "see the logs")
     return f"held; executor {rig.executor.mode}"
+
+
+def _withdrawn(rig: Rig) -> str:
+    """Whoever gave the instruction is back and knows of none."""
+    answer = _holds(rig)
+    rig.until(lambda: rig.executor.mode == "idle", "withdrawn instruction")
+    return answer
 
 
 def _stops(rig: Rig) -> str:
@@ -137,6 +146,7 @@ def _wait(done: Callable[[], bool], what: str, wait_s: float = 30.0) -> None:
 _ANSWERS: Mapping[Answer, Callable[[Rig], str]] = {
     Answer.GOES_ON: _goes_on,
     Answer.HOLDS: _holds,
+    Answer.WITHDRAWN: _withdrawn,
     Answer.STOPS: _stops,
     Answer.LATCHED: _latched,
     Answer.ENDS: _ends,

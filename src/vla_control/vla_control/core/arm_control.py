@@ -84,12 +84,13 @@ class ArmControl:
         self.measures_torque = not self._by_position
         self.error[:] = self.wrench[:] = 0.0
 
-    def advance(self, seen: bool, gain: Float64) -> int:
+    def advance(self, seen: bool, gain: Float64, elapsed_s: float) -> int:
         """One tick, after the caller has filled what the constructor was given.
 
         Args:
             seen: Whether the joint state is measured; else it is predicted, and wrench and error stay as they are.
             gain: Of `Compliance`.
+            elapsed_s: Time since the last tick [s].
 
         Returns:
             Bits of the limits that acted; NOT_FINITE as for `impedance_torque`.
@@ -107,7 +108,7 @@ class ArmControl:
             q, qd, self._q_t, self._qd_t, self._qdd_t,
             rotation, position, target.rotation, target.translation,
             self._first, jacobian, self._mass, self._bias, self._damping,
-            gain, self._table, self.tau_previous, self._qd_previous,
+            gain, self._table, self.tau_previous, self._qd_previous, elapsed_s,
             self._residual, self._tau, self._error_now, self._wrench_now,
         )  # fmt: skip
         if acting == NOT_FINITE:

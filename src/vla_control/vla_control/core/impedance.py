@@ -15,7 +15,9 @@ force, in joint impedance that of the force W which the joint springs exert at t
 The external torque comes from a momentum observer (De Luca et al., 2006). With the Coriolis identity its discrete
 form is a first-order low-pass of the inverse dynamics residual:
 
-    r += w (M (qd_k - qd_{k-1}) + (h + B qd + f(qd) - tau_{k-1}) dt - r dt),   wrench = L J M^-1 r
+    r += min(1, w dt) (M (qd_k - qd_{k-1}) / dt + h + B qd + f(qd) - tau_{k-1} - r),   wrench = L J M^-1 r
+
+where dt is the time between the two states: longer than a period where states were missed, while tau_{k-1} stood.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ def impedance_torque(
     rotation: Float64, position: Float64, rotation_t: Float64, position_t: Float64,
     first: int, jacobian_all: Float64, mass_all: Float64, bias: Float64, damping: Float64,
     gain: Float64, table: Float64,
-    tau_previous: Float64, qd_previous: Float64, residual: Float64, tau: Float64, error: Float64, wrench: Float64,
+    tau_previous: Float64, qd_previous: Float64, elapsed_s: float,
+    residual: Float64, tau: Float64, error: Float64, wrench: Float64,
 ) -> int:  # fmt: skip
     """One tick: fill `tau` (J,), `error` (2,) [m, rad] and `wrench` (6,) [N, N*m]; update `residual` (J,) [N*m].
 
@@ -78,6 +81,7 @@ def impedance_torque(
         damping: (J,) passive joint damping [N*m*s/rad].
         gain, table: From `Compliance` and `joint_table`.
         tau_previous: (J,) torque sent last tick. qd_previous: (J,) velocity measured then.
+        elapsed_s: Time since then [s], > 0.
 
     Returns:
         Bits of the limits that acted, in the order of LIMITS; NOT_FINITE when a torque came out infinite or not a
@@ -122,6 +126,7 @@ def impedance_torque(
     error[1] = np.sqrt(e[3] ** 2 + e[4] ** 2 + e[5] ** 2)
     if clamp_norm(e, 0, gain[ERROR_LIN]) | clamp_norm(e, 3, gain[ERROR_ROT]):
         acting |= _ERROR
+    heard = min(1.0, gain[OBSERVER] * elapsed_s)
     null, spring, carry = np.empty(n), np.empty(n), np.empty(n)
     for i in range(n):
         dq, dqd = q_t[i] - q[i], qd_t[i] - qd[i]
@@ -130,9 +135,9 @@ def impedance_torque(
         spring[i] = k * dq + 2.0 * zeta * np.sqrt(k * mass[i, i]) * dqd
         friction = damping[i] * qd[i] + table[6, i] * np.tanh(qd[i] / gain[SMOOTHING])
         carry[i] = bias[i] + damping[i] * qd_t[i] + table[6, i] * np.tanh(qd_t[i] / gain[SMOOTHING])
-        residual[i] += gain[OBSERVER] * (bias[i] + friction - tau_previous[i] - residual[i]) * period_s
+        residual[i] += heard * (bias[i] + friction - tau_previous[i] - residual[i])
         for j in range(n):
-            residual[i] += gain[OBSERVER] * mass[i, j] * (qd[j] - qd_previous[j])
+            residual[i] += heard / elapsed_s * mass[i, j] * (qd[j] - qd_previous[j])
     columns = np.zeros((6, 9))
     for r in range(6):
         columns[r, r] = 1.0

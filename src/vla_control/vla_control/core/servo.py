@@ -180,6 +180,9 @@ class ServoCore:
             else:
                 self._arm.advance(self._tau_previous, (now_ns - self._now_ns) * 1e-9)
             q, qd = self._arm.q, self._arm.qd
+        elapsed_s = (now_ns - self._now_ns) * 1e-9
+        if not 0.0 < elapsed_s <= self.params.stale_state_s:  # nobody knows what acted meanwhile
+            self._qd_previous[:], elapsed_s = qd, self.params.period_s
         self._now_ns, self._predicted = now_ns, not seen
         if self._force_n2 > self._contact_n2:
             acting |= _CONTACT
@@ -189,7 +192,7 @@ class ServoCore:
         self._compliance.advance()
         if self._compliance.load_moves:
             self._payload.set(self._compliance.load)
-        limits = self._impedance(q, qd, seen)
+        limits = self._impedance(q, qd, seen, elapsed_s)
         if limits == NOT_FINITE:
             self._fall_back(now_ns)
             return acting | _NON_FINITE
@@ -197,13 +200,13 @@ class ServoCore:
             self._arm.correct(q, qd)
         return acting | limits
 
-    def _impedance(self, q: Float64, qd: Float64, seen: bool) -> int:
+    def _impedance(self, q: Float64, qd: Float64, seen: bool, elapsed_s: float) -> int:
         """Torque towards the target from joint state q, qd; what only a measurement can tell is kept if `seen`."""
         pin.computeAllTerms(self._model, self._data, q, qd)
         pin.forwardKinematics(self._model, self._data_t, self._q_t)
         acting = 0
         for arm in self._arms:
-            bits = arm.advance(seen, self._compliance.gain)
+            bits = arm.advance(seen, self._compliance.gain, elapsed_s)
             if bits == NOT_FINITE:
                 return NOT_FINITE
             acting |= bits

@@ -97,4 +97,4 @@ class BaseController:
         going = fresh and not self._stopped
         twist = self._smoother.step(self._target if going else self._rest, step_s)
         mode = "stop" if self._stopped else "track" if fresh else "hold" if self._smoother.at_rest else "timeout"
-        return BaseCommand(self._kinematics.feasible(twist), mode)
+        return BaseCommand(twist, mode)

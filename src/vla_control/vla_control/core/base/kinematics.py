@@ -28,14 +28,18 @@ class BaseKinematics:
             arm = (config.wheelbase_m + config.track_m) / 2
             rows = [[1.0, -1.0, -arm], [1.0, 1.0, arm], [1.0, 1.0, -arm], [1.0, -1.0, arm]]
         self.wheels: Float64 = np.array(rows) / config.wheel_radius_m
-        self._speed, self._velocity = config.wheel_speed_rad_s, config.velocity
+        self._moves = config.velocity > 0.0
+        axes = np.eye(3)[self._moves] / config.velocity[self._moves, None]
+        self._loads: Float64 = np.concatenate([self.wheels / config.wheel_speed_rad_s, axes])
 
     def feasible(self, twist: Float64) -> Float64:
         """The twist (3,), slowed down as a whole to what wheels and limits allow: its curvature wz / |v| stays.
 
         A sideways part that the base can't drive must have been refused before: it is removed here.
         """
-        wheels = float(np.abs(self.wheels @ twist).max()) / self._speed
-        axes = max(abs(float(v)) / limit if limit else 0.0 for v, limit in zip(twist, self._velocity, strict=True))
-        slowed: Float64 = twist / max(1.0, wheels, axes)
-        return np.where(self._velocity > 0.0, slowed, 0.0)
+        slowed: Float64 = twist / max(1.0, self.load(twist))
+        return np.where(self._moves, slowed, 0.0)
+
+    def load(self, twists: Float64) -> float:
+        """The largest part of what wheels and limits allow that one of the twists (..., 3) takes; convex in them."""
+        return float(np.abs(twists @ self._loads.T).max())
