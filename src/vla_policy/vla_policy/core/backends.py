@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from vla_policy.core.drawing.draw import draw
 from vla_policy.core.drawing.field import Field
 from vla_policy.core.drawing.future_state import AHEAD
 from vla_policy.core.models.keypoint_flow import KeypointFlow
+from vla_policy.core.openvino_graph import Run, compiled
 from vla_policy.core.text import Text
 
 HEADS = ("flow", "l1")
@@ -176,19 +176,10 @@ class TorchBackend:
         return out
 
 
-def _openvino() -> Any:
-    """The library without its telemetry, which would report every model conversion over the network."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
-
-
 class OpenVinoBackend:
-    """Both graphs compiled for the CPU, in float32: half precision would cost millimetres."""
+    """Both graphs compiled for the CPU."""
 
     def __init__(self, model: KeypointFlow, decoding: Decoding) -> None:
-        ov = _openvino()
         self.model = model.cpu().eval().requires_grad_(False)
         sizes, language = model.config, model.config.language
         reading = (
@@ -203,16 +194,9 @@ class OpenVinoBackend:
         encode, decode = Encode(self.model), Decode(self.model, decoding.head)
         with torch.no_grad():
             keys_values = encode(*inputs)[0]
-            graphs = [(encode, inputs), (decode, (actions, time, keys_values))]
-            traced = [torch.jit.trace(graph, example, check_trace=False) for graph, example in graphs]  # type: ignore[no-untyped-call]
-        converted = [ov.convert_model(t, example_input=example) for t, (_, example) in zip(traced, graphs, strict=True)]
-        for graph, (_, example) in zip(converted, graphs, strict=True):
-            graph.reshape({i: ov.PartialShape(list(part.shape)) for i, part in enumerate(example)})
-        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
-        core = ov.Core()
-        encoder, decoder = (core.compile_model(graph, "CPU", options) for graph in converted)
-        self._encode, self._decode = encoder.create_infer_request(), decoder.create_infer_request()
-        self._encode_beside = encoder.create_infer_request()  # a correction may come while a chunk is being drawn
+        # the second one: a correction may come while a chunk is being drawn
+        self._encode, self._encode_beside = compiled(encode, inputs, streams=2)
+        (self._decode,) = compiled(decode, (actions, time, keys_values))
         self._decoding = decoding
 
     def read(self, text: Text) -> Reading:
@@ -232,18 +216,16 @@ class OpenVinoBackend:
         out: Float32 = self.model.correct(torch.from_numpy(actions[None]), first, tokens)[0].numpy()
         return out
 
-    def _look(self, seen: Seen, request: Any) -> list[Float32]:
+    def _look(self, seen: Seen, encode: Run) -> list[Float32]:
         words = [part.numpy() for part in seen.reading]
         ahead = [] if seen.ahead is None else [seen.ahead[None]]
-        found: Any = request.infer([seen.rgb[None], *words, seen.state[None], *ahead])
-        return [found[i] for i in range(7)]
+        return encode([seen.rgb[None], *words, seen.state[None], *ahead])
 
     def _draw(self, noise: Tensor, keys_values: Float32, continuation: Continuation | None) -> Tensor:
         """From noise (N,T,D) to a chunk (1,T,D) in physical units."""
 
         def run(actions: Tensor, time: Tensor) -> Tensor:
-            out: Float32 = self._decode.infer([actions.numpy(), time.numpy(), keys_values])[0]
-            return torch.from_numpy(out)
+            return torch.from_numpy(self._decode([actions.numpy(), time.numpy(), keys_values])[0])
 
         if self._decoding.head == "l1":
             return run(noise, torch.zeros(noise.shape[:2]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from vla_core import rotations
 from vla_core.contract import Contract
@@ -16,10 +17,11 @@ from vla_core.types import Float32, Observation, Running
 from vla_policy.core.backends import Decoding
 from vla_policy.core.drawing.continuation import continuation
 from vla_policy.core.drawing.draw import draw, samples_needed
-from vla_policy.core.drawing.field import Field
+from vla_policy.core.drawing.field import Field, Velocity
 from vla_policy.core.drawing.future_state import Gripper, roll_forward
 from vla_policy.core.keypoint_policy import check_observation
 from vla_policy.core.models.target_flow import Situation, TargetFlow, configure
+from vla_policy.core.openvino_graph import Run, compiled
 from vla_policy.core.policy import PolicyOutput
 from vla_policy.core.preset import Preset, parse
 from vla_policy.core.processors import action_transform
@@ -74,6 +76,18 @@ class TargetTraining:
         return cls(int(preset.training["prefix_steps"]), int(preset.training["longest_offset_steps"]), gripper)
 
 
+class _Velocity(nn.Module):
+    """What is compiled."""
+
+    def __init__(self, model: TargetFlow) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, actions: Tensor, time: Tensor, keys_values: Tensor) -> Tensor:
+        """Velocity (1,T,D) at actions (1,T,D) and times (1,T)."""
+        return self.model.head.velocity(actions, time, keys_values)
+
+
 class TargetPolicy:
     """See `core/models/target_flow.py` for the model."""
 
@@ -86,6 +100,7 @@ class TargetPolicy:
         self.model = model.eval().requires_grad_(False)
         self.transform, self._reader = action_transform(contract), SituationReader.of(contract)
         self._steps, self._trained = decoding.steps, trained
+        self._run: Run | None = None
 
     @classmethod
     def load(cls, preset: Preset, contract: Contract, weights: Path | None) -> TargetPolicy:
@@ -115,17 +130,27 @@ class TargetPolicy:
         shape = (samples_needed(followed), self.contract.horizon, self.transform.width)
         noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
-        def velocity(actions: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        def velocity(actions: Tensor, time: Tensor) -> Tensor:
             return self.model.head.velocity(actions, time, keys_values)
 
+        field = Field(self._fast(keys_values), velocity)
         scale = self.model.action_mean, self.model.action_std
-        chunk = draw(Field(velocity, velocity), noise, self._steps, followed, *scale)[0].numpy()
+        chunk = draw(field, noise, self._steps, followed, *scale)[0].numpy()
         if not np.isfinite(chunk).all():
             raise PolicyError("a chunk with NaN or infinity", "finite actions", "train the weights again")
         actions = self.transform.inverse(chunk, state)
         if ahead is not None:
             actions = ahead.complete(actions)
         return PolicyOutput(actions, progress=0.0, success_estimate=0.0)
+
+    def _fast(self, keys_values: Tensor) -> Velocity:
+        """The velocity without gradients, compiled at the first chunk; eager torch takes several times as long."""
+        if self._run is None:
+            shape = 1, self.contract.horizon
+            example = torch.zeros(*shape, self.transform.width), torch.zeros(shape), keys_values
+            (self._run,) = compiled(_Velocity(self.model), example)
+        run, seen = self._run, keys_values.numpy()
+        return lambda actions, time: torch.from_numpy(run((actions.numpy(), time.numpy(), seen))[0])
 
     @torch.no_grad()
     def correct(self, actions: Float32, first: int, observation: Observation) -> Float32:
