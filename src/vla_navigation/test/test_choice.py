@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vla_core.errors import ConfigError, InstructionError
 from vla_core.types import Float64
 from vla_navigation.core.fetch.choice import Option, choose
+from vla_navigation.core.fetch.wish import wished
 from vla_navigation.core.task.understanding import understand
 from vla_policy.core.text import minilm
 
@@ -38,6 +39,26 @@ def options(**affordances: float) -> list[Option]:
 )  # fmt: skip
 def test_needs_call_for_things(said: str, thing: str) -> None:
     assert choose(said, options(), embed).option.meaning.thing.name == thing  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("said", "known", "thing"),
+    [
+        ("I am thirsty", (), "mug"), ("I want something to drink", ("bottle",), "bottle"),
+        ("I want something to drink", ("mug",), "mug"), ("I would like to read something", (), "book"),
+        ("I'm hungry, give me a fruit", ("apple", "banana"), "banana"),
+    ],
+)  # fmt: skip
+def test_a_wish_becomes_the_task_that_fulfils_it(said: str, known: tuple[str, ...], thing: str) -> None:
+    meaning = wished(said, known, embed)
+    assert meaning.thing is not None
+    assert (meaning.goal, meaning.thing.name, meaning.destination) == ("fetch", thing, "start")
+
+
+@pytest.mark.parametrize("said", ["colourless green ideas", "hello", "the weather is nice", "tell me a joke", ""])
+def test_what_calls_for_nothing_is_refused(said: str) -> None:
+    with pytest.raises(InstructionError, match="a wish that a thing fulfils"):
+        wished(said, ("mug", "ball"), embed)
 
 
 def test_what_cannot_be_done_gives_way_to_what_can() -> None:

@@ -38,6 +38,7 @@ from vla_navigation.core.explore.parameters import ExplorerParameters
 from vla_navigation.core.fetch.mission import FetchMission, FetchOutcome
 from vla_navigation.core.fetch.progress import STAGES, FetchParameters
 from vla_navigation.core.fetch.skills import Candidate, Trouble
+from vla_navigation.core.fetch.wish import wished
 from vla_navigation.core.nav.robot_footprint import robot_footprint
 from vla_navigation.core.skills.approach import Approach
 from vla_navigation.core.skills.confirm import Confirm
@@ -51,6 +52,7 @@ from vla_navigation.core.task.understanding import interjection, understand
 from vla_navigation.fetch_ports import ActionErrand, BaseWheels, Fingers, MapSurroundings
 from vla_navigation.find_client import FindClient
 from vla_navigation.reach_table import table_path
+from vla_navigation.sentences import embed
 from vla_ros.diagnostics import Diagnostics, Level, Status
 from vla_ros.node import run
 from vla_ros.parameters import Parameters, declare
@@ -190,7 +192,7 @@ class FetchNode(Node):
             message = f"got a goal with {self._unready}; expected a robot that sees; fix: start its camera, send again"
             return self._conclude(goal, fetch_conversions.refused("not_ready", message))
         try:
-            tasks = understand(text)
+            tasks = self._understood(text)
             if len(tasks) > 1:
                 raise InstructionError(f"{len(tasks)} tasks in '{text}'", "one", "send them one after the other")
         except InstructionError as error:
@@ -207,6 +209,20 @@ class FetchNode(Node):
         self.get_logger().info(f"{text}: {meaning}")
         outcome: FetchOutcome = await done
         return self._conclude(goal, fetch_conversions.result(outcome))
+
+    def _understood(self, text: str) -> tuple[Meaning, ...]:
+        """The tasks of a text; a wish becomes the task that fulfils it.
+
+        Raises:
+            InstructionError: it is neither.
+        """
+        try:
+            return understand(text)
+        except InstructionError:
+            if not text.isascii():
+                raise  # the reader of sentences knows English
+            known = {thing.name for thing in self._around.things()}
+            return (wished(text, known, embed),)
 
     def _conclude(self, goal: ServerGoalHandle, result: ExecuteInstruction.Result) -> ExecuteInstruction.Result:
         code = result.error_code or "success"

@@ -9,12 +9,10 @@ The detector comes by name; without one the node doesn't start. A view whose pla
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -39,11 +37,11 @@ from vla_navigation.core.semantic_map.views import Detection, View
 from vla_navigation.core.task.lexicon import lexicon
 from vla_navigation.floor_conversions import occupancy_grid
 from vla_navigation.hand import Hand
+from vla_navigation.sentences import embed
 from vla_perception.conversions import camera_model, depth_image, raw_image
 from vla_perception.core.camera import CameraModel
 from vla_perception.core.detector.registry import DetectorOptions, make_detector
 from vla_perception.core.resize import FitView
-from vla_policy.core.text import minilm
 from vla_ros.diagnostics import Diagnostics, Level, Status
 from vla_ros.node import run
 from vla_ros.parameters import Parameters, declare
@@ -54,7 +52,6 @@ from vla_ros.tf import TransformListener
 _SCHEMA = Path(__file__).parent / "parameters" / "semantic_map_node.yaml"
 _OLDEST_NS = 2 * NS  # views wait so long for their transforms
 _SHOWN_S = 1.0
-_WORDS = 32  # tokens of a question
 
 
 class SemanticMapNode(Node):
@@ -72,8 +69,8 @@ class SemanticMapNode(Node):
         params = SemanticMapParameters(**{f.name: getattr(self._p, f.name) for f in fields(SemanticMapParameters)})
         self._map = SemanticMap(self._detector.classes, self._detector.colours, params)
         self._rooms = Rooms(self._map)
-        self._finder = Finder(self._map, _embed, self._rooms.room_of)
-        _embed(["anything"])  # loads the reader of words: the first question shall not wait for it
+        self._finder = Finder(self._map, embed, self._rooms.room_of)
+        embed(["anything"])  # loads the reader of words: the first question shall not wait for it
         self._pairs: dict[str, RgbdPairs[Image]] = {name: RgbdPairs(self._p.skew_s) for name in self._p.cameras}
         self._cameras: dict[str, CameraModel] = {}
         self._newest_ns, self._views, self._refused, self._trouble = -1, 0, 0, ""
@@ -206,7 +203,7 @@ class SemanticMapNode(Node):
             floor, self._map, self._rooms = self._floor, loaded, Rooms(loaded)
             if floor is not None:
                 self._rooms.set_floor(floor)
-            self._finder = Finder(loaded, _embed, self._rooms.room_of)
+            self._finder = Finder(loaded, embed, self._rooms.room_of)
             response.success, response.message = True, f"loaded {len(loaded.objects)} objects"
         except VlaError as error:
             response.message = str(error)
@@ -230,13 +227,6 @@ class SemanticMapNode(Node):
 
     def _on_parameters(self, values: Parameters) -> None:
         self._p = values
-
-
-def _embed(texts: Sequence[str]) -> Float64:
-    """Unit vectors (N,D) of texts; the encoder is loaded with the first question that needs it."""
-    vectors = np.asarray(minilm(_WORDS).encode(list(texts)).sentence, np.float64)
-    unit: Float64 = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit
 
 
 def main() -> None:

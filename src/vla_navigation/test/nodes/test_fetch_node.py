@@ -282,6 +282,12 @@ def test_words_that_nobody_understands_are_refused_at_once(flat: PlayedFlat) -> 
     assert ended.result.error_code == "instruction" and "; fix: " in ended.result.message
 
 
+def test_a_wish_is_fulfilled(flat: PlayedFlat) -> None:
+    ended = flat.carried_out("I am thirsty")
+    assert ended.result.success, ended.result.message
+    assert flat.errands == ["explore: the mug", "pick up the mug", "put it down"]
+
+
 def test_of_two_tasks_none_is_left_out_silently(flat: PlayedFlat) -> None:
     """Regression: the first was carried out, and that was told as success."""
     ended = flat.carried_out("bring me the red mug, then go to the shelf")

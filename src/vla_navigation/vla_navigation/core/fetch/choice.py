@@ -40,9 +40,10 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen and why; language (N,) and scores (N,) in the order of the options."""
+    """What was chosen and why; likeness, language and scores (N,) in the order of the options."""
 
     option: Option
+    likeness: Float64
     language: Float64
     scores: Float64
 
@@ -62,8 +63,8 @@ def choose(instruction: str, options: Sequence[Option], embed: Embed) -> Choice:
             f"'{instruction}' with nothing that can be done", "a skill that can", "look around first"
         )
     vectors = embed([instruction, *(option.description for option in options)])
-    likeness = vectors[1:] @ vectors[0] / _TEMPERATURE
-    language = np.exp(likeness - likeness.max())
+    likeness = vectors[1:] @ vectors[0]
+    language = np.exp((likeness - likeness.max()) / _TEMPERATURE)
     language /= language.sum()
     scores: Float64 = language * values
-    return Choice(options[int(scores.argmax())], language, scores)
+    return Choice(options[int(scores.argmax())], likeness, language, scores)
