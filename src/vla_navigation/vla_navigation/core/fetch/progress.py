@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from vla_core.errors import ConfigError
 from vla_core.types import NS
 from vla_navigation.core.explore.search import EXPLORED
-from vla_navigation.core.fetch.skills import Candidate, Report
+from vla_navigation.core.fetch.skills import OTHER, Candidate, Report
 from vla_navigation.core.task.meaning import Meaning, Relation
 
 (SUCCESS, NOT_FOUND, UNREACHABLE, GRASP_FAILED, PLACE_FAILED, LOST, BATTERY_LOW, CANCELLED, SAFETY_STOP, TIMEOUT,
@@ -136,11 +136,11 @@ class Progress:
             self.near = False
         self.chosen = candidate
 
-    def looked(self) -> None:
+    def looked(self, why: str = "doubtful") -> None:
         """Once more at what is chosen; what stays doubtful isn't it."""
         self.looks += 1
         if self.looks >= self.params.looks:
-            self.drop_choice("doubtful")
+            self.drop_choice(why)
 
     def refuse(self) -> None:
         """Somebody says that it isn't this one; that is no failure."""
@@ -165,7 +165,7 @@ class Progress:
         if step == "explore":
             self._searched(report)
         elif step == "look":
-            self.drop_choice("not seen again")
+            self.looked("not seen again")  # a detector misses things: from another side it may see it
         elif step == "approach":
             self.poses += 1
             self.near = False
@@ -173,7 +173,9 @@ class Progress:
                 self.drop_choice(UNREACHABLE)
         elif step == "recognise":
             self.near = False
-            self.drop_choice(report.code or "not recognised")
+            self.poses += 1
+            if report.code == OTHER or self.poses >= self.params.poses:
+                self.drop_choice(report.code or "not recognised")
         elif step in ("grasp", "check"):
             self.grasps += 1
             self.holding = False  # it may have been lost on the way

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from vla_navigation.core.task.meaning import Meaning, Relation
 
 RUNNING, DONE, FAILED = ("running", "done", "failed")
+#: Code of a thing that turned out to be another one.
+OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)

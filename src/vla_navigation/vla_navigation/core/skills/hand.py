@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vla_core.types import NS
-from vla_navigation.core.fetch.skills import DONE, FAILED, RUNNING, Candidate, Report
+from vla_navigation.core.fetch.skills import DONE, FAILED, OTHER, RUNNING, Candidate, Report
 from vla_navigation.core.skills.ports import Errand, Gripper, Surroundings, Thing
 
 _FEEL_S = 0.5  # so long the fingers must stay apart
@@ -68,7 +68,7 @@ class Recognise:
         if thing is not None and thing.seen_ns > self._begin_ns:
             if self._fits(thing):
                 return Report(DONE)
-            return Report(FAILED, "other", f"from near by it is the {thing.name}")
+            return Report(FAILED, OTHER, f"from near by it is the {thing.name}")
         if now_ns - self._begin_ns > _WAIT_S * NS:
             return Report(FAILED, "moved", "from near by it isn't there")
         return Report(RUNNING, message="looking")
