@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 
 import numpy as np
 
+from vla_core import strategies
 from vla_core.errors import ObservationError
 from vla_core.types import ActionChunk, Observation, Running
 from vla_msgs.msg import ActionChunk as ActionChunkMsg
@@ -38,23 +40,35 @@ def observation(message: ObservationMsg) -> Observation:
 
 
 def running(message: ExecutorState) -> Running:
-    """What is being executed.
+    """What is being executed; whether it fits a contract is for the replanner to say.
 
     Raises:
-        ObservationError: the number of values is no multiple of the number of actions.
+        ObservationError: the message contradicts itself, or names a strategy that nobody knows.
     """
     width, actions = len(message.action_names), np.asarray(message.running, np.float32)
     if width == 0 or actions.size % width:
-        got = f"{actions.size} values of {width} actions in executor_state"
-        raise ObservationError(got, "a whole number of steps", "run executor and policy of one version")
+        raise _unlike(f"{actions.size} values of {width} actions", "a whole number of steps")
+    steps, dt_s = actions.size // width, float(message.dt_s)
+    if not np.isfinite(actions).all():
+        raise _unlike("steps with NaN or infinity", "finite numbers")
+    if not 0.0 < dt_s < math.inf:
+        raise _unlike(f"{dt_s} s between steps", "a time above 0")
+    if message.running_fresh > steps:
+        raise _unlike(f"{message.running_fresh} of {steps} steps from a policy", f"at most {steps}")
+    if message.strategy not in strategies.ALL:
+        raise _unlike(f"strategy '{message.strategy}'", f"one of {', '.join(strategies.ALL)}")
     return Running(
         strategy=message.strategy,
         origin_ns=stamps.to_ns(message.running_origin),
-        dt_s=float(message.dt_s),
-        actions=actions.reshape(-1, width),
+        dt_s=dt_s,
+        actions=actions.reshape(steps, width),
         delay_steps=int(message.delay_steps),
         fresh=int(message.running_fresh),
     )
+
+
+def _unlike(got: str, expected: str) -> ObservationError:
+    return ObservationError(f"{got} in executor_state", expected, "run executor and policy of one version")
 
 
 def chunk_msg(chunk: ActionChunk, frame: str) -> ActionChunkMsg:

@@ -18,6 +18,7 @@ from vla_core.errors import PolicyError, VlaError
 from vla_core.strategies import A2C2
 from vla_core.types import ActionChunk, Observation, Running
 from vla_policy.core.drawing.correction import correction_of
+from vla_policy.core.executed import check_reference, fitted
 from vla_policy.core.policy import Policy, PolicyOutput, check_strategy
 from vla_policy.core.schedule import ReplanSchedule
 
@@ -70,7 +71,8 @@ class Replanner:
             period_s: Time between answered observations, by capture stamp [s].
             seed: Of the sampling noise.
             publish: Called with every chunk, in the inference or the correction thread.
-            refuse: Called once per kind of refusal until a chunk succeeds again, in the inference thread.
+            refuse: Called once per kind of refusal until a chunk succeeds again, in the inference thread or in that of
+                `follow` and `reject`.
         """
         self.contract, self._seed = contract, seed
         self._adopt(policy)
@@ -108,9 +110,19 @@ class Replanner:
         self._threads = ()
 
     def follow(self, running: Running) -> None:
-        """Take note of what is being executed, for policies that continue it."""
+        """Take note of what is being executed, for policies that continue it.
+
+        A strategy that can't be served is refused as soon as it is chosen, and again by every answer that it costs.
+
+        Raises:
+            ObservationError: the steps are of another contract.
+        """
+        running = fitted(running, self.contract)
         with self._changed:
-            self._running = running
+            chosen = self._running is None or running.strategy != self._running.strategy
+            self._running, policy = running, self.policy
+        if chosen:
+            self._attempt(partial(self._check, policy, running.strategy))
 
     def offer(self, observation: Observation) -> None:
         """Take an observation if it is due; it replaces one that still waits. Under A2C2 all correct the last chunk."""
@@ -208,8 +220,12 @@ class Replanner:
         else:
             correction.take(output, observation.stamp_ns, observation.instruction)
 
+    def _check(self, policy: Policy, strategy: str) -> None:
+        check_reference(strategy, self.contract)
+        check_strategy(strategy, policy.strategies, policy.name)
+
     def _answer(self, policy: Policy, observation: Observation, running: Running | None) -> None:
-        check_strategy("" if running is None else running.strategy, policy.strategies, policy.name)
+        self._check(policy, "" if running is None else running.strategy)
         began = time.monotonic()
         output = policy.predict(observation, noise_seed(self._seed, observation.stamp_ns), running)
         ended = time.monotonic()

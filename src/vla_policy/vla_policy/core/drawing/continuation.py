@@ -10,6 +10,7 @@ from vla_core.actions import ActionAlgebra
 from vla_core.contract import Contract
 from vla_core.strategies import BID, RTC_GUIDED, RTC_PREFIX
 from vla_core.types import NS, Float32, Observation, Running
+from vla_policy.core.executed import check_reference
 from vla_policy.core.processors import ActionTransform
 
 #: Strategies of the executor for which the policy has to draw differently.
@@ -44,9 +45,13 @@ def continuation(
         contract: Of both.
         transform: To the model's actions.
         longest: Most steps that the policy can be given by RTC_PREFIX, for which it was trained.
+
+    Raises:
+        PolicyError: the contract's actions count from the start of a chunk, see `check_reference`.
     """
     if running is None or running.strategy not in CONTINUED or len(running.actions) < 2:
         return None
+    check_reference(running.strategy, contract)
     times_ns = observation.stamp_ns + np.round(np.arange(contract.horizon) * contract.dt_s * NS)
     place = (times_ns - running.origin_ns) / (running.dt_s * NS)
     if place[0] < -1e-6:  # the running chunk begins later than this observation: nothing is known about its start
