@@ -135,9 +135,13 @@ class TrajectoryBuilder:
         return q, qd, qdd
 
     def _prefix(self, running: Knots, now_ns: int, branch_ns: int) -> Motion:
-        """Knots of the running plan from one before now to the branch."""
+        """Knots of the running plan from one before now to the branch, none from before it began.
+
+        One from before a reset would make it a plan for the world before, which the servo doesn't follow.
+        """
         step_ns = round(self._params.knot_dt_s * 1e9)
-        count = max(1, math.ceil((branch_ns - now_ns) / step_ns) + 2)
+        since_begin = (branch_ns - int(running.start_ns[0])) // step_ns
+        count = max(1, min(math.ceil((branch_ns - now_ns) / step_ns) + 2, since_begin + 1))
         rows = [self._at(running, branch_ns - k * step_ns) for k in range(count - 1, -1, -1)]
         q, qd, qdd = (np.array(column) for column in zip(*rows, strict=True))
         return q, qd, qdd

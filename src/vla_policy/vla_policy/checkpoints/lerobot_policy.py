@@ -12,14 +12,19 @@ from torch import Tensor
 
 from vla_core.contract import Contract
 from vla_core.errors import PolicyError, UnknownNameError
+from vla_core.strategies import BID, RTC_GUIDED
 from vla_core.types import NS, Observation, Running, UInt8
 from vla_policy.checkpoints import act, diffusion, pi0, smolvla
+from vla_policy.checkpoints.actions import CheckpointActions
 from vla_policy.checkpoints.lerobot_files import ACTION, STATE, LerobotCheckpoint, read_checkpoint
-from vla_policy.checkpoints.model import MODELS, CheckpointModel, Inputs
+from vla_policy.checkpoints.model import MODELS, CheckpointModel, FlowModel, Inputs
 from vla_policy.checkpoints.scaling import scalings
 from vla_policy.checkpoints.tokens import Tokens
 from vla_policy.checkpoints.units import Units, units
 from vla_policy.core.blocks.decoder import RmsNorm
+from vla_policy.core.drawing.continuation import Continuation, continuation
+from vla_policy.core.drawing.draw import draw, samples_needed
+from vla_policy.core.executed import from_chunk_start
 from vla_policy.core.keypoint_policy import check_observation
 from vla_policy.core.policy import PolicyOutput
 from vla_policy.core.preset import Preset, parse
@@ -72,9 +77,11 @@ class Wiring:
 
 
 class LerobotPolicy:
-    """See the module. Progress and success stay 0: such a checkpoint doesn't tell."""
+    """See the module. Progress and success stay 0: such a checkpoint doesn't tell.
 
-    strategies: frozenset[str] = frozenset()
+    Attributes:
+        strategies: RTC by guidance and BID for flow models, which need no training for them; none for others.
+    """
 
     def __init__(
         self, name: str, contract: Contract, checkpoint: LerobotCheckpoint, model: CheckpointModel, wiring: Wiring,
@@ -88,6 +95,10 @@ class LerobotPolicy:
                 part.float()  # scales near 1 need more digits than bfloat16 has
         self.wiring, self.tokenizer, self.dtype = wiring, tokenizer, dtype
         self.scaling = scalings(checkpoint)
+        self.transform = CheckpointActions(
+            wiring.action, wiring.relative, wiring.state, wiring.units, self.scaling[ACTION], model.noise_shape[-1]
+        )
+        self.strategies = _continues(contract) if isinstance(model, FlowModel) else frozenset()
         self._past: list[tuple[int, Observation]] = []
 
     @classmethod
@@ -121,17 +132,26 @@ class LerobotPolicy:
         """See Policy."""
         check_observation(observation, self.contract)
         inputs = self._inputs(self._with_past(observation), observation.instruction)
-        noise = np.random.default_rng(seed).standard_normal((1, *self.model.noise_shape), np.float32)
+        served = running is not None and running.strategy in self.strategies
+        followed = continuation(running, observation, self.contract, self.transform, 0) if served else None
+        shape = (samples_needed(followed), *self.model.noise_shape)
+        noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, np.float32)).to(self.device)
         mixed = torch.autocast(self.device, self.dtype) if self.dtype != torch.float32 else nullcontext()
         with mixed:
-            drawn = self.model.act(inputs, torch.from_numpy(noise).to(self.device))[0]
-        chunk = self.scaling[ACTION].inverse(drawn.float().cpu())
-        relative = self.wiring.relative.nonzero()[:, 0]
-        chunk[:, relative] += torch.from_numpy(observation.state[list(self.wiring.state)])[relative]
-        chunk = chunk[: self.contract.horizon, list(self.wiring.action)]
-        if not bool(torch.isfinite(chunk).all()):
+            drawn = self._draw(inputs, noise, followed)[0, : self.contract.horizon].float().cpu().numpy()
+        actions = self.transform.inverse(drawn, observation.state)
+        if not np.isfinite(actions).all():
             raise PolicyError("a chunk with NaN or infinity", "finite actions", "check the checkpoint's files")
-        return PolicyOutput(actions=self.wiring.units.forward(chunk.numpy()), progress=0.0, success_estimate=0.0)
+        return PolicyOutput(actions=actions, progress=0.0, success_estimate=0.0)
+
+    def _draw(self, inputs: Inputs, noise: Tensor, followed: Continuation | None) -> Tensor:
+        """Normalised (1,T,D) or (1,T,D')."""
+        model = self.model
+        if followed is None:
+            return model.act(inputs, noise)
+        assert isinstance(model, FlowModel), "no other one serves such a strategy"
+        same = noise.new_zeros(noise.shape[1:]), noise.new_ones(noise.shape[1:])  # the steps are normalised already
+        return draw(model.field(inputs), noise, model.samples, followed, *same)
 
     def _inputs(self, observations: list[Observation], instruction: str) -> Inputs:
         images = torch.stack([self._images(observation.rgb) for observation in observations])[None]
@@ -157,6 +177,16 @@ class LerobotPolicy:
         self._past = [*kept, (now.stamp_ns, now)]
         wanted = [now.stamp_ns - back * step_ns for back in range(count - 1, 0, -1)]
         return [*(min(self._past, key=lambda entry, at=at: abs(entry[0] - at))[1] for at in wanted), now]  # type: ignore[misc]
+
+
+def _continues(contract: Contract) -> frozenset[str]:
+    """Strategies that a flow model serves without having been trained for them.
+
+    None where running steps can't be told in its numbers: deltas from a chunk's start, and quaternions, of which
+    nobody knows which of two signs it was trained on.
+    """
+    poses = any(part.space == "tool_pose" for part in contract.action_parts)
+    return frozenset() if poses or from_chunk_start(contract) else frozenset({RTC_GUIDED, BID})
 
 
 def wire(checkpoint: LerobotCheckpoint, contract: Contract, section: LerobotSection, model: CheckpointModel) -> Wiring:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from vla_core.registry import Registry
 from vla_policy.checkpoints.lerobot_files import LerobotCheckpoint
+from vla_policy.core import flow
+from vla_policy.core.drawing.field import Field, Velocity
 
 
 class Inputs(NamedTuple):
@@ -60,6 +62,31 @@ class CheckpointModel(nn.Module, ABC):
     @abstractmethod
     def act(self, inputs: Inputs, noise: Tensor) -> Tensor:
         """Inputs and noise (B,T',D') to normalised actions (B,T,D)."""
+
+
+class FlowModel(CheckpointModel):
+    """Draws by flow matching, so that a chunk can be led to continue another one (`core/drawing/`).
+
+    Attributes:
+        samples: Euler steps per chunk.
+        actions: D, the first of D' numbers that are drawn per step; the others are padding, zero in training.
+    """
+
+    samples: int
+    actions: int
+
+    @abstractmethod
+    def velocity(self, inputs: Inputs) -> Velocity:
+        """Velocity of noisy actions (B,T',D') at flow times (B,T'), 0 noise .. 1 data; the inputs are read once."""
+
+    def field(self, inputs: Inputs) -> Field:
+        """The same for drawing methods."""
+        velocity = self.velocity(inputs)
+        return Field(velocity, velocity)
+
+    def act(self, inputs: Inputs, noise: Tensor) -> Tensor:
+        """See CheckpointModel: Euler steps."""
+        return flow.integrate(self.velocity(inputs), noise, self.samples)[..., : self.actions]
 
 
 #: By the `type` of LeRobot's config.json; other packages add theirs by entry points of this group.

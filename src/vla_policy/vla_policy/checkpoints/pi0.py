@@ -16,11 +16,12 @@ from vla_core.errors import UnknownNameError, WeightsError
 from vla_policy.checkpoints.files import pick
 from vla_policy.checkpoints.keys import DECODER, QKV, SIGLIP, KeyRules, all_of, fused
 from vla_policy.checkpoints.lerobot_files import ACTION, LerobotCheckpoint
-from vla_policy.checkpoints.model import MODELS, CheckpointModel, Inputs
+from vla_policy.checkpoints.model import MODELS, FlowModel, Inputs
 from vla_policy.core.blocks.action_expert import ActionExpert, ActionExpertConfig
 from vla_policy.core.blocks.decoder import Decoder, DecoderConfig
 from vla_policy.core.blocks.vit import Vit, VitConfig
 from vla_policy.core.blocks.vlm import Read
+from vla_policy.core.drawing.field import Velocity
 from vla_policy.core.images import padded
 from vla_policy.core.systems.sizes import Sizes
 
@@ -69,7 +70,7 @@ class Pi0Options:
 
 
 @MODELS.register("pi0")
-class Pi0(CheckpointModel):
+class Pi0(FlowModel):
     """See the module."""
 
     resizes = instructed = True
@@ -86,6 +87,7 @@ class Pi0(CheckpointModel):
                 raise UnknownNameError("Gemma variant", variant, GEMMA)
         language, expert = GEMMA[options.paligemma_variant], GEMMA[options.action_expert_variant]
         self.options, self.actions, self.steps = options, actions, options.chunk_size
+        self.samples = options.num_inference_steps
         self.noise_shape = (options.chunk_size, options.max_action_dim)
         self.vision = Vit(replace(vision, image=options.image_resolution[0]))
         self.project = nn.Linear(vision.width, language.width)
@@ -130,13 +132,12 @@ class Pi0(CheckpointModel):
         hidden, cache = self.decoder(prefix, torch.arange(prefix.shape[1], device=prefix.device)[None])
         return Read(hidden, torch.ones(prefix.shape[:2], dtype=torch.bool, device=prefix.device), cache)
 
-    def act(self, inputs: Inputs, noise: Tensor) -> Tensor:
-        """See CheckpointModel: Euler steps from noise, t = 1, to actions, t = 0."""
-        read, steps = self.read(inputs), self.options.num_inference_steps
-        state = inputs.state[:, -1]
+    def velocity(self, inputs: Inputs) -> Velocity:
+        """See FlowModel; openpi's flow time runs the other way."""
+        read, state = self.read(inputs), inputs.state[:, -1]
         state = torch.cat([state, state.new_zeros(len(state), self.options.max_state_dim - state.shape[1])], 1)
-        x = noise
-        for step in range(steps):
-            time = torch.full(x.shape[:2], 1 - step / steps, device=x.device, dtype=x.dtype)
-            x = x - self.expert.velocity(x, time, state, read) / steps
-        return x[..., : self.actions]
+
+        def backwards(x: Tensor, time: Tensor) -> Tensor:
+            return -self.expert.velocity(x, 1 - time, state, read).to(x.dtype)
+
+        return backwards

@@ -17,11 +17,12 @@ from vla_core.errors import PolicyError, UnknownNameError
 from vla_policy.checkpoints.files import pick, read_json
 from vla_policy.checkpoints.keys import DECODER, QKV, SIGLIP, KeyRules, all_of, fused
 from vla_policy.checkpoints.lerobot_files import ACTION, LerobotCheckpoint
-from vla_policy.checkpoints.model import MODELS, CheckpointModel, Inputs
+from vla_policy.checkpoints.model import MODELS, FlowModel, Inputs
 from vla_policy.core.blocks.action_expert import moment
 from vla_policy.core.blocks.decoder import Decoder, DecoderConfig, block_mask
 from vla_policy.core.blocks.interleaved_expert import InterleavedExpert
 from vla_policy.core.blocks.vit import Vit, VitConfig
+from vla_policy.core.drawing.field import Velocity
 from vla_policy.core.images import padded
 
 
@@ -162,7 +163,7 @@ def smolvlm_sizes(name: str) -> SmolVlmSizes:
 
 
 @MODELS.register("smolvla")
-class SmolVla(CheckpointModel):
+class SmolVla(FlowModel):
     """See the module."""
 
     resizes = instructed = True
@@ -175,6 +176,7 @@ class SmolVla(CheckpointModel):
         """
         super().__init__()
         self.options, self.sizes, self.actions = options.check(sizes.vision.image), sizes, actions
+        self.samples = options.num_steps
         self.steps, self.noise_shape = options.chunk_size, (options.chunk_size, options.max_action_dim)
         whole = sizes.language
         layers = options.num_vlm_layers if options.num_vlm_layers > 0 else whole.layers
@@ -220,9 +222,9 @@ class SmolVla(CheckpointModel):
         tokens: Tensor = self.project(blocks.reshape(batch, side * side, -1))
         return tokens
 
-    def act(self, inputs: Inputs, noise: Tensor) -> Tensor:
-        """See CheckpointModel: Euler steps from noise, t = 1, to actions, t = 0."""
-        batch, steps = len(inputs.state), self.options.num_steps
+    def velocity(self, inputs: Inputs) -> Velocity:
+        """See FlowModel; openpi's flow time runs the other way."""
+        batch = len(inputs.state)
         views = self.see(inputs.images[:, -1].flatten(0, 1))
         seen = views.reshape(batch, -1, views.shape[-1])
         state = inputs.state[:, -1]
@@ -233,10 +235,11 @@ class SmolVla(CheckpointModel):
         valid = torch.ones(batch, count, dtype=torch.bool, device=prefix.device)
         blocks = torch.tensor([0] * (count - 1) + [1], device=prefix.device)
         _, cache = self.decoder(prefix, torch.arange(count, device=prefix.device)[None], block_mask(blocks, valid))
-        x = noise
-        for step in range(steps):
-            time = torch.full(x.shape[:2], 1 - step / steps, device=x.device, dtype=x.dtype)
+
+        def backwards(x: Tensor, time: Tensor) -> Tensor:
             action = self.action(x)
-            noisy = self.mix_out(F.silu(self.mix(torch.cat([action, moment(time, action.shape[-1])], -1))))
-            x = x - self.velocity_out(self.expert(noisy, cache, valid)) / steps
-        return x[..., : self.actions]
+            noisy = self.mix_out(F.silu(self.mix(torch.cat([action, moment(1 - time, action.shape[-1])], -1))))
+            out: Tensor = -self.velocity_out(self.expert(noisy, cache, valid)).to(x.dtype)
+            return out
+
+        return backwards

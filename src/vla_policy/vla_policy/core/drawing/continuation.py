@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_core.actions import ActionAlgebra
 from vla_core.contract import Contract
 from vla_core.strategies import BID, RTC_GUIDED, RTC_PREFIX
 from vla_core.types import NS, Float32, Observation, Running
 from vla_policy.core.executed import check_reference
-from vla_policy.core.processors import ActionTransform
 
 #: Strategies of the executor for which the policy has to draw differently.
 CONTINUED = (RTC_PREFIX, RTC_GUIDED, BID)
+
+
+class Forward(Protocol):
+    """Half of what stands between a contract's actions and a model's: `core/processors`, `checkpoints/actions`."""
+
+    def forward(self, actions: NDArray[np.floating[Any]], state: NDArray[np.floating[Any]]) -> Float32:
+        """(T,A) actions and (S,) state to the model's (T,D)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +31,8 @@ class Continuation:
 
     Attributes:
         strategy: One of CONTINUED.
-        actions: float32 (P,D), P <= T: where the running motion leads at the new chunk's steps 0..P-1, relative
-            actions in physical units as the model has them. Never padded: beyond the steps of the running chunk come
+        actions: float32 (P,D), P <= T: where the running motion leads at the new chunk's steps 0..P-1, as the
+            transform of the policy tells the model's actions. Never padded: beyond the steps of the running chunk come
             only as many of its brake as will have been executed.
         delay_steps: How many of them will have been executed when the new chunk takes effect, 0..P.
     """
@@ -35,7 +43,7 @@ class Continuation:
 
 
 def continuation(
-    running: Running | None, observation: Observation, contract: Contract, transform: ActionTransform, longest: int
+    running: Running | None, observation: Observation, contract: Contract, transform: Forward, longest: int
 ) -> Continuation | None:
     """The running motion on the clock of a chunk that answers `observation`; None if there is nothing to continue.
 
