@@ -86,7 +86,7 @@ def test_it_stays_when_the_robot_is_too_near_to_see_it_and_goes_when_it_is_looke
 
 
 def test_rays_that_dive_in_under_an_edge_take_nothing_from_it() -> None:
-    """Rays pass a hand's breadth under the edge for half a metre: the robot drove 16 mm into a corner unmarked by them."""
+    """They pass 4 cm under the edge for half a metre: the robot drove 16 mm into a corner that they had unmarked."""
     made, hit = layer(), NOTHING.copy()
     for k, x in enumerate(np.arange(0.6, 1.6, 0.06)):
         seen = look(x, 0.6, table=True, stamp_s=1.0 + 0.1 * k)
