@@ -1,9 +1,11 @@
-"""Chunks become one smooth, time-aligned motion within every limit, or are refused with a reason."""
+"""Chunks become one smooth, time-aligned motion within every limit, or are refused with a reason.
+
+What streams of them make of the servo's target: test_executor_streams.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +17,6 @@ from vla_control.core.chunk_executor import ChunkExecutor
 from vla_control.core.ik import ChunkIk
 from vla_control.core.parameters import ExecutorParameters
 from vla_control.core.robot import RobotModel
-from vla_control.core.strategies.registry import STRATEGIES
 from vla_core.contract import Contract
 from vla_core.errors import ChunkError
 from vla_core.types import ActionChunk, Float64
@@ -58,42 +59,6 @@ def test_step_i_is_reached_at_stamp_plus_i_dt(
             wanted = _sweep(robot, t * 1e-9, 1)[0]
             np.testing.assert_allclose(robot.tool_pose(executor.sample(t).q_rad)[0], wanted, atol=1e-3)
     assert executor.state(3 * 10**9).late_joins == 0
-
-
-@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
-@settings(max_examples=5, deadline=None)
-@given(seed=st.integers(0, 2**31), roughness_m=st.sampled_from([0.0, 0.002, 0.01]), jump_m=st.floats(0.0, 0.08))
-def test_target_keeps_every_limit_whatever_the_chunks(
-    robot: RobotModel, contract: Contract, make_chunk: MakeChunk, strategy: str, seed: int, roughness_m: float,
-    jump_m: float,
-) -> None:  # fmt: skip
-    """Position, velocity, acceleration and jerk, within chunks, across boundaries and when the supply ends."""
-    rng = np.random.default_rng(seed)
-    executor = ChunkExecutor(robot, contract, ExecutorParameters.from_config())
-    executor.use(strategy)
-    executor.reset(robot.config.home_rad, np.array([0.08]), 0)
-    now_ns, rows = 0, []
-    for k in range(5):
-        stamp_ns = now_ns - int(rng.integers(0, 150)) * MS
-        positions = _sweep(robot, 0.3 * k, int(rng.integers(8, 21)))
-        positions = positions + rng.normal(0, roughness_m + 1e-9, positions.shape) + rng.uniform(-jump_m, jump_m, 3)
-        with suppress(ChunkError):  # refused as a whole: the running motion goes on
-            executor.accept(make_chunk(positions, stamp_ns + 200 * MS, k + 1), now_ns + 200 * MS)
-        after_ns = now_ns + int(rng.integers(100, 900)) * MS
-        rows.append(_play(executor, now_ns + 200 * MS, after_ns + 200 * MS))
-        now_ns = after_ns
-    rows.append(_play(executor, now_ns + 200 * MS, now_ns + 2200 * MS))
-    q, qd, qdd = (np.concatenate(column) for column in zip(*rows, strict=True))
-    config, h = robot.config, 1e-3
-    assert np.all(q >= config.position_min_rad) and np.all(q <= config.position_max_rad)
-    assert np.all(np.abs(qd) <= 1.002 * config.velocity_rad_s)
-    assert np.all(np.abs(qdd) <= 1.002 * config.acceleration_rad_s2)
-    jerk = np.diff(qdd, axis=0) / h
-    assert np.all(np.abs(jerk) <= 1.01 * config.jerk_rad_s3)  # also proves that acceleration doesn't jump
-    np.testing.assert_allclose(np.diff(qd, axis=0), 0.5 * h * (qdd[1:] + qdd[:-1]), atol=2e-4)
-    np.testing.assert_allclose(np.diff(q, axis=0), 0.5 * h * (qd[1:] + qd[:-1]), atol=1e-6)
-    np.testing.assert_array_equal([qd[-1], qdd[-1]], 0.0)
-    assert executor.state(now_ns).chunks_accepted >= 1 or jump_m > 0.0, "an executor that refuses everything is safe"
 
 
 def test_waiting_for_rest_passes_over_what_was_seen_in_motion(

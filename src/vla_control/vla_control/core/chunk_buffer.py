@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +65,23 @@ class ChunkBuffer:
     def drop_newest(self) -> None:
         """Forget the chunk added last: it turned out that it can't be executed."""
         self._chunks.pop()
+
+    def execute(self, led: Steps, count: int) -> None:
+        """Note what the chunk added last has become.
+
+        One that didn't begin at its stamp (it waited for its arrival) counts from where it began, and as far as it is
+        executed; what was said before it is void. The robot rested in between: whatever reads these chunks later, under
+        another strategy, would take steps for due that the robot has yet to come to.
+
+        Args:
+            led: The steps in execution, followed by the brake and the hold that would come after them.
+            count: How many of them are in execution.
+        """
+        self.led, self.executed = led, Steps(led.actions[:count], led.origin_ns)
+        newest = self._chunks[-1]
+        if newest.stamp_ns != led.origin_ns:
+            self._chunks.clear()
+            self._chunks.append(replace(newest, stamp_ns=led.origin_ns, actions=newest.actions[:count]))
 
     def predictions(self, times_ns: Int64) -> tuple[Float64, Bool]:
         """What each chunk says about each moment.

@@ -108,11 +108,12 @@ class ChunkExecutor:
         self._delays.clear()
         self._starved_s, self._stopped, self._terminates = 0.0, False, False
 
-    def accept(self, chunk: ActionChunk, now_ns: int) -> bool:
+    def accept(self, chunk: ActionChunk, now_ns: int, moved_until_ns: int = 0) -> bool:
         """Replace what is left of the running motion by a new chunk.
 
         Args:
             chunk: Answer of the policy. now_ns: Present time on the ROS clock.
+            moved_until_ns: Pictures before were taken in motion, whatever the plan says: the servo may lag behind it.
 
         Returns:
             False if it is passed over: under a strategy that waits, its picture was taken in motion.
@@ -122,7 +123,7 @@ class ChunkExecutor:
         """
         try:
             self._validate(chunk, now_ns)
-            if self.waits and self._chunk is not None and chunk.stamp_ns < self._knots.end_ns:
+            if self.waits and chunk.stamp_ns < max(moved_until_ns, self._knots.end_ns if self._chunk else 0):
                 return False
             reference = self._reference(chunk.stamp_ns)
             self._buffer.add(self._reader.absolute(chunk, reference))
@@ -287,9 +288,10 @@ class ChunkExecutor:
         if age_s < -_AHEAD_S:
             fix = "use one clock: set use_sim_time alike everywhere"
             raise ChunkError(f"a chunk stamped {-age_s:.2f} s ahead of now", "a stamp in the past", fix)
-        if self._chunk is not None and chunk.stamp_ns <= self._knots.answers_ns[0]:
-            behind_s = (int(self._knots.answers_ns[0]) - chunk.stamp_ns) * 1e-9
-            got = f"a chunk {behind_s:.2f} s older than or as old as the one in execution"
+        # what began on arrival is as new as its beginning: pictures from before show the arm at rest
+        newest_ns = int(self._knots.answers_ns[0]) if self.waits or self._chunk is None else self._chunk.stamp_ns
+        if self._chunk is not None and chunk.stamp_ns <= newest_ns:
+            got = f"a chunk {(newest_ns - chunk.stamp_ns) * 1e-9:.2f} s older than or as old as the one in execution"
             raise ChunkError(got, "a newer observation stamp", "answer observations in order")
 
     def _reference(self, stamp_ns: int) -> Reference | None:
@@ -337,8 +339,7 @@ class ChunkExecutor:
         self._running = self._reader.by_contract(led, reference)
         self._chunk = self._reader.by_contract(replace(led, actions=led.actions[:count]), reference)
         self._terminates = end is not None
-        self._buffer.led = Steps(led.actions.astype(np.float64), steps.origin_ns)
-        self._buffer.executed = Steps(self._buffer.led.actions[:count], steps.origin_ns)
+        self._buffer.execute(Steps(led.actions.astype(np.float64), steps.origin_ns), count)
 
     def _follow(self, chunk: ActionChunk, first: int, running: int, now_ns: int) -> None:
         """Write the plan that leads along absolute rows from row `first` on, of which some are the running motion.

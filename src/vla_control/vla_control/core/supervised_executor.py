@@ -3,7 +3,8 @@
 Motion is only planned from where the servo's target rests. After a stop, or when the motion's instruction has been
 taken back or replaced, the executor brakes, waits until the servo has come to rest too, and begins anew from the
 servo's target. Chunks that answer another instruction than the present one are rejected: while a policy thinks, its
-task may have been withdrawn.
+task may have been withdrawn. Under a strategy that waits, pictures count as taken at rest only once the servo has been
+seen at rest: its target may lag behind the plan, and a stop leads it to where no plan does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vla_core.errors import ChunkError
 from vla_core.records import MODES, PLAN
 from vla_core.types import ActionChunk, Float64, JointTarget
 
-_TRACK, _STOP = MODES.index("track"), MODES.index("stop")
+_HOLD, _TRACK, _STOP = (MODES.index(name) for name in ("hold", "track", "stop"))
 _READY, _STOPPED, _FINISHING = range(3)
 _AHEAD_NS = 50_000_000  # a stamp may lie this far in the future: clocks arrive as messages
 _MOVED_RAD = 1e-4
@@ -41,6 +42,7 @@ class SupervisedExecutor:
         self._epoch_ns, self.now_ns, self._answered_ns = -1, 0, 0
         self._rejected, self._last_error = 0, ""
         self._begun = False
+        self._moves, self._rests_since_ns = False, 0  # the servo's target
 
     @property
     def record(self) -> np.ndarray:
@@ -71,6 +73,7 @@ class SupervisedExecutor:
                 return False  # a world to begin in, but no place yet: the next state may know one
             first = self._epoch_ns < 0
             self._epoch_ns, self.now_ns, self._answered_ns = epoch_ns, stamp_ns, 0
+            self._moves, self._rests_since_ns = False, 0
             self._begin(state["q"], state["gripper_width"])
             if first and servo_seen:  # the plan of a predecessor may be running: let it end
                 self._phase, self._begun = _FINISHING, False
@@ -82,6 +85,9 @@ class SupervisedExecutor:
         if not servo_seen:  # hold where the arm is
             return self._idle and self._moved(state["q"]) and self._begin(state["q"], state["gripper_width"])
         mode = int(status["mode"][0])
+        if self._moves and mode == _HOLD:
+            self._rests_since_ns = int(status["stamp_ns"][0])
+        self._moves = mode != _HOLD
         if mode == _STOP:
             if self._phase == _STOPPED:
                 return False
@@ -130,7 +136,8 @@ class SupervisedExecutor:
                 raise ChunkError(got, "answers to the present instruction", "send the next one")
             if self._phase == _FINISHING:
                 raise ChunkError("a chunk while the last motion comes to rest", "none", "send the next one")
-            taken = self._executor.accept(chunk, self.now_ns)
+            moved_until_ns = self.now_ns + _AHEAD_NS if self._moves else self._rests_since_ns
+            taken = self._executor.accept(chunk, self.now_ns, moved_until_ns)
         except ChunkError as error:
             self.refuse(error, chunk.stamp_ns)
             raise

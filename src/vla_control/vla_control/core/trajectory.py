@@ -87,16 +87,25 @@ class TrajectoryBuilder:
 
         start = self._at(running, branch_ns)
         left_s = max(0.0, (spline.duration_s - first_s) * stretch)
+        rest = self._blender.brake(curve(left_s))
+
+        def target(after_s: float) -> Motion:
+            """The curve, and the brake at its end: the little that is left of a late chunk is met in motion too."""
+            if after_s <= left_s:
+                return curve(after_s)
+            q, qd, qdd = rest.sample(np.array([min(after_s - left_s, rest.duration_s)]))
+            return q[0], qd[0], qdd[0]
+
         shortest_s = self._params.blend_s
         longest_s = max(shortest_s, min(self._params.blend_max_s, left_s))
-        blend, late_s = self._blender.join(start, curve, shortest_s, longest_s)
+        blend, late_s = self._blender.join(start, target, shortest_s, longest_s, is_smooth=first_s >= 0.0)
 
         def motion(times_s: Float64) -> Motion:
-            """The motion to brake from, at times (N,) after the branch."""
-            in_blend = blend.sample(np.minimum(times_s, blend.duration_s))
-            on_curve = curve(times_s - late_s)
-            chosen = (times_s <= blend.duration_s)[:, None]
-            q, qd, qdd = (np.where(chosen, b, c) for b, c in zip(in_blend, on_curve, strict=True))
+            """The motion to brake from, at times (N,) after the branch, rising."""
+            q, qd, qdd = curve(times_s - late_s)
+            blended = int(np.searchsorted(times_s, blend.duration_s, side="right"))
+            if blended:
+                q[:blended], qd[:blended], qdd[:blended] = blend.sample(times_s[:blended])
             return q, qd, qdd
 
         end_s = max(blend.duration_s, left_s + late_s)

@@ -20,9 +20,10 @@ class WeightedOverlap:
     def steps(self, buffer: ChunkBuffer, branch_ns: int) -> Steps:
         """The cross-fade, at the step times of the newest chunk."""
         chunk, old = buffer.newest, buffer.executed
-        if old is None:
+        end_ns = 0 if old is None else old.origin_ns + round((len(old.actions) - 1) * chunk.dt_s * NS)
+        if old is None or end_ns <= branch_ns:  # it has ended, and a brake led on from there
             return Steps(chunk.actions.astype(np.float64), chunk.stamp_ns)
-        return cross_fade(buffer, old, branch_ns, old.origin_ns + round((len(old.actions) - 1) * chunk.dt_s * NS))
+        return cross_fade(buffer, old, branch_ns, end_ns)
 
 
 def cross_fade(buffer: ChunkBuffer, old: Steps, begin_ns: int, end_ns: int) -> Steps:
