@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_control.core.skills.active_impedance import ActiveImpedance, ActiveImpedanceParameters, target_ahead
+from vla_control.core.parameters import ServoParameters
+from vla_control.core.skills.active_impedance import (
+    ActiveImpedance,
+    ActiveImpedanceParameters,
+    ToolHandle,
+    target_ahead,
+)
+from vla_core.contract import load_contract
 from vla_core.errors import ConfigError
 from vla_core.types import Float64
+from vla_sim.core.expert import clean_chunk, observe
+from vla_sim.core.rig import Rig
 from vla_sim.core.world import World
 
 PARAMS = ActiveImpedanceParameters(
@@ -86,6 +95,35 @@ def test_the_drawer_of_the_tabletop_is_opened_from_a_direction_that_is_far_off(s
     outcome = ActiveImpedance(PARAMS, guess, np.random.default_rng(seed)).move(drawer, 0.08, 40)
     assert outcome.moved and world.drawer_m() - before > 0.075
     assert outcome.direction[0] < -0.5
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_an_arm_that_holds_the_drawer_opens_it_from_a_direction_that_is_60_degrees_off(seed: int) -> None:
+    """Executor, inverse kinematics, impedance and clamps between the skill and the fingers on the handle."""
+    contract = load_contract("tabletop_panda")
+    rig = Rig(contract, render=False)
+    rig.reset(seed, family="open_drawer")
+    world = rig.table
+    for _ in range(40):
+        rig.execute(clean_chunk(world, contract.horizon, contract.dt_s), world.time_ns)
+        rig.advance(0.1)
+        if observe(world).held == "handle":
+            break
+    (_, quaternion), before = rig.robot.tool_pose(world.robot_state().q_rad), world.drawer_m()
+
+    def tool() -> Float64:
+        return rig.robot.tool_pose(world.robot_state().q_rad)[0]
+
+    def follow(place: Float64) -> None:
+        row = np.concatenate([place, quaternion, [0.0]])
+        assert rig.execute(np.tile(row, (contract.horizon, 1)), world.time_ns - 1_000_000), rig.rejections
+
+    handle = ToolHandle(tool, follow, rig.advance, ServoParameters.from_config().stiffness_n_m, 0.1, 0.3)
+    params = replace(PARAMS, force_n=8.0, probe_s=0.2, stretch_s=0.4, still_m=2e-3)
+    guess = np.array([-0.5, 0.8, 0.3])
+    outcome = ActiveImpedance(params, guess, np.random.default_rng(seed)).move(handle, 0.06, 20)
+    assert outcome.moved and world.drawer_m() - before > 0.055
+    assert outcome.direction[0] < guess[0] / np.linalg.norm(guess) - 0.05
 
 
 def test_what_does_not_move_is_given_up_after_ever_wider_trials() -> None:

@@ -6,12 +6,13 @@ same force in each of the directions for a moment, and keep the one that moved m
 on its way, so every stretch begins with such a trial. What moves it back the way it came doesn't count, or a door
 would be closed again; where nothing counts, the next trial looks in a wider cone.
 
-The skill knows no robot. `Handle` is what it needs of one; an arm under impedance control pushes with a force F by a
-target F / K ahead of the tool, K being the stiffness (`target_ahead`).
+The skill knows no robot. `Handle` is what it needs of one; `ToolHandle` is an arm under impedance control, which pushes
+with a force F by a target F / K ahead of the tool, K being the stiffness (`target_ahead`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -156,6 +157,36 @@ class ActiveImpedance:
             if far_m >= distance_m or idle >= params.patience or trial == max_trials:
                 break
         return Outcome(far_m, self.direction, trial, far_m >= distance_m)
+
+
+class ToolHandle:
+    """Something that an arm under impedance control holds.
+
+    Args:
+        tool: Where the tool is [m], float64 (3,), base frame.
+        follow: Sends the servo's target to a place (3,) of the tool [m] and returns at once.
+        wait: Lets time pass [s].
+        stiffness_n_m: Of the tool's spring, as it is in use (`control_state.stiffness` times `stiffness_n_m`).
+        period_s: The target is led along with the tool so often, so that the force stays as the thing moves [s].
+        settle_s: The arm comes to rest within, before a displacement is told [s].
+    """
+
+    def __init__(
+        self, tool: Callable[[], Float64], follow: Callable[[Float64], None], wait: Callable[[float], None],
+        stiffness_n_m: float, period_s: float, settle_s: float,
+    ) -> None:  # fmt: skip
+        self._tool, self._follow, self._wait = tool, follow, wait
+        self._stiffness_n_m, self._period_s, self._settle_s = stiffness_n_m, period_s, settle_s
+
+    def push(self, force_n: Float64, duration_s: float) -> Float64:
+        """See Handle."""
+        before = self._tool()
+        for _ in range(max(1, round(duration_s / self._period_s))):
+            self._follow(target_ahead(self._tool(), force_n, self._stiffness_n_m))
+            self._wait(self._period_s)
+        self._follow(self._tool())
+        self._wait(self._settle_s)
+        return self._tool() - before
 
 
 def target_ahead(tool_m: Float64, force_n: Float64, stiffness_n_m: float) -> Float64:

@@ -2,9 +2,12 @@
 
 Its first steps are those that were told to the policy, so nothing is to be combined; but where it comes later than was
 told, or after an answer that got lost, it is free where it takes over. There it fades in over a few steps, from the
-motion that is really under way, a brake included. The fade begins with the first step after the branch: the curve runs
-between two steps there, and only where both are the running motion it joins without a seam. For a chunk that continues
-the motion all this changes nothing.
+motion that is really under way, a brake included:
+
+    a_t = (1 - w) running_t + w A_t,   w = (t - first step after the branch) / (fade dt), within 0 .. 1
+
+It begins with the first step after the branch: the curve runs between two steps there, and only where both are the
+running motion it joins without a seam. For a chunk that continues the motion all this changes nothing.
 """
 
 from __future__ import annotations

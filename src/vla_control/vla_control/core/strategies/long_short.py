@@ -1,4 +1,7 @@
-"""Long-short chunking (NanoVLA, 2025): chunks are predicted long, executed short, and predicted again from a new look.
+"""Long-short chunking (Chen et al., "NanoVLA: Routing Decoupled Vision-Language Understanding for Nano-sized
+Generalist Robotic Policies", 2025, arXiv:2510.25122): predicted long, executed short, predicted again from a new look.
+
+    a(t) = A[(t - capture) / dt]   for t < now + h dt,   h much smaller than A is long
 
 Only `horizon` steps from now are kept, so a policy that falls silent stops the arm early instead of acting blindly on.
 """

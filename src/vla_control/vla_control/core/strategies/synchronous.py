@@ -1,5 +1,9 @@
 """Synchronous execution: act for some steps, come to rest, look, think, act again (the usual default).
 
+    a(t) = A[(t - arrival) / dt]   for the first h steps
+
+The receding horizon of Chi et al., "Diffusion Policy", 2023 (arXiv:2303.04137), without its overlap.
+
 The chunk begins when it arrives, not when its picture was taken: the robot has not moved in between, because answers to
 pictures taken in motion are passed over.
 """

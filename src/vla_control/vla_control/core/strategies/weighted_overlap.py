@@ -1,7 +1,9 @@
 """Weighted overlap: a linear cross-fade from what was being executed to the newest chunk.
 
-Over the steps that both cover, from the branch to the end of the old ones, the new chunk's weight grows from 0 to 1
-(the 'weighted average' aggregation of LeRobot's asynchronous client, SmolVLA 2025, with a ramp for its constant).
+    a_t = (1 - w) old_t + w new_t,   w = (t - branch) / (end of the old ones - branch)
+
+The 'weighted average' of LeRobot's asynchronous client (Shukor et al., "SmolVLA", 2025, arXiv:2506.01844),
+which has 0.7 for w: with a ramp the motion leaves the old steps without a jump and arrives at the new ones.
 """
 
 from __future__ import annotations

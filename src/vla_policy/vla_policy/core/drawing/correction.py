@@ -1,5 +1,6 @@
 """Residual correction (Sendai et al., "Leave No Observation Behind: Real-time Correction for VLA Action Chunks", 2025,
-A2C2): while a large policy thinks, a small head corrects what is left of its last chunk by every new observation.
+arXiv:2509.23224, A2C2): while a large policy thinks, a small head corrects what is left of its last chunk by every new
+observation.
 
     a'_{t+k} = a_{t+k} + r(o_{t+k}, a_{t+k}, k)
 """

@@ -1,4 +1,7 @@
-"""Future-state awareness (Tang et al., "VLASH: Real-Time VLAs via Future-State-Aware Asynchronous Inference", 2025).
+"""Future-state awareness (Tang et al., "VLASH: Real-Time VLAs via Future-State-Aware Asynchronous Inference", 2025,
+arXiv:2512.01031).
+
+    A = pi(picture_t, s_{t+d}),   s_{t+d} = s_t moved by the steps a_t .. a_{t+d-1} that run
 
 By the time a chunk takes effect the robot is elsewhere, and where, is known: what is executed until then is decided.
 The policy is given the state of that moment, s_{t+d}, with the picture of now, and its chunk begins there. The steps

@@ -1,5 +1,6 @@
 """Real-time chunking by training (Black et al., "Training-Time Action Conditioning for Efficient Real-Time Chunking",
-2025): the steps that will have been executed are given at flow time 1, and the field was trained to continue them.
+2025, arXiv:2512.05964): the steps that will have been executed are given at flow time 1, and the field was trained to
+continue them.
 
     x_i = a_i, t_i = 1 for i < d;   dx_i/dt = v(x, t) for i >= d
 
