@@ -1,5 +1,6 @@
-"""Stage 4, base. In: base_target (50 Hz) of the policy, cmd_vel_nav (10 Hz) of the navigator, safety_state. Out:
-cmd_vel (50 Hz), and cmd_vel_unstamped for bases that take a plain Twist.
+"""Stage 4, base. In: base_target (50 Hz) of the policy, cmd_vel_nav (10 Hz) of the navigator or Nav2, which up to Jazzy
+tells cmd_vel_nav_unstamped unless it is asked for stamps, safety_state. Out: cmd_vel (50 Hz), and cmd_vel_unstamped for
+bases that take a plain Twist.
 
 Lifecycle node. While the navigator drives, the policy's targets are passed over. Targets hold until the next one; when
 they end, at a stop, and when the node is deactivated the base is slowed down within its limits. A stop is latched by
@@ -44,6 +45,7 @@ class BaseNode(LifecycleNode):
         self._plain = qos.publisher(self, "cmd_vel_unstamped", Twist)
         qos.subscription(self, "base_target", TwistStamped, self._on_target)
         qos.subscription(self, "cmd_vel_nav", TwistStamped, self._on_navigation)
+        qos.subscription(self, "cmd_vel_nav_unstamped", Twist, self._on_plain)
         qos.subscription(self, "safety_state", SafetyState, self._on_safety)
         self.create_timer(_PERIOD_S, self._on_tick)
         self._refused, self._said, self._last_error = 0, -_QUIET_S, ""
@@ -86,6 +88,14 @@ class BaseNode(LifecycleNode):
     def _on_navigation(self, message: TwistStamped) -> None:
         self._navigation_ns = stamps.now_ns(self)
         self._follow(message)
+
+    def _on_plain(self, twist: Twist) -> None:
+        """Nobody knows how long it was under way: it counts from its arrival."""
+        if not self.active:
+            return
+        message = TwistStamped(twist=twist)
+        message.header.stamp, message.header.frame_id = stamps.to_msg(stamps.now_ns(self)), self._frame
+        self._on_navigation(message)
 
     def _follow(self, message: TwistStamped) -> None:
         if not self.active:

@@ -14,7 +14,8 @@ class Topic:
 
     Attributes:
         type: ROS interface type.
-        owner: Node that publishes it ('driver' stands for camera and robot drivers or vla_sim, 'person' for RViz).
+        owner: Node that publishes it ('driver' stands for camera and robot drivers or vla_sim, 'person' for RViz,
+            'nav2' for a Nav2 started beside the stack).
         rate_hz: Nominal rate; 0: on change.
         reliable: False means best effort.
         depth: Queue depth.
@@ -53,6 +54,7 @@ TOPICS: dict[str, Topic] = {
     "safety_state": Topic("vla_msgs/msg/SafetyState", "safety_monitor_node", 10, True, 1, latched=True, max_age_s=0.5),
     "base_target": Topic("geometry_msgs/msg/TwistStamped", "executor_node", 50, False, 2, only_with="base"),
     "cmd_vel_nav": Topic("geometry_msgs/msg/TwistStamped", "navigator_node", 10, False, 2, only_with="navigation"),
+    "cmd_vel_nav_unstamped": Topic("geometry_msgs/msg/Twist", "nav2", 20, False, 2, only_with="navigation"),
     "cmd_vel": Topic("geometry_msgs/msg/TwistStamped", "base_node", 50, True, 1, only_with="base"),
     "cmd_vel_unstamped": Topic("geometry_msgs/msg/Twist", "base_node", 50, True, 1, only_with="base"),
     "initialpose": Topic("geometry_msgs/msg/PoseWithCovarianceStamped", "person", 0, True, only_with="navigation"),

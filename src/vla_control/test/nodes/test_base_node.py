@@ -81,15 +81,19 @@ def test_it_comes_to_rest(spinner, neighbours, how: str) -> None:
     spinner.until(neighbours.moves, "motion again")
 
 
-def test_the_policy_s_targets_wait_while_the_navigator_drives(spinner, neighbours) -> None:
-    """Two sources in turn would make the base jerk between them."""
+@pytest.mark.parametrize("kind", [TwistStamped, Twist])
+def test_the_policy_s_targets_wait_while_the_navigator_drives(spinner, neighbours, kind: type) -> None:
+    """Two sources in turn would make the base jerk between them. Nav2 up to Jazzy tells a Twist without a stamp."""
     spinner.add(BaseNode())
     spinner.until(neighbours.moves, "motion by the policy")
-    navigator = qos.publisher(neighbours.node, "cmd_vel_nav", TwistStamped)
-    drives = neighbours.node.create_timer(
-        0.05,
-        lambda: navigator.publish(conversions.twist((-0.1, 0.0, 0.0), stamps.now_ns(neighbours.node), "base_link")),
-    )
+    name = "cmd_vel_nav" if kind is TwistStamped else "cmd_vel_nav_unstamped"
+    navigator = qos.publisher(neighbours.node, name, kind)
+
+    def drive() -> None:
+        stamped = conversions.twist((-0.1, 0.0, 0.0), stamps.now_ns(neighbours.node), "base_link")
+        navigator.publish(stamped if kind is TwistStamped else stamped.twist)
+
+    drives = neighbours.node.create_timer(0.05, drive)
 
     def backwards() -> bool:
         return abs(neighbours.commands[-1].twist.linear.x + 0.1) < 1e-3
