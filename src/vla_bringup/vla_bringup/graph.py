@@ -17,7 +17,8 @@ LAYERS: tuple[Layer, ...] = get_args(Layer)
 SHIPPED = "tabletop_flow"  # the policy preset of the default scene, and of everything that isn't about a scene
 EXPERT = "scripted_expert"  # `policy` of presets that a node of the simulator plays
 STACK_LAYERS: tuple[Layer, ...] = LAYERS[1:]  # what runs on a robot, where drivers take the place of `sim`
-SLAMS, NAVIGATORS = ("embedded", "slam_toolbox", "external"), ("embedded", "nav2")
+OUR_SLAMS = ("embedded", "fast_livo2")
+SLAMS, NAVIGATORS = (*OUR_SLAMS, "slam_toolbox", "external"), ("embedded", "nav2")
 RESPAWN_DELAY_S = 1.0  # longer than the servo waits for the safety monitor: the arm is braking before it is back
 
 
@@ -39,7 +40,7 @@ class GraphOptions:
     split: str = _option("train", "which objects and phrases a drawn task may have")
     slam: str = _option(
         "embedded",
-        "who makes map and map -> odom: embedded, slam_toolbox, external (started beside, FAST-LIVO2 or other)",
+        "who makes map and map -> odom: embedded, fast_livo2 (slam_node at its poses), slam_toolbox, external",
     )
     nav: str = _option("embedded", "who serves navigate_to_pose: embedded, or nav2, started beside")
     detector: str = _option("", "finds things for the semantic map; empty: the simulated scene's, or no such map")
@@ -200,6 +201,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         if name not in known:
             raise UnknownNameError(kind, name, known)
     drives = drives_to_places(options)
+    maps: dict[str, Scalar] = {"pose_source": "lidar_inertial"} if options.slam == "fast_livo2" else {}
     base = "base" in equipment(options)
     # a robot that drives does so before it is told to use its arm: its world must not stand still until then
     pace: dict[str, Scalar] = {"lockstep": options.lockstep, **({"wait_for_instruction": False} if base else {})}
@@ -213,7 +215,7 @@ def tabletop_graph(options: GraphOptions) -> Graph:
         *((("control", "vla_control", "base_node", robot),) if base else ()),
         ("control", "vla_control", "safety_monitor_node", {**link, **monitor_patience}),
         ("navigation", "vla_navigation", "mission_node", {"policy": options.policy}),
-        *((("navigation", "vla_navigation", "slam_node", {}),) if drives and options.slam == "embedded" else ()),
+        *((("navigation", "vla_navigation", "slam_node", maps),) if drives and options.slam in OUR_SLAMS else ()),
         *((("navigation", "vla_navigation", "navigator_node", robot),) if drives and options.nav == "embedded" else ()),
         *((("navigation", "vla_navigation", "explorer_node", looks),) if drives else ()),
         *((("navigation", "vla_navigation", "semantic_map_node", found),) if drives and options.detector else ()),

@@ -136,6 +136,12 @@ def planar(T: Float64) -> Float64:
     return np.array([T[0, 3], T[1, 3], np.arctan2(T[1, 0], T[0, 0])])
 
 
+def lifted(pose: Float64) -> Float64:
+    """(4,4) of x, y, yaw (3,): the inverse of `planar`."""
+    cos, sin = np.cos(pose[2]), np.sin(pose[2])
+    return np.array([[cos, -sin, 0.0, pose[0]], [sin, cos, 0.0, pose[1]], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+
+
 def _stamp(transform: Stamped) -> int:
     return transform.stamp_ns
 

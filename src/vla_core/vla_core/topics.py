@@ -15,7 +15,7 @@ class Topic:
     Attributes:
         type: ROS interface type.
         owner: Node that publishes it ('driver' stands for camera and robot drivers or vla_sim, 'person' for RViz,
-            'nav2' for a Nav2 started beside the stack).
+            'other' for a program started beside the stack: Nav2, FAST-LIVO2).
         rate_hz: Nominal rate; 0: on change.
         reliable: False means best effort.
         depth: Queue depth.
@@ -54,9 +54,10 @@ TOPICS: dict[str, Topic] = {
     "safety_state": Topic("vla_msgs/msg/SafetyState", "safety_monitor_node", 10, True, 1, latched=True, max_age_s=0.5),
     "base_target": Topic("geometry_msgs/msg/TwistStamped", "executor_node", 50, False, 2, only_with="base"),
     "cmd_vel_nav": Topic("geometry_msgs/msg/TwistStamped", "navigator_node", 10, False, 2, only_with="navigation"),
-    "cmd_vel_nav_unstamped": Topic("geometry_msgs/msg/Twist", "nav2", 20, False, 2, only_with="navigation"),
+    "cmd_vel_nav_unstamped": Topic("geometry_msgs/msg/Twist", "other", 20, False, 2, only_with="navigation"),
     "cmd_vel": Topic("geometry_msgs/msg/TwistStamped", "base_node", 50, True, 1, only_with="base"),
     "cmd_vel_unstamped": Topic("geometry_msgs/msg/Twist", "base_node", 50, True, 1, only_with="base"),
+    "aft_mapped_to_init": Topic("nav_msgs/msg/Odometry", "other", 10, False, 10, only_with="navigation"),
     "initialpose": Topic("geometry_msgs/msg/PoseWithCovarianceStamped", "person", 0, True, only_with="navigation"),
     "map": Topic("nav_msgs/msg/OccupancyGrid", "slam_node", 0, True, latched=True, only_with="navigation"),
     "battery_state": Topic("sensor_msgs/msg/BatteryState", "driver", 1, False, only_with="battery"),

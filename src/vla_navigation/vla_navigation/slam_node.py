@@ -1,6 +1,8 @@
 """SLAM. In: scan (10 Hz), odom, TF of the lidar on the robot, initialpose. Out: map (latched, when it has changed, at
 most every map_period_s), TF map -> odom with every scan. Services ~/save_map, ~/load_map.
 
+With pose_source lidar_inertial it is the adapter of FAST-LIVO2 to REP 105: poses come on aft_mapped_to_init.
+
 A scan waits until odometry has passed its last ray. While the robot is lost no transform is sent, so nobody can take an
 old pose for a new one; what is missing stands in /diagnostics. A clock that is set back begins a new map.
 """
@@ -27,6 +29,7 @@ from vla_core.events import Events
 from vla_core.types import NS
 from vla_navigation import floor_conversions as conversions
 from vla_navigation.core.occupancy_grid import OccupancyGrid
+from vla_navigation.core.slam.followed_map import FollowedMap
 from vla_navigation.core.slam.odometry_track import OdometryTrack
 from vla_navigation.core.slam.parameters import SlamParameters
 from vla_navigation.core.slam.slam import COASTING, LOST, TRACKING, Estimate, Slam
@@ -41,6 +44,7 @@ from vla_ros.tf import TransformBroadcaster, TransformListener, transform
 _SCHEMA = Path(__file__).parent / "parameters" / "slam_node.yaml"
 _QUIET_S = 5.0  # refusals of one kind that are less far apart are logged once; all are counted
 _WAITING = 5  # scans that may wait for odometry
+_FOLLOWED = "lidar_inertial"
 _LEVELS = {TRACKING: Level.OK, COASTING: Level.WARN, LOST: Level.ERROR}
 
 
@@ -51,20 +55,23 @@ class SlamNode(Node):
         super().__init__("slam_node")
         self._p = declare(self, _SCHEMA, self._on_parameters)
         self._params = SlamParameters(**{f.name: getattr(self._p, f.name) for f in fields(SlamParameters)})
-        self._slam = Slam.load(self._path(), self._params) if self._p.load_map else Slam(self._params)
+        self._slam = self._loaded() if self._p.load_map else self._empty()
         self._track = OdometryTrack(self._p.odometry_gap_s)
         self._waiting: deque[ScanMsg] = deque()
+        self._poses: deque[Odometry] = deque(maxlen=_WAITING)  # of another program, that wait for odometry
         self._estimate: Estimate | None = None
         self._published: OccupancyGrid | None = None
         self._scan_ns = -1  # end of the newest scan
         self._trouble, self._trouble_s = "", -np.inf  # what was refused last, and when [monotonic]
-        self._refused: dict[str, int] = {"scan": 0, "odom": 0, "transform": 0}
+        self._refused: dict[str, int] = {"scan": 0, "odom": 0, "pose": 0, "transform": 0}
         self._events = Events(_QUIET_S)
         self._maps = publisher(self, "map", GridMsg)
         self._tf, self._frames = TransformBroadcaster(self), TransformListener(self)
         subscription(self, "scan", ScanMsg, self._on_scan)
         subscription(self, "odom", Odometry, self._on_odometry)
         subscription(self, "initialpose", PoseWithCovarianceStamped, self._on_initial_pose)
+        if self._p.pose_source == _FOLLOWED:
+            subscription(self, "aft_mapped_to_init", Odometry, self._on_pose)
         self.create_service(Trigger, "~/save_map", self._on_save)
         self.create_service(Trigger, "~/load_map", self._on_load)
         self.create_timer(self._p.map_period_s, self._publish_map)
@@ -100,8 +107,28 @@ class SlamNode(Node):
             self._refuse("odom", ScanError(got, "odometry that goes on past each scan", "check the base's driver"))
         self._drain()
 
+    def _on_pose(self, message: Odometry) -> None:
+        self._poses.append(message)
+        self._drain()
+
+    def _follow(self) -> None:
+        """Take every pose of the other program whose odometry is there."""
+        while isinstance(self._slam, FollowedMap) and self._poses:
+            message = self._poses[0]
+            stamp_ns = to_ns(message.header.stamp) - round(self._p.pose_latency_s * NS)
+            try:
+                odometry = self._track.at(stamp_ns)
+                if odometry is None:
+                    return
+                mount = self._frames.tree.lookup(self._p.body_frame, self._p.base_frame, stamp_ns)
+                self._slam.follow(stamp_ns, conversions.matrix(message.pose.pose), mount, odometry)
+            except (ScanError, TransformError) as error:
+                self._refuse("transform" if isinstance(error, TransformError) else "pose", error)
+            self._poses.popleft()
+
     def _drain(self) -> None:
         """Take every scan whose odometry is there."""
+        self._follow()
         while self._waiting:
             message = self._waiting[0]
             try:
@@ -133,9 +160,10 @@ class SlamNode(Node):
 
     def _begin_anew(self, what: str) -> None:
         self.get_logger().warning(f"the stamps of {what} went back: a new map begins")
-        self._slam = Slam(self._params)
+        self._slam = self._empty()
         self._track.clear()
         self._waiting.clear()
+        self._poses.clear()
         self._estimate, self._scan_ns = None, -1
 
     def _refuse(self, kind: str, error: VlaError) -> None:
@@ -194,6 +222,15 @@ class SlamNode(Node):
 
     # -- files --------------------------------------------------------------------------------------------------------
 
+    def _empty(self) -> Slam | FollowedMap:
+        return FollowedMap(self._params) if self._p.pose_source == _FOLLOWED else Slam(self._params)
+
+    def _loaded(self) -> Slam:
+        if self._p.pose_source == _FOLLOWED:
+            fix = "let the other program load its map"
+            raise ConfigError("a map to load, at followed poses", "pose_source scan_matching", fix)
+        return Slam.load(self._path(), self._params)
+
     def _path(self) -> Path:
         if not self._p.map_path:
             raise ConfigError("no map_path", "a path without ending", "set parameter map_path of slam_node")
@@ -203,7 +240,8 @@ class SlamNode(Node):
         try:
             path = self._path()
             self._slam.save(path)
-            response.success, response.message = True, f"saved {path}.yaml, .pgm and .npz"
+            files = ".yaml and .pgm" if isinstance(self._slam, FollowedMap) else ".yaml, .pgm and .npz"
+            response.success, response.message = True, f"saved {path}{files}"
         except VlaError as error:
             response.message = str(error)
         return response
@@ -211,7 +249,7 @@ class SlamNode(Node):
     def _on_load(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
             path = self._path()
-            self._slam = Slam.load(path, self._params)
+            self._slam = self._loaded()
             self._estimate = self._published = None
             response.success, response.message = True, f"loaded {path}.npz; the robot is lost until it is found there"
         except VlaError as error:
