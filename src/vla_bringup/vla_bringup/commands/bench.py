@@ -30,6 +30,7 @@ BENCHES = {
     "slam": "map and pose from laser scans in generated flats and a corridor: error, time per scan",
     "nav": "goals in flats with people and unmapped furniture: success, collisions, SPL, time per tick",
     "explore": "things that only the camera sees, in unknown flats: found, coverage, against lidar frontiers",
+    "map": "things of unknown flats in the semantic map: found, right, where, time per picture",
     "faults": "every fault injected into a running graph, and its answer",
 }
 

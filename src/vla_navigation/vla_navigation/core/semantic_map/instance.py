@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vla_core.types import Float32, Float64
 
 VOXEL_M = 0.02
+_FAR = 1 << 20  # no voxel lies further from the origin, in voxels
 _MOST_VOXELS = 600
 _MOST_VIEWS = 12
 _ONE_VIEW = (0.02, 0.9)  # a single score isn't believed beyond these
@@ -40,6 +41,8 @@ class Instance:
     eyes_m: list[Float64] = field(default_factory=list)
     log_odds: float = 0.0
     misses: int = 0
+    #: Of which hits, and both corners.
+    _extent: tuple[NDArray[np.int64], Float64, Float64] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def begin(cls, id: int, points_m: Float64, classes: Float32, colours: Float32, stamp_ns: int) -> Instance:
@@ -59,9 +62,11 @@ class Instance:
     @property
     def extent_m(self) -> tuple[Float64, Float64]:
         """Lower and upper corner (3,) of nine tenths of its voxels per axis, so that strays don't count."""
-        sure = self.voxels[self.hits * 3 >= self.hits.max()]
-        low, high = np.percentile(sure, (5.0, 95.0), axis=0)
-        return VOXEL_M * low, VOXEL_M * (high + 1.0)
+        if self._extent is None or self._extent[0] is not self.hits:
+            sure = self.voxels[self.hits * 3 >= self.hits.max()]
+            low, high = np.percentile(sure, (5.0, 95.0), axis=0)
+            self._extent = self.hits, VOXEL_M * low, VOXEL_M * (high + 1.0)
+        return self._extent[1], self._extent[2]
 
     @property
     def existence(self) -> float:
@@ -117,7 +122,7 @@ class Instance:
         self.first_ns, self.last_ns = min(self.first_ns, other.first_ns), max(self.last_ns, other.last_ns)
 
     def _add(self, points_m: Float64) -> None:
-        cells = np.unique(np.floor(points_m / VOXEL_M).astype(np.int64), axis=0)
+        cells = _unpacked(np.unique(_packed(np.floor(points_m / VOXEL_M).astype(np.int64))))
         voxels, hits = _summed(
             np.concatenate([self.voxels, cells]), np.concatenate([self.hits, np.ones(len(cells), np.int64)])
         )
@@ -134,10 +139,19 @@ def middles(voxels: NDArray[np.int64]) -> Float64:
 
 
 def _summed(voxels: NDArray[np.int64], hits: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    unique, inverse = np.unique(voxels, axis=0, return_inverse=True)
-    total = np.zeros(len(unique), np.int64)
-    np.add.at(total, inverse.ravel(), hits)
-    return unique, total
+    unique, inverse = np.unique(_packed(voxels), return_inverse=True)
+    return _unpacked(unique), np.bincount(inverse, hits, len(unique)).astype(np.int64)
+
+
+def _packed(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number (N,) per voxel (N,3), in the order of its rows: many times faster to sort than rows are."""
+    out: NDArray[np.int64] = ((voxels[:, 0] + _FAR) << 42) + ((voxels[:, 1] + _FAR) << 21) + (voxels[:, 2] + _FAR)
+    return out
+
+
+def _unpacked(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    mask = (1 << 21) - 1
+    return np.stack([numbers >> 42, (numbers >> 21) & mask, numbers & mask], axis=1) - _FAR
 
 
 def _scattered(voxels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -173,7 +173,9 @@ class SemanticMap:
     def _assign(self, view: View, seen: list[tuple[Detection, Float64]]) -> list[int]:
         ids, things = [-1] * len(seen), list(self.objects.values())
         if things and seen:
-            cost = np.array([[self._cost(thing, *one) for thing in things] for one in seen])
+            extents = [np.percentile(points, (5.0, 95.0), axis=0) for _, points in seen]
+            pairs = [(detection, extent) for (detection, _), extent in zip(seen, extents, strict=True)]
+            cost = np.array([[self._cost(thing, *one) for thing in things] for one in pairs])
             for row, column in zip(*linear_sum_assignment(cost), strict=True):
                 if cost[row, column] < _NO:
                     ids[row] = things[column].id
@@ -196,10 +198,13 @@ class SemanticMap:
         said = compare(view, middles(thing.voxels), _OWN_M)
         thing.fade(said == THROUGH, said == THERE)
 
-    def _cost(self, thing: Instance, detection: Detection, points_m: Float64) -> float:
-        """How far the middles lie apart, and how different they look; what is apart or unlike can't be the same."""
-        low, high = thing.extent_m
-        low_seen, high_seen = np.percentile(points_m, (5.0, 95.0), axis=0)
+    def _cost(self, thing: Instance, detection: Detection, seen_m: Float64) -> float:
+        """How far the middles lie apart, and how different they look; what is apart or unlike can't be the same.
+
+        Args:
+            seen_m: (2,3) lower and upper corner of what was seen.
+        """
+        (low, high), (low_seen, high_seen) = thing.extent_m, seen_m
         gap = float(np.linalg.norm(np.maximum(0.0, np.maximum(low - high_seen, low_seen - high))))
         alike = float(thing.class_probability @ detection.classes)
         if gap > self.params.near_m or alike < _UNLIKE:
