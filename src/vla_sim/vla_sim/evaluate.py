@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator
+
+import torch
 
 from vla_core.contract import load_contract
 from vla_core.errors import UnknownNameError
@@ -51,8 +54,13 @@ def evaluate(
     if split not in known:
         raise UnknownNameError("split", split, known)
     jobs = [(policy, seed + k, suite, split, weights, strategy, delay) for k in range(episodes)]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, _share, (workers,)) as pool:
         yield from pool.imap_unordered(_play, jobs)
+
+
+def _share(workers: int) -> None:
+    """Take this worker's part of the cores: threads that wait for cores of others made episodes ten times slower."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 
 def _play(job: tuple[str, int, str, str, str | None, str, DelayModel | None]) -> Episode:

@@ -18,6 +18,8 @@ Run = Callable[[Sequence[Any]], list[Float32]]
 def compiled(module: nn.Module, example: tuple[Tensor, ...], streams: int = 1) -> list[Run]:
     """Compile in float32 (half precision would cost millimetres of keypoints) for the example's shapes.
 
+    It runs on as many threads as torch has now (`torch.set_num_threads`).
+
     Args:
         module: Traced once with `example`; it may return one tensor or several.
         example: Inputs.
@@ -27,7 +29,11 @@ def compiled(module: nn.Module, example: tuple[Tensor, ...], streams: int = 1) -
     with torch.no_grad():
         traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
     graph = _converted(traced, example)
-    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+    threads = str(torch.get_num_threads())
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": threads,
+    }  # fmt: skip
     model = ov.Core().compile_model(graph, "CPU", options)
     return [_runner(model.create_infer_request(), len(model.outputs)) for _ in range(streams)]
 
