@@ -21,7 +21,8 @@ event is reported exactly once, and no warning or error of any node is repeated.
 refused.
 
 `./vla test test/faults` runs those that aren't marked slow, `./vla bench faults` all of them, with a table of what was
-seen.
+seen. Of a robot on its way through a flat, `test_driving_faults.py` kills base_node, navigator_node and slam_node, and
+lets the first two hang: the base rests within 3 s, touches nothing, and drives again.
 """
 _RIG = """
 ## What the tests set
