@@ -23,7 +23,7 @@ from sensor_msgs.msg import BatteryState, CameraInfo
 from std_msgs.msg import String
 
 from vla_control.core.robot import load_robot_config
-from vla_core.errors import InstructionError, TransformError
+from vla_core.errors import ConfigError, InstructionError, TransformError
 from vla_core.types import Float64
 from vla_msgs.action import ExecuteInstruction, Explore
 from vla_msgs.msg import SafetyState
@@ -76,7 +76,11 @@ class RobotSkills:
         self.trouble = Trouble()
         self.finder, self._least, self._p = FindClient(node, _ASK_S), p.least_likelihood, p
         self._clearance_m = clearance_m
-        wheels, reach = BaseWheels(node, config.base_frame), ReachMap.load(table_path(p.robot))
+        if config.base is None:
+            raise ConfigError(f"robot '{p.robot}' without a base", "a section `base`", "choose another robot")
+        margin_m = 0.5 * p.approach_clearance_m
+        wheels = BaseWheels(node, config.base, footprint, around, margin_m)
+        reach = ReachMap.load(table_path(p.robot))
         planner = ApproachPlanner(reach, camera, footprint.inscribed_m, _prefixed(ApproachParameters, "approach", p))
         servo = _prefixed(ServoParameters, "servo", p)
         self.explore = Informed(Told(self.explorer, _words), self.finder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,17 +18,22 @@ from rclpy.node import Node
 from rclpy.task import Future
 from vision_msgs.msg import Detection3DArray
 
+from vla_control.core.base.config import BaseConfig
 from vla_core.errors import MapError, TransformError
 from vla_core.frames import planar
 from vla_core.types import NS, Float64
 from vla_msgs.msg import ControlState
 from vla_navigation import fetch_conversions, floor_conversions
 from vla_navigation.core.nav.costmap import distances
+from vla_navigation.core.nav.footprint import Footprint
 from vla_navigation.core.nav.grid_frame import GridFrame
+from vla_navigation.core.nav.parameters import NavigatorParameters
 from vla_navigation.core.nav.planner import nearest_free
+from vla_navigation.core.nav.safety import SafetyLayer
 from vla_navigation.core.nav.travel import travel_field
 from vla_navigation.core.occupancy_grid import OCCUPIED_FROM, OccupancyGrid
 from vla_navigation.core.skills.ports import Ground, Thing
+from vla_navigation.lidar_views import LidarViews
 from vla_ros.qos import publisher, subscription
 from vla_ros.stamps import now_ns, to_msg
 from vla_ros.tf import TransformListener
@@ -35,6 +41,7 @@ from vla_ros.tf import TransformListener
 _LETHAL = 100  # of a costmap, as Nav2 publishes it
 _LEAVE_M = 0.4  # a robot that stands nearer to something than its clearance may leave
 _STANDS_M_S, _STANDS_RAD_S = 0.01, 0.03
+_NOBODY = np.zeros((0, 5))  # moving things: at this pace they count as what stands where the scan shows it
 
 
 class ActionErrand:
@@ -124,6 +131,7 @@ class MapSurroundings:
 
     def __init__(self, node: Node, map_frame: str, base_frame: str, clearance_m: float, pose_stale_s: float) -> None:
         self._node, self._frames, self._clearance_m = node, (map_frame, base_frame), clearance_m
+        self.map_frame = map_frame
         self._stale_ns = round(pose_stale_s * NS)
         self.tf = TransformListener(node)
         self._things: dict[int, Thing] = {}
@@ -201,20 +209,48 @@ class MapSurroundings:
 
 
 class BaseWheels:
-    """Twists by `cmd_vel_nav`, motion by `odom`."""
+    """Twists by `cmd_vel_nav`, through the navigator's safety layer; motion by `odom`.
 
-    def __init__(self, node: Node, base_frame: str) -> None:
-        self._node, self._frame = node, base_frame
+    Args:
+        node: Its owner.
+        base: Limits.
+        footprint: Of the robot.
+        around: Tells the pose in the map.
+        margin_m: Kept from what the lidar sees; less than the places have that are driven to.
+    """
+
+    def __init__(
+        self, node: Node, base: BaseConfig, footprint: Footprint, around: MapSurroundings, margin_m: float
+    ) -> None:
+        params = replace(NavigatorParameters.from_config(), safety_margin_m=margin_m)
+        self._node, self._frame, self._around = node, base.frame, around
+        self._safety, self._stale_ns = SafetyLayer(base, footprint, params), round(params.stale_s * NS)
+        self._lidars = LidarViews(node, around.tf.tree, around.map_frame, lambda trouble: None)
+        self._sent, self._sent_ns = np.zeros(3), -1
+        self._safety.filter(self._sent, self._sent, self._sent, np.full((1, 2), 9.0), _NOBODY)  # compiles
         self._out = publisher(node, "cmd_vel_nav", TwistStamped)
         self._moves = False
         subscription(node, "odom", Odometry, self._on_odometry)
 
     def drive(self, v_m_s: float, w_rad_s: float) -> None:
-        """Twist until the next one; a base that hears nothing stops by itself."""
+        """Twist until the next one, or as much of it as is safe; a base that hears nothing stops by itself."""
+        now = now_ns(self._node)
+        before = self._sent if 0 <= now - self._sent_ns < self._stale_ns else np.zeros(3)
+        self._sent, self._sent_ns = self._allowed(np.array([v_m_s, 0.0, w_rad_s]), before, now), now
         message = TwistStamped()
-        message.header.stamp, message.header.frame_id = to_msg(now_ns(self._node)), self._frame
-        message.twist.linear.x, message.twist.angular.z = float(v_m_s), float(w_rad_s)
+        message.header.stamp, message.header.frame_id = to_msg(now), self._frame
+        message.twist.linear.x, _, message.twist.angular.z = self._sent.tolist()
         self._out.publish(message)
+
+    def _allowed(self, wanted: Float64, before: Float64, now: int) -> Float64:
+        """The part (3,) of a twist that keeps off what the newest scan shows; none without a scan or a pose."""
+        if not wanted.any():
+            return wanted
+        self._lidars.place()
+        scan, pose = self._lidars.scan, self._around.pose()
+        if scan is None or now - scan.stamp_ns > self._stale_ns or pose is None:
+            return np.zeros(3)
+        return self._safety.filter(wanted, before, pose, scan.hits(), _NOBODY).twist
 
     def moves(self) -> bool:
         """Whether the base is in motion by its odometry."""

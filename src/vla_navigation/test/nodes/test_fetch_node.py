@@ -16,7 +16,7 @@ from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient, ActionServer, CancelResponse
 from rclpy.node import Node
 from rclpy.task import Future
-from sensor_msgs.msg import BatteryState, CameraInfo
+from sensor_msgs.msg import BatteryState, CameraInfo, LaserScan
 from std_msgs.msg import String
 from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 
@@ -49,6 +49,7 @@ class PlayedFlat:
         self.blue_mug: tuple[float, float, float] | None = None  # another one, seen whenever the map is told
         self.errands: list[str] = []
         self.goals: list[np.ndarray] = []
+        self.ahead_m = float("inf")  # how far away the lidar sees something, on all four sides
         self.holds_on: str | None = None  # the action that never ends by itself
         self.open: dict[str, tuple[Any, Future]] = {}
         self.safety, self.charge = "", 1.0
@@ -60,7 +61,7 @@ class PlayedFlat:
                 ("map", GridMsg), ("global_costmap/costmap", GridMsg), ("odom", Odometry),
                 ("objects", Detection3DArray), ("front/camera_info", CameraInfo),
                 ("control_state", ControlState), ("safety_state", SafetyState), ("battery_state", BatteryState),
-                ("said", String),
+                ("said", String), ("scan", LaserScan),
             )
         }  # fmt: skip
         subscription(node, "cmd_vel_nav", TwistStamped, self._on_twist)
@@ -94,6 +95,10 @@ class PlayedFlat:
         odometry = Odometry()
         odometry.twist.twist.linear.x, odometry.twist.twist.angular.z = self.twist.tolist()
         self._out["odom"].publish(odometry)
+        scan = LaserScan(angle_min=-np.pi, angle_max=np.pi, angle_increment=np.pi / 2, range_min=0.05, range_max=12.0)
+        scan.header.frame_id, scan.header.stamp, scan.ranges = "laser", to_msg(stamp), [self.ahead_m] * 5
+        self._out["scan"].publish(scan)
+        self._fixed.send([transform("base_link", "laser", 0, (0.0, 0.0, 0.2), (0.0, 0.0, 0.0, 1.0))])
         self._out["objects"].publish(self.objects())
         self._out["control_state"].publish(ControlState(gripper_width=[self.width_m]))
         self._out["safety_state"].publish(SafetyState(stopped=bool(self.safety), cause=self.safety))
