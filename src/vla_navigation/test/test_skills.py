@@ -76,6 +76,21 @@ def test_a_drive_that_somebody_cancelled_has_failed() -> None:
     assert skill.tick(0).code == "cancelled"
 
 
+def test_after_a_failure_the_way_gets_time_to_clear() -> None:
+    world = World()
+    skill = Drive(world, lambda _: None)
+    world.code = Code.PLAN_NO_VALID_PATH
+    assert play(skill, (1.0, 2.0, 0.5), world).state == FAILED
+    world.code, failed_ns = Code.NONE, skill._failed_ns
+    assert failed_ns is not None
+    skill.start((1.0, 2.0, 0.5))
+    assert skill.tick(failed_ns + 4 * NS).state == RUNNING and len(world.goals) == 1
+    skill.tick(failed_ns + 5 * NS)
+    assert len(world.goals) == 2
+    skill.start((3.0, 2.0, 0.5))
+    assert len(world.goals) == 3, "what didn't fail is driven to at once"
+
+
 # -- look -------------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Drive somewhere by the navigator."""
+"""Drive somewhere by the navigator; after a failure not at once again: three tries were over within a second."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vla_core.types import Float64
+from vla_core.types import NS, Float64
 from vla_navigation.core.fetch.skills import DONE, FAILED, Candidate, Report
 from vla_navigation.core.nav.backend import NavigatorBackend
 
+_AGAIN_NS = 5 * NS  # after a failure the way is given so long to clear: somebody moves on, a false mark is seen through
 Goal = tuple[float, float, float] | Candidate
 
 
@@ -24,22 +25,36 @@ class Drive:
     def __init__(self, navigator: NavigatorBackend, before: Callable[[Candidate], Float64 | None]) -> None:
         self._navigator, self._before = navigator, before
         self._refused = False
+        self._waiting: Float64 | None = None  # a pose that is driven to a while after a failure
+        self._failed_ns: int | None = None
 
     def start(self, goal: Goal) -> None:
         """Set out."""
         pose = self._before(goal) if isinstance(goal, Candidate) else np.array(goal)
         self._refused = pose is None
-        if pose is not None:
+        self._waiting = None
+        if pose is not None and self._failed_ns is None:
             self._navigator.go(pose)
+        else:
+            self._waiting = pose
 
     def tick(self, now_ns: int) -> Report:
         """How far it is; a failure has the navigator's code, in lower case."""
         if self._refused:
             return Report(FAILED, "unreachable", "no free place to stand before it")
-        return driven(self._navigator)
+        if self._waiting is not None:
+            if self._failed_ns is not None and 0 <= now_ns - self._failed_ns < _AGAIN_NS:
+                return Report(message="gives the way some time to clear")
+            self._navigator.go(self._waiting)
+            self._waiting = self._failed_ns = None
+        report = driven(self._navigator)
+        if report.state == FAILED:
+            self._failed_ns = now_ns
+        return report
 
     def cancel(self) -> None:
         """Come to rest."""
+        self._waiting = None
         self._navigator.cancel()
 
 
