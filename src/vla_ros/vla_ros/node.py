@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.utilities import ok, try_shutdown
 
 from vla_core.errors import ConfigError, VlaError
+from vla_ros.executor import LeanExecutor, single_threaded
 
 OK, CRASHED, REFUSED, LEFT_MIDDLEWARE = 0, 1, 2, int(signal.SIGALRM)
 _MIDDLEWARE_S = 15.0
@@ -42,12 +43,13 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
         had cleaned up, but DDS didn't let go of it.
     """
     node: Node | None = None
+    executor: SingleThreadedExecutor | None = None
     code = OK
     faulthandler.enable()
     try:
         _init(args)
         # One thread: rclpy's multi-threaded executor loses high-rate messages and its events executor hangs on exit.
-        executor = SingleThreadedExecutor()  # before READY: it can't be made any more once a signal has come
+        executor = single_threaded()  # before READY: it can't be made any more once a signal has come
         node = factory()
         if hasattr(node, "start"):
             node.start()
@@ -67,6 +69,8 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        if isinstance(executor, LeanExecutor):
+            executor.release()
         code = max(code, _close(node))
     return code
 

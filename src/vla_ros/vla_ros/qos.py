@@ -1,4 +1,8 @@
-"""Publishers and subscriptions whose quality of service comes from the topic table (`vla_core.topics`)."""
+"""Publishers and subscriptions whose quality of service comes from the topic table (`vla_core.topics`).
+
+Both ends that are ours have one row, so they can't be incompatible. Where the other end may be anybody's, a driver's or
+Nav2's, rclpy's warning of that stays; elsewhere its handlers, two for every end, would cost every wake-up of a process.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,15 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.topics import TOPICS, Topic, topic
+
+_OTHERS = ("driver", "person", "other")
 
 
 def profile(entry: Topic) -> QoSProfile:
@@ -31,7 +42,8 @@ def publisher(node: Node, name: str, message_type: type) -> Publisher:
         UnknownNameError: the topic stands nowhere in the table.
         ConfigError: the table gives another type.
     """
-    return node.create_publisher(message_type, name, profile(_entry(name, message_type)))
+    events = PublisherEventCallbacks(use_default_callbacks=False)
+    return node.create_publisher(message_type, name, profile(_entry(name, message_type)), event_callbacks=events)
 
 
 def subscription(
@@ -43,7 +55,9 @@ def subscription(
         UnknownNameError: the topic stands nowhere in the table.
         ConfigError: the table gives another type.
     """
-    return node.create_subscription(message_type, name, callback, profile(_entry(name, message_type)), **options)
+    entry = _entry(name, message_type)
+    events = SubscriptionEventCallbacks(use_default_callbacks=entry.owner in _OTHERS)
+    return node.create_subscription(message_type, name, callback, profile(entry), event_callbacks=events, **options)
 
 
 def _entry(name: str, message_type: type) -> Topic:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor, TimeoutException
+from rclpy.executors import TimeoutException
 from rclpy.node import Node
+
+from vla_ros.executor import single_threaded
 
 DOMAINS = range(1, 101)  # those that are safe on every platform (ROS 2 documentation, "The ROS_DOMAIN_ID")
 
@@ -38,7 +40,7 @@ class Spinner:
     """Nodes on one executor. Needs an initialised rclpy."""
 
     def __init__(self) -> None:
-        self.executor = SingleThreadedExecutor()
+        self.executor = single_threaded()
         self.nodes: list[Node] = []
 
     def add(self, node: Node) -> Node:
