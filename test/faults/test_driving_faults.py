@@ -31,6 +31,7 @@ NEAR_M, FAR_M = 0.3, 3.3
 LIMIT_S = 180.0  # of every wait, wall time: a loaded machine is slow
 ANSWER_S = 10.0  # wall time
 REST_S = 3.0  # simulated, from the fault to rest: everybody's patience and the brake from full speed
+MOST_M = 0.9  # at 0.6 m/s: map -> odom is told 0.3 s ahead and goes stale after 0.5 s; the brake, and a late message
 MOVES_M_S, STANDS_M_S = 0.15, 0.01
 
 
@@ -140,7 +141,7 @@ def test_the_base_comes_to_rest_touches_nothing_and_drives_again(drive: Drive, f
         rest = drive.odometry[-1]
         assert to_ns(rest.header.stamp) - begun < REST_S * NS
         place = rest.pose.pose.position
-        assert np.hypot(place.x - at_m.x, place.y - at_m.y) < 0.6, "patience and brake, no more"
+        assert np.hypot(place.x - at_m.x, place.y - at_m.y) < MOST_M, "patience and brake, no more"
     finally:
         if fault.number == signal.SIGSTOP:
             os.kill(pid, signal.SIGCONT)
