@@ -16,6 +16,7 @@ from vla_bringup.core.scores import Score
 from vla_bringup.results import KEYS, markdown_table, publish, render, save, table
 from vla_bringup.statistics import quantiles, rounded, spread, wilson
 from vla_core.errors import ConfigError
+from vla_core.files import workspace_root
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,11 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: str) -> Non
     (tmp_path / "bad.json").write_text(content)
     with pytest.raises(ConfigError, match=r"got bad.json.*fix: run its command again"):
         render(tmp_path)
+
+
+def test_the_published_page_shows_the_published_tables() -> None:
+    docs = workspace_root() / "docs"
+    assert (docs / "results.md").read_text(encoding="utf-8") == render(docs / "results")
 
 
 def test_numbers_that_are_not_finite_never_reach_a_file(tmp_path: Path) -> None:
