@@ -30,7 +30,7 @@ LINE = (
     ("4", "`servo_node`", "src/vla_control/vla_control/core/servo.py", ("plan in shared memory", "joint state"),
      ("torque in shared memory", "control_state")),
     ("4, base", "`base_node`, for robots that have one", "src/vla_control/vla_control/core/base/controller.py",
-     ("base_target", "cmd_vel_nav", "safety_state"), ("cmd_vel", "cmd_vel_unstamped")),
+     ("base_target", "cmd_vel_nav", "cmd_vel_nav_unstamped", "safety_state"), ("cmd_vel", "cmd_vel_unstamped")),
     ("watch", "`safety_monitor_node`", "src/vla_control/vla_control/core/monitor.py", ("everything above",),
      ("safety_state",)),
     ("mission", "`mission_node`", "src/vla_navigation/vla_navigation/core/mission.py",

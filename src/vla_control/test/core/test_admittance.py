@@ -161,7 +161,7 @@ def test_against_a_stiff_wall_it_settles_at_the_force_of_its_spring(
             assert np.ptp(arm.forces[-500:]) < 1.0  # no chatter
             spring = apart_m * ServoParameters.from_config().stiffness_n_m
             np.testing.assert_allclose(steady[0], spring, rtol=0.1)
-    assert steady[1] > 4.0 * steady[0]
+    assert steady[1] > 4.5 * steady[0]
 
 
 @settings(max_examples=40, deadline=None)

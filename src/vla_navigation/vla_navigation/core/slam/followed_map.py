@@ -103,6 +103,9 @@ class FollowedMap:
         Args:
             odometry: (3,) odom -> base at the scan's last ray.
 
+        Returns:
+            As Slam; what nobody matched (covariance, overlap, residual, weak) is NaN.
+
         Raises:
             ScanError: a scan that isn't newer than the last one.
             MapError: the map would become too large.
@@ -123,8 +126,9 @@ class FollowedMap:
             self._drawn.append(pose)
             events.append("keyframe")
         return Estimate(
-            scan.end_ns, pose, self._map_odom.copy(), np.zeros((3, 3)), status, 1.0, 0.0, 0.0, tuple(events)
-        )
+            scan.end_ns, pose, self._map_odom.copy(), np.full((3, 3), np.nan), status, np.nan, np.nan, np.nan,
+            tuple(events),
+        )  # fmt: skip
 
     def _is_due(self, pose: Float64) -> bool:
         if not self._drawn:
