@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,20 +10,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_lerobot_checkpoints import contract, load, observation
-from toy_checkpoints import golden, write
+from test_lerobot_checkpoints import contract, load, observation, shrink
+from toy_checkpoints import write
 
 from vla_core.contract import Contract, load_contract
 from vla_core.errors import PolicyError
 from vla_core.types import NS, Float32, Running
-from vla_policy.checkpoints import pi0, smolvla
 from vla_policy.checkpoints.actions import CheckpointActions
 from vla_policy.checkpoints.lerobot_policy import LerobotPolicy
 from vla_policy.checkpoints.model import FlowModel
 from vla_policy.checkpoints.scaling import MODES, Scaling
 from vla_policy.checkpoints.units import units
-from vla_policy.core.blocks.decoder import DecoderConfig
-from vla_policy.core.blocks.vit import VitConfig
 from vla_policy.core.policy import check_strategy
 
 FLOWS = ["pi0", "smolvla"]
@@ -34,13 +30,7 @@ SCALE, OFFSET = (0.5, 2.0, -1.0, 0.1), (0.0, 1.0, 0.0, -3.0)
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Language models of the golden files' sizes."""
-    monkeypatch.setitem(pi0.GEMMA, "gemma_2b", DecoderConfig(32, 2, 4, 1, 8, 48))
-    monkeypatch.setitem(pi0.GEMMA, "gemma_300m", DecoderConfig(24, 2, 4, 1, 8, 40))
-    monkeypatch.setattr(pi0, "VISION", VitConfig(width=16, layers=2, heads=2, hidden=20, patch=14, image=28))
-    monkeypatch.setattr(pi0, "VOCABULARY", 64)
-    (tmp_path / "config.json").write_text(json.dumps(golden("lerobot_smolvla")["vlm"]))
-    sizes = smolvla.smolvlm_sizes(str(tmp_path))
-    monkeypatch.setitem(smolvla.SMOLVLM, "HuggingFaceTB/SmolVLM2-500M-Video-Instruct", sizes)
+    shrink(monkeypatch, tmp_path)
 
 
 def policy_of(name: str, tmp_path: Path, **model: object) -> tuple[LerobotPolicy, Contract]:

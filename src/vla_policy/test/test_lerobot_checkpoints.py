@@ -42,10 +42,8 @@ class GoldenNoise:
         return self.draw.standard_normal(shape).astype(dtype)
 
 
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """LeRobot's noise, and language models of the golden files' sizes."""
-    monkeypatch.setattr(lerobot_policy.np.random, "default_rng", GoldenNoise)
+def shrink(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Language models of the golden files' sizes."""
     monkeypatch.setitem(pi0.GEMMA, "gemma_2b", DecoderConfig(32, 2, 4, 1, 8, 48))
     monkeypatch.setitem(pi0.GEMMA, "gemma_300m", DecoderConfig(24, 2, 4, 1, 8, 40))
     monkeypatch.setattr(pi0, "VISION", VitConfig(width=16, layers=2, heads=2, hidden=20, patch=14, image=28))
@@ -53,6 +51,13 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(golden("lerobot_smolvla")["vlm"]))
     sizes = smolvla.smolvlm_sizes(str(tmp_path))
     monkeypatch.setitem(smolvla.SMOLVLM, "HuggingFaceTB/SmolVLM2-500M-Video-Instruct", sizes)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """LeRobot's noise, and language models of the golden files' sizes."""
+    monkeypatch.setattr(lerobot_policy.np.random, "default_rng", GoldenNoise)
+    shrink(monkeypatch, tmp_path)
 
 
 def contract(tmp_path: Path, horizon: int = 6, size: tuple[int, int] = (56, 40), **names: list[str]) -> Contract:
