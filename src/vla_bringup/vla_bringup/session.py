@@ -80,7 +80,8 @@ class Session:
         self._thread = threading.Thread(target=self._spin, name="session", daemon=True)
         self._mission = ActionClient(self.node, ExecuteInstruction, mission)
         self._mission_name = mission
-        self._debug = {name: self.node.create_client(Trigger, f"sim_node/debug/{name}") for name in ("reset", "judge")}
+        asked = ("reset", "judge", "inject")
+        self._debug = {name: self.node.create_client(Trigger, f"sim_node/debug/{name}") for name in asked}
         self._parameters = {"sim_node": self.node.create_client(SetParameters, "sim_node/set_parameters")}
 
     def __enter__(self) -> Session:
@@ -152,6 +153,18 @@ class Session:
         response = self._call(self._debug["reset"], Trigger.Request())
         if not response.success:
             raise ConfigError("a refused reset", response.message, "ask for another scene")
+        return str(response.message)
+
+    def inject(self, fault: str) -> str:
+        """Let something go wrong in the simulated world; what was done, in words.
+
+        Raises:
+            ConfigError: the simulator refuses.
+        """
+        self.set_parameters("sim_node", {"fault": fault})
+        response = self._call(self._debug["inject"], Trigger.Request())
+        if not response.success:
+            raise ConfigError(f"fault '{fault}' refused", response.message, "inject it at another time")
         return str(response.message)
 
     def judge(self) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def test_without_a_fresh_pose_the_base_brakes_and_in_time_the_goal_ends() -> Non
     assert result is not None and result.code is Code.CONTROL_TF_ERROR
 
 
-@pytest.mark.parametrize("fault", ["no scan", "all NaN", "NaN pose", "NaN twist"])
+@pytest.mark.parametrize("fault", ["no scan", "all NaN", "all inf", "NaN pose", "NaN twist"])
 def test_what_can_t_be_driven_by_stands_still(fault: str) -> None:
     world, nav = world_of(rooms(5.0, 3.0)), navigator(rooms(5.0, 3.0))
     nav.go(np.array([4.0, 1.5, 0.0]))
@@ -181,6 +181,8 @@ def test_what_can_t_be_driven_by_stands_still(fault: str) -> None:
         scan = None
     elif fault == "all NaN":
         scan = PlacedScan(scan.stamp_ns, scan.pose, scan.angles_rad, np.full(360, np.nan), 0.05, 8.0)
+    elif fault == "all inf":  # regression: a covered lidar says that nothing is there, and was believed
+        scan = PlacedScan(scan.stamp_ns, scan.pose, scan.angles_rad, np.full(360, np.inf), 0.05, 8.0)
     elif fault == "NaN pose":
         pose[0] = np.nan
     else:

@@ -248,7 +248,7 @@ class BaseWheels:
             return wanted
         self._lidars.place()
         scan, pose = self._lidars.scan, self._around.pose()
-        if scan is None or now - scan.stamp_ns > self._stale_ns or pose is None:
+        if scan is None or now - scan.stamp_ns > self._stale_ns or not scan.tells_enough() or pose is None:
             return np.zeros(3)
         return self._safety.filter(wanted, before, pose, scan.hits(), _NOBODY).twist
 

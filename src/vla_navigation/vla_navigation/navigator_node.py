@@ -3,8 +3,8 @@ Actions: navigate_to_pose, compute_path_to_pose. Out: cmd_vel_nav (10 Hz while i
 plan, local_costmap/costmap, global_costmap/costmap.
 
 Lifecycle node; speaks as Nav2's servers do, codes and pre-emption included: a new goal replaces the running one, which
-is aborted. A goal's end of any kind, a stop of the safety monitor, a missing pose, scan or velocity and the node's own
-deactivation bring the base to rest; whoever sent the goal is told why.
+is aborted. A goal's end of any kind, a stop of the safety monitor, a missing pose, scan or velocity (a scan that met
+nothing at all is none) and the node's own deactivation bring the base to rest; whoever sent the goal is told why.
 """
 
 from __future__ import annotations

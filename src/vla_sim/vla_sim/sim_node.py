@@ -1,6 +1,6 @@
 """Stage 0, the simulated robot. In: command of the servo (shared memory). Out: joint_states 100 Hz, /clock, /tf;
 snapshots for the cameras (shared memory). A mobile robot also takes cmd_vel and publishes scan, points, imu and odom.
-Ground truth and resets live under ~/debug only.
+Ground truth, resets and faults live under ~/debug only.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class SimNode(Node):
         subscription(self, "instruction", String, lambda message: self._pacing.instruct(message.data))
         self.create_service(Trigger, "~/debug/reset", self._on_reset)
         self.create_service(Trigger, "~/debug/judge", self._on_judge)
+        self.create_service(Trigger, "~/debug/inject", self._on_inject)
         Diagnostics(self, self._status, hardware_id="simulation", now_ns=lambda: self._sim.stamp_ns)
         self._tf_static_out.send(conversions.transforms(self._sim.stamp_ns, self._frames.mounts()))
 
@@ -166,6 +167,15 @@ class SimNode(Node):
             response.message = self._sim.reset(_start(self._p))
             response.success = True
             self._look_up()
+        except VlaError as error:
+            response.message = str(error)
+        return response
+
+    def _on_inject(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Let go wrong what the parameter fault names; the message says what was done."""
+        try:
+            response.message = self._sim.world.inject(self._p.fault)
+            response.success = True
         except VlaError as error:
             response.message = str(error)
         return response

@@ -75,3 +75,5 @@ def test_without_sight_it_stands(stand: Stand) -> None:
     assert stand.drive(0.1, 0.0, 1.0) > 0.0
     stand.sees = False
     assert stand.drive(0.1, 0.2, 1.2) == 0.0 and stand.sent[-1].twist.angular.z == 0.0
+    stand.sees, stand.ahead_m = True, np.inf  # covered: nothing in any direction
+    assert stand.drive(0.1, 0.2, 1.0) == 0.0 and stand.sent[-1].twist.angular.z == 0.0

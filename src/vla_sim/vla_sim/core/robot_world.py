@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 
 from vla_control.core.robot import RobotConfig, load_robot_config
+from vla_core.errors import ConfigError
 from vla_core.types import NS, Float64, RobotState
 from vla_sim.core.scene_parts import load_scene
 from vla_sim.core.tasks import Item, Task
@@ -101,6 +102,15 @@ class RobotWorld(ABC):
     def facts(self) -> dict[str, Any]:
         """What else is true, JSON-ready; see vla_sim.core.truth."""
         return {}
+
+    def inject(self, fault: str) -> str:
+        """Let something go wrong; what was done, in words.
+
+        Raises:
+            ConfigError: the world has no such fault.
+            FaultError: it can't be done now.
+        """
+        raise ConfigError(f"fault '{fault}'", "a world that has faults", "choose scene flat")
 
     # -- run -------------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,6 @@ from vla_navigation.core.nav.recoveries import BackUp, Recovery, Turn, Wait
 from vla_navigation.core.nav.safety import SafetyLayer
 from vla_navigation.core.occupancy_grid import OccupancyGrid
 
-_KNOWN_SHARE = 0.5  # a scan with fewer readings tells too little to drive by
 _EXPLAINED_M = 0.15  # hits nearer to an obstacle of the map belong to it: they aren't followed
 _ARRIVED = 0.7  # share of the tolerance within which the robot stops, so that it stands within the whole
 _STILL = 0.01  # [m/s, rad/s]
@@ -150,7 +149,7 @@ class Navigator:
             The twist (3,) to be given to the base until the next tick.
         """
         now_s = now_ns / NS
-        if scan is not None and scan is not self._scan and scan.known_share() >= _KNOWN_SHARE:
+        if scan is not None and scan is not self._scan and scan.tells_enough():
             self._observe(scan)
         if self._goal is not None:
             if math.isnan(self._begin_s):

@@ -9,6 +9,8 @@ import numpy as np
 from vla_core import se2
 from vla_core.types import Bool, Float64
 
+_KNOWN_SHARE = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedScan:
@@ -39,7 +41,8 @@ class PlacedScan:
         angles, ranges = self.angles_rad[met], self.ranges_m[met]
         return se2.transform(self.pose, np.stack([ranges * np.cos(angles), ranges * np.sin(angles)], 1))
 
-    def known_share(self) -> float:
-        """Share of the rays that tell something, a hit or nothing within reach; 0 for an empty scan."""
+    def tells_enough(self) -> bool:
+        """Whether it can be driven by: half of the rays tell something, and one met something. Indoors a lidar that
+        meets nothing in any direction is covered or broken, though by REP 117 it says that all is free."""
         told = self.ranges_m >= self.range_min_m  # false for NaN
-        return float(told.mean()) if len(told) else 0.0
+        return bool(len(told) and told.mean() >= _KNOWN_SHARE and self.met().any())

@@ -48,10 +48,11 @@ class Lidar:
 
     Attributes:
         directions: float64 (rings, beams, 3), unit vectors in the sensor's frame.
+        blind: No beam comes back, as with a covered window: a fault.
     """
 
     def __init__(self, config: LidarConfig, rng: np.random.Generator) -> None:
-        self.config, self._rng = config, rng
+        self.config, self._rng, self.blind = config, rng, False
         azimuth = -np.pi + 2 * np.pi * np.arange(config.beams) / config.beams
         elevation, around = np.meshgrid(np.radians(config.rings_deg), azimuth, indexing="ij")
         flat = np.cos(elevation)
@@ -63,7 +64,7 @@ class Lidar:
         """Ranges [m], float32 (rings, beams); +inf where nothing was met in range or the beam was lost (REP-117)."""
         config, ranges = self.config, self.exact(model, data)
         ranges = ranges + self._rng.normal(0.0, config.noise_m, ranges.shape)
-        lost = self._rng.random(ranges.shape) < config.dropout
+        lost = self.blind | (self._rng.random(ranges.shape) < config.dropout)
         low, high = config.range_m
         return np.where(lost | (ranges < low) | (ranges > high), np.inf, ranges).astype(np.float32)
 

@@ -16,7 +16,7 @@ import numpy as np
 from vla_control.core.base.controller import BaseTargetError
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_core.types import Float64, RobotState
-from vla_sim.core.flat import truth
+from vla_sim.core.flat import faults, truth
 from vla_sim.core.flat.collisions import CollisionCounter
 from vla_sim.core.flat.drive import BaseDrive
 from vla_sim.core.flat.floor import DOOR_HEIGHT_M
@@ -43,6 +43,7 @@ class FlatWorld(MobileWorld):
         plan: Ground truth of the flat, for judges and experts only.
         collisions: Ground truth, for judges only.
         driven_m: The same: way of the base since the reset.
+        faults: What is wrong now.
     """
 
     wheels = ("left_wheel", "right_wheel")
@@ -89,6 +90,7 @@ class FlatWorld(MobileWorld):
         plan, scene, model = self.plan, self.scene, self.model
         self.task = plan.errand
         self.slots = {Item(thing.colour, thing.category): f"thing{i}" for i, thing in enumerate(plan.things)}
+        self.faults = faults.FlatFaults()
         noise = [np.random.default_rng([plan.seed, 47, i]) for i in range(5)]
         self.lidar_2d = Lidar(LidarConfig(**scene["lidar_2d"]), noise[0])
         self.lidar_3d = Lidar(LidarConfig(**scene["lidar_3d"]), noise[1])
@@ -110,7 +112,8 @@ class FlatWorld(MobileWorld):
         self._settle()
         self._steps, self.driven_m = 0, 0.0
         self._was_at = self.base_pose()[:2]
-        self.odometry: Odometry = self._wheel_odometry.update(self.data.qpos[self._wheel_q], 0.0)
+        self._turned = self._wheels_were = self.wheel_angles()
+        self.odometry: Odometry = self._wheel_odometry.update(self._turned, 0.0)
 
     def start_robot(self, rng: np.random.Generator, spread_rad: float) -> None:
         """Put the robot where the plan says, its arm near home and its gripper closed."""
@@ -144,7 +147,8 @@ class FlatWorld(MobileWorld):
     @property
     def charge(self) -> float:
         """It falls evenly from full at the beginning."""
-        return max(0.0, 1.0 - float(self.data.time) / (3600.0 * float(self.scene["battery"]["hours"])))
+        used = float(self.data.time) / (3600.0 * float(self.scene["battery"]["hours"]))
+        return max(0.0, 1.0 - used - self.faults.drained)
 
     def sensor_sites(self) -> dict[str, str]:
         lidars = {str(self.scene[key]["site"]): str(self.scene[key]["frame"]) for key in ("lidar_2d", "lidar_3d")}
@@ -158,17 +162,22 @@ class FlatWorld(MobileWorld):
             gripper_width_m, gripper_force_n: Distance of the pads [m] and their force [N] (1,).
         """
         data, model = self.data, self.model
-        width, torque = float(gripper_width_m[0]), float(gripper_force_n[0]) * self._jaw.lever_m
+        self.faults.tick(data.time)
+        width = float((self.robot.gripper_width_max_m if self.faults.opened else gripper_width_m)[0])
+        torque = float(gripper_force_n[0]) * self._jaw.lever_m
         data.ctrl[self._motors] = command
         data.ctrl[self._grippers] = self._jaw.angle(width) - _GRIP_RAD * (width < _SHUT_M)
         model.actuator_forcerange[self._grippers[0]] = [-torque, torque]
-        data.ctrl[self._wheels] = self._drive.wheels(model.opt.timestep)
+        data.ctrl[self._wheels] = self.faults.grip * self._drive.wheels(model.opt.timestep)
         mujoco.mj_step(model, data)
         self.collisions.update(data)
         self._steps += 1
         if self._steps % self._odometry_steps == 0:
             elapsed_s = self._odometry_steps * model.opt.timestep
-            self.odometry = self._wheel_odometry.update(data.qpos[self._wheel_q], elapsed_s)
+            wheels = self.wheel_angles()
+            self._turned = self._turned + (wheels - self._wheels_were) / self.faults.grip
+            self._wheels_were = wheels
+            self.odometry = self._wheel_odometry.update(self._turned, elapsed_s)
             at = self.base_pose()[:2]
             self.driven_m += math.dist(at, self._was_at)
             self._was_at = at
@@ -194,6 +203,10 @@ class FlatWorld(MobileWorld):
         leaf = self.model.body(f"door{index}").mocapid[0]
         self.data.mocap_pos[leaf, 2] = DOOR_HEIGHT_M / 2 if shut else DOOR_AWAY_M
         mujoco.mj_forward(self.model, self.data)
+
+    def inject(self, fault: str) -> str:
+        """See RobotWorld; faults of `core/flat/faults.py`."""
+        return faults.inject(self, fault)
 
     # -- ground truth, for judges, experts and training labels only ------------------------------------------------
 
