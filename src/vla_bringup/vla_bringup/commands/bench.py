@@ -32,6 +32,7 @@ BENCHES = {
     "explore": "things that only the camera sees, in unknown flats: found, coverage, against lidar frontiers",
     "map": "things of unknown flats in the semantic map: found, right, where, time per picture",
     "faults": "every fault injected into a running graph, and its answer",
+    "mission_faults": "what goes wrong while a robot fetches something in a flat, and how the mission ends",
 }
 
 
