@@ -119,3 +119,14 @@ def test_a_jump_is_refused_and_the_last_pose_stays() -> None:
     np.testing.assert_allclose(drive.estimate.pose, drive.true(), atol=1e-9)
     with pytest.raises(ScanError, match="stamps that grow"):
         drive.map.follow(drive.now_ns, np.eye(4), np.eye(4), np.zeros(3))
+
+
+def test_a_covered_lidar_draws_no_free_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = Drive()
+    for _ in range(15):
+        drive.step()
+    before = drive.map.grid().cells.copy()
+    monkeypatch.setattr(drive.world, "scan", lambda: np.full_like(drive.world.angles, np.inf))
+    for _ in range(15):
+        assert drive.step() == TRACKING
+    np.testing.assert_array_equal(drive.map.grid().cells, before)

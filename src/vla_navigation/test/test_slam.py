@@ -138,6 +138,24 @@ def test_a_kidnapped_robot_notices_keeps_its_map_and_finds_itself(home: Run) -> 
     assert np.linalg.norm((se2.compose(moments[0].truth, estimate.pose) - moment.truth)[:2]) < 0.05
 
 
+def test_regression_a_covered_lidar_loses_the_robot_and_nothing_of_the_map(home: Run) -> None:
+    """By REP 117 it says that all is free; slam_node died of it, and of the first scan after that."""
+    slam, moments = Slam(PARAMS), home.moments
+    covered = [replace(m.scan, ranges_m=np.full_like(m.scan.ranges_m, np.inf)) for m in moments]
+    with pytest.raises(ScanError, match="a first scan that met nothing"):
+        slam.update(covered[0], moments[0].odometry)
+    for moment in moments[:200]:
+        slam.update(moment.scan, moment.odometry)
+    before = slam.grid().cells.copy()
+    for i in range(200, 280):
+        status = slam.update(covered[i], moments[i].odometry).status
+    assert status == LOST and np.array_equal(slam.grid().cells, before)
+    for i in range(280, 340):
+        estimate = slam.update(moments[i].scan, moments[i].odometry)
+    assert estimate.status == TRACKING
+    assert np.linalg.norm((se2.compose(moments[0].truth, estimate.pose) - moments[339].truth)[:2]) < 0.05
+
+
 def test_loops_make_the_map_better() -> None:
     """Matched with one keyframe at a time, the map drifts on its way round; at the end it is judged as a whole."""
     moments = list(drive(ring(5), 6, Drive(rays=180, range_max_m=5.0)))

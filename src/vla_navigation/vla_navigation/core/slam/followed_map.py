@@ -121,8 +121,9 @@ class FollowedMap:
         unknown = self._followed_ns < 0 or age_s > _LOST_S
         status = LOST if unknown else COASTING if age_s > _COAST_S else TRACKING
         pose, events = se2.compose(self._map_odom, odometry), []
-        if status == TRACKING and self._is_due(pose):
-            self._odds.add(sweep(scan, twist), pose)
+        seen = sweep(scan, twist)
+        if status == TRACKING and self._is_due(pose) and seen.hit.any():  # all free: a lidar that is covered
+            self._odds.add(seen, pose)
             self._drawn.append(pose)
             events.append("keyframe")
         return Estimate(

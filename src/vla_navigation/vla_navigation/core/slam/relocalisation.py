@@ -47,6 +47,8 @@ def relocalise(
     Args:
         near: Where somebody says that it is; None: anywhere.
     """
+    if not seen.hit.any():
+        return _lost("no ray met anything")
     field = ScoreField(place.walls())
     yield
     found = yield from search(field, seen.points, near or field.window, params.relocalise_score, _RIVAL)

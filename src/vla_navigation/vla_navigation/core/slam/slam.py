@@ -150,12 +150,15 @@ class Slam:
                 None: by `odometry_share`.
 
         Raises:
-            ScanError: a scan that isn't newer than the last one, or odometry that isn't finite; nothing has changed.
+            ScanError: a scan that isn't newer than the last one, a first one that met nothing, or odometry that isn't
+                finite; nothing has changed.
             MapError: the map would become too large.
         """
         motion, step_s = self._motion(scan, odometry)
         noise = self._noise(motion) if covariance is None else _checked(covariance) + _STILL
         seen = sweep(scan, se2.log(motion) / step_s if step_s else np.zeros(3))
+        if not self._map.sweeps and not seen.hit.any():
+            raise ScanError("a first scan that met nothing", "walls within its reach", "uncover the lidar")
         events: list[str] = []
         self._last = (scan.end_ns, odometry.copy())
         if not self._map.sweeps:
