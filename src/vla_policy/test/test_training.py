@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from toy_demonstrations import make_shard
 
+from vla_core.contract import Contract
 from vla_core.errors import ConfigError, WeightsError
 from vla_policy.training.__main__ import main
 from vla_policy.training.featurise import FROZEN, featurise
@@ -37,6 +39,24 @@ def test_it_learns_where_the_named_thing_is(trained: Path) -> None:
     assert figures["expert"]["train/l1_cm"] < 0.9 * figures["joint"]["train/l1_cm"]
     rows = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
     assert {row["stage"] for row in rows} == {"joint", "expert"}
+
+
+def test_what_nobody_labelled_is_no_figure(options: Options, contract: Contract, tmp_path: Path) -> None:
+    """Regression: Meta-World's frames tell no places; "presence 0" and NaN stood in their logs."""
+    shard = make_shard(contract, 6, 4, np.random.default_rng(0))
+    for name in ("role_used", "role_visible", "obj_visible"):
+        shard[name][:] = 0
+    shard["progress"][:] = np.nan
+    (tmp_path / "bare").mkdir()
+    np.savez(tmp_path / "bare" / "shard_0.npz", **shard)
+    Session(replace(options, data=tmp_path / "bare", steps={"joint": 2})).run("joint")
+    rows = [json.loads(line) for line in (options.out / "log.jsonl").read_text().splitlines()]
+    figures = next(row["metrics"] for row in reversed(rows) if "metrics" in row)
+    assert {"train/flow_cm", "train/l1_cm", "train/grip", "train/success_accuracy"} <= set(figures)
+    assert not [
+        name for name in figures if "uv_px" in name or "xyz" in name or "presence" in name or "progress" in name
+    ]
+    assert np.isfinite(list(figures.values())).all()
 
 
 def test_the_expert_stage_leaves_vision_and_language_untouched(options: Options, trained: Path) -> None:

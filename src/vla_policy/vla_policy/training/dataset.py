@@ -27,6 +27,7 @@ class Dataset:
         labels: Arrays over all N frames; `instruction` and `obj_name` index into `instructions` and `object_names`;
             `raw_state` holds state vectors, `state` their features, `chunk` relative actions (`core/processors.py`).
         transform: Of the actions.
+        tells_places: Whether anybody labelled where things are.
         train, held_out: Frame indices. Held out: all episodes of the last shard, or, when there is only one, its last
             tenth of episodes.
     """
@@ -54,6 +55,7 @@ class Dataset:
         bad = [n for n in ("state", "chunk") if not np.isfinite(self.labels[n]).all()]
         if bad:
             raise ConfigError(f"NaN or infinity in {bad}", "finite labels", "write the data set again")
+        self.tells_places = bool(self.labels["role_used"].any())
         self.train, self.held_out = self._split()
 
     def __len__(self) -> int:

@@ -15,10 +15,8 @@ JUDGED_STEP = 8
 
 
 def auc(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve (Mann-Whitney); NaN when only one class is there."""
+    """Area under the ROC curve (Mann-Whitney) of rows of both classes."""
     positive, negative = scores[labels], scores[~labels]
-    if not len(positive) or not len(negative):
-        return float("nan")
     difference = positive[:, None] - negative[None]
     return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
 
@@ -39,7 +37,8 @@ def evaluate(
         presence: accuracy; xyz_cm: mean error of the places of visible roles; flow_cm, l1_cm: mean position error of
         the chunk at step 8; flow_deg: rotation error there, of joint positions the length of their error (with
         l1_deg, and no cm); grip: accuracy of the gripper's side at step 8;
-        progress: mean error; success_auc, success_accuracy.
+        progress: mean error; success_auc, success_accuracy. What no frame tells, such as places of objects where
+        nobody labelled them, is left out.
     """
     device = texts.tokens.device
     collected: dict[str, list[NDArray[np.floating]]] = {}
@@ -57,7 +56,8 @@ def evaluate(
         pixels = (percept.uv - batch["role_uv"]).norm(dim=-1) * (model.config.image / 2)
         for i, view in enumerate(views):
             collect(f"uv_px_{view}", pixels[:, i][visible[:, i]])
-        collect("presence", (percept.presence > 0) == visible)
+        if dataset.tells_places:
+            collect("presence", (percept.presence > 0) == visible)
         known = batch["role_used"].bool() & visible.any(1)
         place = condition.role_xyz * model.fusion.xyz_std + model.fusion.xyz_mean
         collect("xyz_cm", (place - batch["role_xyz"]).norm(dim=-1)[known] * 100)
@@ -80,7 +80,11 @@ def evaluate(
     labels, logits = values.pop("success_label") > 0.5, values.pop("success_logit")
     out: dict[str, float] = {}
     for name, array in values.items():
-        out[name] = float((np.median(array) if name.startswith("uv_px") else array.mean()) if len(array) else np.nan)
-        if name.startswith("uv_px") and len(array):
+        if not len(array):
+            continue
+        out[name] = float(np.median(array) if name.startswith("uv_px") else array.mean())
+        if name.startswith("uv_px"):
             out[f"{name}_p90"] = float(np.percentile(array, 90))
-    return {**out, "success_auc": auc(logits, labels), "success_accuracy": float(((logits > 0) == labels).mean())}
+    if labels.any() and not labels.all():
+        out["success_auc"] = auc(logits, labels)
+    return {**out, "success_accuracy": float(((logits > 0) == labels).mean())}
