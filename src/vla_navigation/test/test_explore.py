@@ -79,6 +79,10 @@ def test_the_seen_layer_has_exactly_the_known_cells_in_range_in_view_and_in_sigh
         away, off = np.hypot(dx, dy), (np.arctan2(dy, dx) - pose[2] + np.pi) % (2 * np.pi) - np.pi
         in_cone = 0.2 <= away <= 1.0 and abs(off) <= 0.5 * PARAMS.camera_fov_rad
         visible = in_cone and cells[row, column] >= 0 and sees(cells != 0, x, y, int(row), int(column))
+        n = layer.normals[row, column]
+        if n.any():  # of a front
+            assert cells[row, column] == 100 and np.hypot(*n) == pytest.approx(1.0)
+            visible = visible and np.arccos(np.clip(-(n @ [dx, dy]) / away, -1, 1)) <= PARAMS.surface_angle_rad
         assert layer.seen[row, column] == visible
 
 
@@ -90,6 +94,27 @@ def test_a_wall_hides_what_lies_behind_it() -> None:
     frame = layer.frame
     assert layer.seen[frame.cell(1.4, 1.0)] and layer.seen[frame.cell(1.52, 1.0)]  # the wall's front too
     assert not layer.seen[frame.cell(1.6, 1.0)] and not layer.seen[frame.cell(0.1, 1.0)]
+
+
+def test_a_glance_along_a_front_does_not_show_what_lies_behind_it() -> None:
+    """Things near an edge, or in a shelf, were never seen and yet done with: 11 % of those of `vla bench explore`."""
+    cells = np.zeros((60, 80))
+    cells[:30, 40] = 100  # a wall, open to the left
+    cells[45, 20] = 100  # a post
+    cells[:30, 41:] = -1
+    layer = SeenLayer(grid(cells), PARAMS)
+    np.testing.assert_allclose(layer.normals[10, 40], [-1.0, 0.0], atol=1e-6)
+    assert not layer.normals[45, 20].any() and not layer.normals[cells == 0].any() and not layer.normals[10, 45].any()
+    frame, front = layer.frame, (2.02, 0.52)
+    layer.observe(np.array([1.8, 1.5, -1.3]))  # along the wall
+    assert layer.seen[frame.cell(1.9, 0.5)] and not layer.seen[frame.cell(*front)]
+    layer.observe(np.array([1.0, 0.5, 0.0]))
+    assert layer.seen[frame.cell(*front)]
+    rays, blind = np.zeros(72), np.zeros(72)
+    worth, solid = (cells == 100).astype(np.float32), cells == 100
+    for gain, from_cell in ((rays, (10, 20)), (blind, (29, 38))):
+        polar_gain(worth, solid, layer.normals, 0.99, *from_cell, 1.0, 50.0, gain)
+    assert rays[36] > 0.0 and rays.sum() > blind.sum()
 
 
 def test_a_map_that_grows_keeps_what_was_seen() -> None:
@@ -123,13 +148,13 @@ def test_every_border_cell_belongs_to_one_frontier_and_no_chunk_is_long(seed: in
 
 
 def test_polar_gain_of_an_open_room_is_its_area_and_ends_at_walls() -> None:
-    worth, opaque = np.ones((101, 101), np.float32), np.zeros((101, 101), bool)
+    worth, opaque, normals = np.ones((101, 101), np.float32), np.zeros((101, 101), bool), np.zeros((101, 101, 2), "f4")
     gain = np.zeros(72)
-    polar_gain(worth, opaque, 50, 50, 0.0, 40.0, gain)
+    polar_gain(worth, opaque, normals, 0.5, 50, 50, 0.0, 40.0, gain)
     assert gain.sum() == pytest.approx(np.pi * 40**2, rel=0.05)
     opaque[:, 60] = True
     walled = np.zeros(72)
-    polar_gain(worth, opaque, 50, 50, 0.0, 40.0, walled)
+    polar_gain(worth, opaque, normals, 0.5, 50, 50, 0.0, 40.0, walled)
     assert walled[36] == pytest.approx(gain[36] * (10.0 / 40.0) ** 2, rel=0.3)  # straight ahead, +x
     assert walled[0] == gain[0]  # behind
 
@@ -289,7 +314,7 @@ def gain_left(explorer: Explorer, pose: np.ndarray) -> float:
 def widest_m2(planner: ViewPlanner, cell: np.ndarray) -> float:
     """What the camera shows at most from a cell."""
     rays = np.zeros(72)
-    polar_gain(planner._worth, planner._solid, *cell, PARAMS.camera_near_m / CELL_M, PARAMS.camera_far_m / CELL_M, rays)
+    polar_gain(*planner._shown_by, *cell, PARAMS.camera_near_m / CELL_M, PARAMS.camera_far_m / CELL_M, rays)
     wide = round(PARAMS.camera_fov_rad / (2 * np.pi) * 72)
     return max(float(np.roll(rays, -k)[:wide].sum()) for k in range(72)) * CELL_M**2
 
@@ -301,7 +326,7 @@ def test_the_widest_view_is_the_largest_sum_of_neighbouring_rays() -> None:
     planner = explorer._planner(np.array([*explorer.layer.frame.points(cells[:1])[0], 0.3]), np.zeros((0, 2)))
     wide, near, far = planner._wide, PARAMS.camera_near_m / CELL_M, PARAMS.camera_far_m / CELL_M
     gain, first = np.full(explorer.layer.free.shape, np.nan), np.zeros(explorer.layer.free.shape, np.int64)
-    widest(planner._worth, planner._solid, cells, near, far, wide, 72, gain, first)
+    widest(*planner._shown_by, cells, near, far, wide, 72, gain, first)
     assert len(cells) > 20 and np.isfinite(gain).sum() == len(cells)
     for cell in cells:
         assert gain[tuple(cell)] * CELL_M**2 == pytest.approx(widest_m2(planner, cell), abs=1e-9)

@@ -166,7 +166,7 @@ class Explorer:
             way_m[tuple(cells[near].T)] = np.inf
         worth: Float32 = self._prior.weights(frame) * layer.unseen()
         worth[layer.occupied] *= np.float32(self._params.surface_weight)
-        return ViewPlanner(frame, layer.opaque, layer.occupied, worth, way_m, pose, self._params)
+        return ViewPlanner(frame, layer.opaque, layer.occupied, layer.normals, worth, way_m, pose, self._params)
 
     def _ways(self, pose: Float64) -> Float32:
         """Ways (H,W) of the robot to every cell over free floor [m]; inf where none leads."""

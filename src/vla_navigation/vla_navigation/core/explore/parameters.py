@@ -25,6 +25,7 @@ class ExplorerParameters:
     turn_rad_s: float
     min_gain_m2: float
     surface_weight: float
+    surface_angle_rad: float
     chunk_m: float
     hysteresis: float
     blacklist_s: float

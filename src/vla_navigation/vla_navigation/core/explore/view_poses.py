@@ -48,6 +48,7 @@ class ViewPlanner:
         frame: Of all grids.
         opaque: bool (H,W), what nobody sees through.
         solid: bool (H,W), obstacles, at which a look ends: it runs over what nobody knows, as that may be open.
+        normals: float32 (H,W,2) of their fronts, see SeenLayer.
         worth: float32 (H,W) of seeing each cell.
         way_m: float32 (H,W) of the robot to each cell; inf: not reachable.
         pose: (3,) of the robot.
@@ -55,10 +56,11 @@ class ViewPlanner:
     """
 
     def __init__(
-        self, frame: GridFrame, opaque: Bool, solid: Bool, worth: Float32, way_m: Float32, pose: Float64,
-        params: ExplorerParameters,
+        self, frame: GridFrame, opaque: Bool, solid: Bool, normals: Float32, worth: Float32, way_m: Float32,
+        pose: Float64, params: ExplorerParameters,
     ) -> None:  # fmt: skip
-        self._frame, self._opaque, self._solid, self._worth, self._way_m = frame, opaque, solid, worth, way_m
+        self._frame, self._opaque, self._way_m = frame, opaque, way_m
+        self._shown_by = (worth, solid, normals, math.cos(params.surface_angle_rad))
         self._pose, self._params = pose, params
         res = frame.resolution_m
         self._range = (params.camera_near_m / res, params.camera_far_m / res)  # [cells]
@@ -71,7 +73,7 @@ class ViewPlanner:
         for lattice_m, most in ((_COARSE_M, _FEW), (_FINE_M, None)):
             cells = self._places(target, lattice_m)[:most]
             new = cells[np.isnan(self._gain[tuple(cells.T)])]
-            widest(self._worth, self._solid, new, *self._range, self._wide, _RAYS, self._gain, self._first)
+            widest(*self._shown_by, new, *self._range, self._wide, _RAYS, self._gain, self._first)
             gain_m2 = self._gain[tuple(cells.T)] * self._frame.resolution_m**2
             yaws = self._yaws(self._first[tuple(cells.T)])
             good = np.flatnonzero(gain_m2 >= self._params.min_gain_m2)
@@ -84,7 +86,7 @@ class ViewPlanner:
     def at(self, cell: Int64, target: Float64, yaw: float) -> ViewPose:
         """The view from a cell (2,) in a direction."""
         rays = np.zeros(_RAYS)
-        polar_gain(self._worth, self._solid, cell[0], cell[1], *self._range, rays)
+        polar_gain(*self._shown_by, cell[0], cell[1], *self._range, rays)
         sums = np.convolve(np.concatenate([rays, rays[: self._wide - 1]]), np.ones(self._wide), "valid")
         k = int(np.argmin(np.abs(se2.wrap(self._yaws(np.arange(_RAYS)) - yaw))))
         return self._view(cell, yaw, target, float(sums[k]) * self._frame.resolution_m**2)

@@ -39,14 +39,29 @@ def sees(opaque: Bool, x: float, y: float, row: int, column: int) -> bool:
 
 
 @numba.njit(cache=True)
+def faces(normal: Float32, least: float, dx: float, dy: float) -> bool:
+    """Whether a ray along (dx, dy) meets a cell with this normal (2,) frontally enough; one without a normal always.
+
+    Args:
+        least: Cosine of the largest angle between ray and normal.
+    """
+    nx, ny = normal[0], normal[1]
+    if nx == 0.0 and ny == 0.0:
+        return True
+    return bool(-(dx * nx + dy * ny) >= least * np.hypot(dx, dy))
+
+
+@numba.njit(cache=True)
 def look(
-    opaque: Bool, known: Bool, x: float, y: float, yaw: float, half_fov: float, near: float, far: float, seen: Bool
-) -> int:
+    opaque: Bool, known: Bool, normals: Float32, least: float, x: float, y: float, yaw: float, half_fov: float,
+    near: float, far: float, seen: Bool,
+) -> int:  # fmt: skip
     """Mark the known cells that a camera sees; lengths in cells. Returns how many are new.
 
     Args:
         opaque: bool (H,W), what nobody sees through; such a cell may itself be seen.
         known: bool (H,W), cells that may be marked.
+        normals: float32 (H,W,2) of fronts, zero elsewhere. least: See `faces`.
         x, y: Camera, from the grid's corner. yaw, half_fov: Its direction and half its field of view [rad].
         near, far: Limits of its range.
         seen: bool (H,W), marks that are added to.
@@ -64,17 +79,21 @@ def look(
             turn = np.arctan2(dy, dx) - yaw
             if abs(np.arctan2(np.sin(turn), np.cos(turn))) > half_fov:
                 continue
-            if sees(opaque, x, y, r, c):
+            if faces(normals[r, c], least, dx, dy) and sees(opaque, x, y, r, c):
                 seen[r, c] = True
                 found += 1
     return found
 
 
 @numba.njit(cache=True)
-def polar_gain(worth: Float32, opaque: Bool, row: int, column: int, near: float, far: float, gain: Float64) -> None:
+def polar_gain(
+    worth: Float32, opaque: Bool, normals: Float32, least: float, row: int, column: int, near: float, far: float,
+    gain: Float64,
+) -> None:  # fmt: skip
     """Fill gain (N,) with the worth (H,W) per cell that lies along each of N directions around a cell, -pi first.
 
-    A ray sums worth * r dr dtheta from `near` to `far` [cells], up to and with the first opaque cell.
+    A ray sums worth * r dr dtheta from `near` to `far` [cells], up to and with the first opaque cell; fronts that it
+    grazes (see `faces`) are left out.
     """
     rows, columns = worth.shape
     rays = gain.shape[0]
@@ -86,7 +105,7 @@ def polar_gain(worth: Float32, opaque: Bool, row: int, column: int, near: float,
             r, c = int(np.floor(row + 0.5 + i * sin)), int(np.floor(column + 0.5 + i * cos))
             if r < 0 or c < 0 or r >= rows or c >= columns:
                 break
-            if i >= near:
+            if i >= near and faces(normals[r, c], least, cos, sin):
                 total += i * worth[r, c]
             if opaque[r, c]:
                 break
@@ -95,8 +114,8 @@ def polar_gain(worth: Float32, opaque: Bool, row: int, column: int, near: float,
 
 @numba.njit(cache=True)
 def widest(
-    worth: Float32, opaque: Bool, cells: Int64, near: float, far: float, wide: int, rays: int, gain: Float64,
-    first: Int64,
+    worth: Float32, opaque: Bool, normals: Float32, least: float, cells: Int64, near: float, far: float, wide: int,
+    rays: int, gain: Float64, first: Int64,
 ) -> None:  # fmt: skip
     """For each of the cells (N,2) the cone of `wide` neighbouring rays out of `rays` that shows most, as `polar_gain`.
 
@@ -106,7 +125,7 @@ def widest(
     along = np.zeros(rays)
     for n in range(cells.shape[0]):
         row, column = cells[n, 0], cells[n, 1]
-        polar_gain(worth, opaque, row, column, near, far, along)
+        polar_gain(worth, opaque, normals, least, row, column, near, far, along)
         total = along[:wide].sum()
         gain[row, column], first[row, column] = total, 0
         for k in range(1, rays):

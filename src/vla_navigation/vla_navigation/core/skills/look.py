@@ -83,10 +83,10 @@ class Look:
         point = np.array(goal.position_m[:2])
         here = float(np.arctan2(pose[1] - point[1], pose[0] - point[0]))
         seen_from = self._bearings.setdefault(goal.id, [here])
+        fronts, worth = np.zeros((*ground.frame.shape, 2), np.float32), np.zeros(ground.frame.shape, np.float32)
         views = ViewPlanner(
-            ground.frame, _open_about(ground, point), ground.opaque, np.zeros(ground.frame.shape, np.float32),
-            ground.way_m, pose, self._params,
-        ).facing(point, np.array(seen_from))  # fmt: skip
+            ground.frame, _open_about(ground, point), ground.opaque, fronts, worth, ground.way_m, pose, self._params
+        ).facing(point, np.array(seen_from))
         if not views:
             return None
         best = views[0].pose
