@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vla_bringup.faults.fault import Answer, Fault, Recovery
+from vla_bringup.faults.missions import MISSION_FAULTS, MissionFault
 from vla_bringup.faults.rig import PATIENCE
 from vla_bringup.faults.table import FAULTS
 
@@ -24,6 +25,17 @@ refused.
 seen. Of a robot on its way through a flat, `test_driving_faults.py` kills base_node, navigator_node and slam_node, and
 lets the first two hang: the base rests within 3 s, touches nothing, and drives again.
 """
+_MISSIONS = """
+## While the robot fetches something
+
+Each is injected into a whole mission in a [flat](flat.md), at the step that is named; the robot learns of it by its
+sensors only. The mission has to end with one of these codes ([missions.md](missions.md)), a success has to be one by
+the judge too, base and arm rest within 3 s of the end, and nothing is touched with more than 5 N.
+`./vla bench mission_faults` plays all of them, `./vla test test/faults/test_mission_faults.py -m slow` too.
+
+| fault | what is done | at | the mission ends with |
+|---|---|---|---|
+"""
 _RIG = """
 ## What the tests set
 
@@ -36,7 +48,7 @@ def page() -> str:
     """The whole page."""
     rows = ["| fault | what is done | answer | reported once by | to move again |  |", "|---|---|---|---|---|---|"]
     rows += [_row(fault) for fault in FAULTS]
-    parts = [_HEAD, *_meanings(), "", *rows, _RIG]
+    parts = [_HEAD, *_meanings(), "", *rows, _MISSIONS + "\n".join(map(_mission_row, MISSION_FAULTS)), _RIG]
     parts += [
         "- `" + node + "`: " + ", ".join(f"`{name}` {value}" for name, value in values.items())
         for node, values in PATIENCE.items()
@@ -52,6 +64,11 @@ def _row(fault: Fault) -> str:
         fault.recovery.value + stands, "slow" if fault.slow else "",
     )  # fmt: skip
     return "| " + " | ".join(cells) + " |"
+
+
+def _mission_row(fault: MissionFault) -> str:
+    codes = ", ".join(sorted(code or "carried out" for code in fault.codes))
+    return f"| {fault.name} | {fault.injected} | {fault.stage} | {codes} |"
 
 
 def _plain(pattern: str) -> str:
