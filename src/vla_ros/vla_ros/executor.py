@@ -56,10 +56,11 @@ class LeanExecutor(SingleThreadedExecutor):
         super().__init__(context=context)
         self._counts: tuple[int, ...] = ()
         self._wait_set: Any = None
+        self._last: _Found | None = None
 
     def release(self) -> None:
         """Let go of what DDS keeps for waiting; the next spin makes it anew."""
-        self._wait_set, self._counts = None, ()
+        self._wait_set, self._counts, self._last = None, (), None
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         """See Executor."""
@@ -137,14 +138,18 @@ class LeanExecutor(SingleThreadedExecutor):
             ShutdownException: this executor has been shut down meanwhile.
             ExternalShutdownException: its context has.
         """
-        held: list[Any] = []  # as long as it waits nobody destroys them
+        found, held = self._found(chosen), []  # as long as it waits nobody destroys them
         try:
-            found = {kind: self._held(chosen, kind, held) for kind in _KINDS}
-            for guard, _ in found["guards"]:  # one that was triggered and not handled yet
+            for handle in (*found.handles, self._context.handle):
+                try:
+                    handle.__enter__()
+                except InvalidHandle:  # somebody has destroyed it just now: look again
+                    self._last = None
+                    return False, []
+                held.append(handle)
+            for guard, _, _ in found.of["guards"]:  # one that was triggered and not handled yet
                 if guard._executor_triggered:
                     guard.trigger()
-            self._context.handle.__enter__()
-            held.append(self._context.handle)
             wait_set = self._filled(found, alarm)
             wait_set.wait(timeout_ns)
             if self._is_shutdown:
@@ -157,73 +162,94 @@ class LeanExecutor(SingleThreadedExecutor):
             for handle in held:
                 handle.__exit__(None, None, None)
 
-    def _held(self, chosen: list[Any], kind: str, held: list[Any]) -> list[tuple[Any, Any]]:
-        """What of one kind may run now, each with its node, and from now on held."""
-        found = []
-        for node in chosen:
-            for entity in getattr(node, kind):
-                if not self.can_execute(entity):
-                    continue
-                handle = entity if kind == "waitables" else entity.handle
-                try:
-                    handle.__enter__()
-                except InvalidHandle:
-                    continue
-                held.append(handle)
-                found.append((entity, node))
-        return found
+    def _found(self, chosen: list[Any]) -> _Found:
+        """What may run now; as found last, while nodes have the same things and no callback is under way."""
+        lists = [list(getattr(node, kind)) for node in chosen for kind in _KINDS]
+        if self._tasks:  # whoever waits for something, and the rest of its group, may not run
+            return _Found(chosen, lists, self.can_execute)
+        if self._last is None or self._last.chosen != chosen or self._last.lists != lists:
+            self._last = _Found(chosen, lists, lambda entity: True)
+        return self._last
 
-    def _filled(self, found: dict[str, list[tuple[Any, Any]]], alarm: Timer | None) -> Any:
+    def _filled(self, found: _Found, alarm: Timer | None) -> Any:
         """The wait set, with everything in it."""
-        guards = [self._guard, self._sigint_gc, *(guard for guard, _ in found["guards"])]
-        timers = [timer for timer, _ in found["timers"]] + ([alarm] if alarm is not None else [])
-        counts = NumberOfEntities(
-            len(found["subscriptions"]), len(guards), len(timers), len(found["clients"]), len(found["services"])
-        )
-        for waitable, _ in found["waitables"]:
-            counts += waitable.get_num_entities()
-        key = (
-            counts.num_subscriptions, counts.num_guard_conditions, counts.num_timers, counts.num_clients,
-            counts.num_services, counts.num_events,
-        )  # fmt: skip
+        subscriptions, guards, timers, clients, services, events = found.counts
+        key = (subscriptions, guards + 2, timers + (alarm is not None), clients, services, events)
         if key != self._counts or self._wait_set is None:
             self._wait_set, self._counts = _rclpy.WaitSet(*key, self._context.handle), key
         wait_set = self._wait_set
         wait_set.clear_entities()
-        for entity, _ in found["subscriptions"]:
-            wait_set.add_subscription(entity.handle)
-        for entity, _ in found["clients"]:
-            wait_set.add_client(entity.handle)
-        for entity, _ in found["services"]:
-            wait_set.add_service(entity.handle)
-        for timer in timers:
-            wait_set.add_timer(timer.handle)
-        for guard in guards:
+        for kind, name in _NAMES.items():
+            add = getattr(wait_set, f"add_{name}")
+            for _, _, handle in found.of[kind]:
+                add(handle)
+        for guard in (self._guard, self._sigint_gc):
             wait_set.add_guard_condition(guard.handle)
-        for waitable, _ in found["waitables"]:
+        if alarm is not None:
+            wait_set.add_timer(alarm.handle)
+        for waitable, _, _ in found.of["waitables"]:
             waitable.add_to_wait_set(wait_set)
         return wait_set
 
-    def _ready(self, found: dict[str, list[tuple[Any, Any]]], wait_set: Any) -> list[Ready]:
+    def _ready(self, found: _Found, wait_set: Any) -> list[Ready]:
         """What has become ready."""
         pointers = {kind: wait_set.get_ready_entities(name) for kind, name in _NAMES.items()}
-        for guard, _ in found["guards"]:
-            guard._executor_triggered = guard._executor_triggered or guard.handle.pointer in pointers["guards"]
-        out: list[Ready] = [(w, node, self._take_waitable) for w, node in found["waitables"] if w.is_ready(wait_set)]
-        out += [
-            (timer, node, self._take_timer)
-            for timer, node in found["timers"]
-            if timer.handle.pointer in pointers["timers"] and timer.handle.is_timer_ready()  # not a cancelled one
+        out: list[Ready] = [
+            (waitable, node, self._take_waitable)
+            for waitable, node, _ in found.of["waitables"]
+            if waitable.is_ready(wait_set)
         ]
+        timers = self._of("timers", found, pointers, self._take_timer)
+        out += [one for one in timers if one[0].handle.is_timer_ready()]  # not a cancelled one
         out += self._of("subscriptions", found, pointers, self._take_subscription)
-        out += [(g, node, self._take_guard_condition) for g, node in found["guards"] if g._executor_triggered]
+        for guard, node, handle in found.of["guards"]:
+            guard._executor_triggered = guard._executor_triggered or handle.pointer in pointers["guards"]
+            if guard._executor_triggered:
+                out.append((guard, node, self._take_guard_condition))
         out += self._of("clients", found, pointers, self._take_client)
         out += self._of("services", found, pointers, self._take_service)
         return out
 
     @staticmethod
-    def _of(
-        kind: str, found: dict[str, list[tuple[Any, Any]]], pointers: dict[str, Any], take: Callable[[Any], Any]
-    ) -> list[Ready]:
+    def _of(kind: str, found: _Found, pointers: dict[str, Any], take: Callable[[Any], Any]) -> list[Ready]:
         ready = pointers[kind]
-        return [(one, node, take) for one, node in found[kind] if one.handle.pointer in ready] if ready else []
+        return [(one, node, take) for one, node, handle in found.of[kind] if handle.pointer in ready] if ready else []
+
+
+class _Found:
+    """What nodes have that can be waited for.
+
+    Args:
+        chosen: The nodes.
+        lists: For each of them and each of _KINDS what it has.
+        may: Says whether something of that may run.
+
+    Attributes:
+        of: Kind -> (what it is, its node, its handle).
+        handles: All that must not be destroyed meanwhile; waitables are their own.
+        counts: Of subscriptions, guard conditions, timers, clients, services and events, waitables included.
+    """
+
+    def __init__(self, chosen: list[Any], lists: list[list[Any]], may: Callable[[Any], bool]) -> None:
+        self.chosen, self.lists, self.handles = chosen, lists, list[Any]()
+        self.of: dict[str, list[tuple[Any, Any, Any]]] = {kind: [] for kind in _KINDS}
+        for number, entities in enumerate(lists):
+            node, kind = chosen[number // len(_KINDS)], _KINDS[number % len(_KINDS)]
+            for entity in filter(may, entities):
+                handle = entity if kind == "waitables" else entity.handle
+                try:
+                    with handle:
+                        pass
+                except InvalidHandle:
+                    continue
+                self.of[kind].append((entity, node, handle))
+                self.handles.append(handle)
+        counts = NumberOfEntities(
+            *(len(self.of[k]) for k in ("subscriptions", "guards", "timers", "clients", "services"))
+        )
+        for waitable, _, _ in self.of["waitables"]:
+            counts += waitable.get_num_entities()
+        self.counts = (
+            counts.num_subscriptions, counts.num_guard_conditions, counts.num_timers, counts.num_clients,
+            counts.num_services, counts.num_events,
+        )  # fmt: skip
