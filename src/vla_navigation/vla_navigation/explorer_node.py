@@ -60,7 +60,7 @@ class ExplorerNode(Node):
         self._p = declare(self, _SCHEMA, self._on_parameters)
         self._params = ExplorerParameters(**{f.name: getattr(self._p, f.name) for f in fields(ExplorerParameters)})
         self._explorer: Explorer | None = None
-        self._renewed = False
+        self._renewed, self._decided_ns = False, -NS
         self._looks: deque[int] = deque(maxlen=_LOOKS)
         self._running: tuple[Search, ServerGoalHandle, Future] | None = None
         self._candidate = ""  # what find_object says of one that wasn't known when the search began
@@ -198,7 +198,9 @@ class ExplorerNode(Node):
         now = now_ns(self)
         if handle.request.target.strip():
             self._ask(handle.request.target, now)
-        renewed, self._renewed = self._renewed, False
+        renewed = self._renewed and not 0 <= now - self._decided_ns < self._p.decide_s * NS
+        if renewed:
+            self._renewed, self._decided_ns = False, now
         outcome = search.step(now / NS, self._pose(), renewed, self._candidate)
         if outcome is None:
             assert self._explorer is not None
