@@ -6,6 +6,7 @@ errors. Between two stamps positions are interpolated linearly and rotations alo
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from dataclasses import dataclass
 
@@ -44,8 +45,9 @@ class FrameTree:
             TransformError: numbers that aren't finite, or a quaternion that isn't of unit length.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
-        finite = np.isfinite(transform.position).all() and np.isfinite(transform.quaternion).all()
-        if not finite or abs(float(np.linalg.norm(transform.quaternion)) - 1.0) > 1e-3 or parent == child:
+        length = math.hypot(*transform.quaternion.tolist())  # a tenth of numpy's time for so few numbers
+        finite = all(map(math.isfinite, transform.position.tolist()))
+        if not finite or not abs(length - 1.0) <= 1e-3 or parent == child:
             got = f"{parent} -> {child}: {transform.position}, quaternion {transform.quaternion}"
             raise TransformError(got, "two frames, finite numbers, a unit quaternion", "mend the node that sends it")
         if self._parent.get(child) != parent:
