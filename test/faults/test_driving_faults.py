@@ -22,6 +22,7 @@ from vla_bringup.runner import Runner
 from vla_bringup.session import Session
 from vla_bringup.testing import running
 from vla_control.core.robot import load_robot_config
+from vla_core.errors import ConfigError
 from vla_core.files import config_path, load_yaml, workspace_root
 from vla_core.types import NS
 from vla_ros import qos
@@ -50,6 +51,7 @@ def _configured(file: str, node: str) -> dict[str, float]:
 DRIVER_S = float(load_yaml(config_path("scenes", "flat"))["base"]["command_timeout_s"])
 BASE_S = _configured("control.yaml", "base_node")["timeout_s"]
 POSE_S = _configured("navigation.yaml", "navigator_node")["stale_s"]
+SCAN_S = POSE_S  # and without a scan that shows anything
 POSE_S += _configured("navigation.yaml", "slam_node")["transform_tolerance_s"]
 
 
@@ -169,3 +171,23 @@ def test_the_base_comes_to_rest_touches_nothing_and_drives_again(drive: Drive, f
         drive.wait(lambda: drive.runner.pids.get(fault.process, pid) != pid, "the process again")
     assert drive.arrives(drive.x_m + 0.3 * np.sign(to_m - drive.x_m))
     assert len(drive.session.judge()["collisions"]) == touched
+
+
+def test_a_covered_lidar_stops_the_base_which_drives_on_when_it_sees_again(drive: Drive) -> None:
+    """It says that nothing is there, in any direction: by REP 117 a free hall."""
+    touched = len(drive.session.judge()["collisions"])
+    to_m = FAR_M if drive.x_m < 0.5 * (NEAR_M + FAR_M) else NEAR_M
+    assert drive.go(to_m) is not None
+    drive.wait(lambda: drive.speed_m_s > MOVES_M_S, "the robot on its way")
+    drive.session.inject("lidars_blind")
+    begun, at_m = drive.now_ns, drive.x_m
+    try:
+        drive.wait(lambda: drive.speed_m_s < STANDS_M_S, "rest")
+        assert to_ns(drive.odometry[-1].header.stamp) - begun < REST_S * NS
+        assert abs(drive.x_m - at_m) < SPEED_M_S * (SCAN_S + LATE_S) + SPEED_M_S**2 / (2.0 * BRAKE_M_S2)
+    finally:
+        drive.session.inject("lidars_see")
+    assert drive.arrives(drive.x_m + 0.3 * np.sign(to_m - drive.x_m))
+    assert len(drive.session.judge()["collisions"]) == touched
+    with pytest.raises(ConfigError, match=r"one of: .*kidnapped"):
+        drive.session.inject("nonsense")

@@ -39,6 +39,18 @@ def test_a_target_that_was_moved_lies_where_the_arm_gets_it(world: FlatWorld) ->
         np.testing.assert_allclose(truth.thing_position(world, i), was, atol=3e-3)
 
 
+def test_cameras_show_the_target_where_it_was_moved_to(world: FlatWorld) -> None:
+    """They draw from a copy of the world, in which the target sleeps where it lay."""
+    twin = FlatWorld()
+    twin.reset(3)
+    run(world, 0.5)
+    twin.restore(world.snapshot())
+    world.inject("target_moved")
+    run(world, 0.1)
+    twin.restore(world.snapshot())
+    np.testing.assert_allclose(place(twin), place(world), atol=1e-3)
+
+
 def test_a_target_that_is_gone_is_outside(world: FlatWorld) -> None:
     world.inject("target_gone")
     run(world, 0.5)
