@@ -100,7 +100,9 @@ class Robot:
         return self.trouble
 
 
-PARAMS = FetchParameters(timeout_s=300.0, lost_s=5.0, looks=3, poses=3, grasps=3, candidates=3, drives=2, searches=2)
+PARAMS = FetchParameters(
+    timeout_s=300.0, lost_s=5.0, looks=3, poses=3, grasps=3, candidates=3, drives=2, searches=2, again_s=3.0
+)  # fmt: skip
 
 
 def mission(robot: Robot, said: str = "bring me the red mug", params: FetchParameters = PARAMS) -> FetchMission:

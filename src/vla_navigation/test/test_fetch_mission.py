@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scripted_robot import MUG, NAMES, OTHER, PARAMS, Robot, mission, play
 
 from vla_core.errors import ConfigError
+from vla_core.types import NS
 from vla_navigation.core.fetch.progress import (
     BATTERY_LOW,
     CANCELLED,
@@ -191,7 +192,25 @@ def test_what_nobody_can_reach() -> None:
     robot = Robot()
     robot.fails("approach", "blocked")
     outcome = play(mission(robot), robot)
-    assert outcome.code == UNREACHABLE and len(robot.skill("approach").goals) == PARAMS.poses
+    assert outcome.code == UNREACHABLE
+    assert [attempt for _, attempt in robot.skill("approach").goals] == 2 * [*range(PARAMS.poses)], "twice, no more"
+
+
+@pytest.mark.parametrize("search_ticks", [4, 10_000])
+def test_regression_what_could_not_be_reached_at_first_is_tried_again(search_ticks: int) -> None:
+    """Found through a door, before the floor around it was known, it was never tried again: after a while, or as soon
+    as all is seen, it is."""
+    robot = Robot()
+    robot.fails("approach", UNREACHABLE, times=1)
+    made = mission(robot)
+    for i in range(2000):
+        outcome = made.tick(i * NS // 10)
+        if robot.skill("approach").goals:
+            robot.skill("explore").ticks = search_ticks
+        if outcome is not None:
+            break
+    assert outcome is not None and outcome.success and len(robot.skill("approach").goals) == 2
+    assert (outcome.duration_s < PARAMS.again_s + 2.0) == (search_ticks == 4) and outcome.duration_s < 15.0
 
 
 def test_no_way_back_with_the_thing_in_the_hand() -> None:

@@ -248,13 +248,13 @@ class FetchNode(Node):
         if not self._informed:
             self._inform(done)
             return
-        before = mission.stage
+        before, noted = mission.stage, len(mission.progress.notes)
         outcome = mission.tick(now_ns(self))
         goal.publish_feedback(fetch_conversions.feedback(mission))
+        for note in mission.progress.notes[noted:]:
+            self.get_logger().info(note)
         if mission.stage != before:
-            self.get_logger().info(
-                f"{mission.stage}: {'; '.join(mission.progress.notes[-1:]) or mission.progress.meaning}"
-            )
+            self.get_logger().info(f"now {mission.stage}")
         if outcome is not None:
             self._running = None
             done.set_result(outcome)

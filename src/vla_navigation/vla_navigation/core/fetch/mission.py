@@ -74,6 +74,7 @@ class FetchMission:
         """One step; several times a second."""
         if self.outcome is not None:
             return self.outcome
+        self.progress.now_ns = now_ns
         knows = self._watch(now_ns)
         if self._ending is not None:
             return self._finish(now_ns)

@@ -58,6 +58,8 @@ class FetchParameters:
         poses: Places to stand that are tried before a thing, >= 1.
         grasps: Tries of the hand before a thing, >= 1.
         candidates: Things that are tried, >= 1.
+        again_s: A thing without a place to stand is tried once more after so long, or when all is seen: the map may
+            have become clearer [s, ROS clock].
         drives: Tries to get to the destination, >= 1.
         searches: Tries to search that end before all is seen, >= 1.
     """
@@ -70,10 +72,11 @@ class FetchParameters:
     candidates: int
     drives: int
     searches: int
+    again_s: float
 
     def __post_init__(self) -> None:
         counts = self.looks, self.poses, self.grasps, self.candidates, self.drives, self.searches
-        if min(self.timeout_s, self.lost_s) <= 0.0 or min(counts) < 1:
+        if min(self.timeout_s, self.lost_s, self.again_s) <= 0.0 or min(counts) < 1:
             raise ConfigError(f"{self}", "times > 0, numbers >= 1", "mend config/navigation.yaml")
 
 
@@ -86,6 +89,9 @@ class Progress:
         home: (x, y, yaw) where the robot was told; None until it knows where it is.
         chosen: What is taken for the thing.
         excluded: Objects that it isn't, or that can't be taken.
+        later: Objects that couldn't be reached, and from when on they are tried again [ns, ROS clock].
+        tried_again: Those that were tried again.
+        now_ns: Of the last tick.
         near: The robot stands before `chosen`.
         holding: The thing is in the hand.
         placed: It has been put down where it was to go.
@@ -103,6 +109,8 @@ class Progress:
     chosen: Candidate | None = None
     place: Candidate | None = None
     excluded: set[int] = field(default_factory=set)
+    later: dict[int, int] = field(default_factory=dict)
+    tried_again: set[int] = field(default_factory=set)
     near: bool = False
     holding: bool = False
     placed: bool = False
@@ -121,6 +129,7 @@ class Progress:
     worst: str = NOT_FOUND
     why: str = ""
     lost_ns: int | None = None
+    now_ns: int = 0
     notes: list[str] = field(default_factory=list)
 
     def begin(self, step: str) -> None:
@@ -135,6 +144,11 @@ class Progress:
             self.poses = self.grasps = self.looks = 0
             self.near = False
         self.chosen = candidate
+
+    def unwanted(self) -> frozenset[int]:
+        """Objects that are no choice now."""
+        waiting = {number for number, from_ns in self.later.items() if self.now_ns < from_ns}
+        return frozenset(self.excluded | waiting)
 
     def looked(self, why: str = "doubtful") -> None:
         """Once more at what is chosen; what stays doubtful isn't it."""
@@ -151,9 +165,14 @@ class Progress:
     def drop_choice(self, why: str) -> None:
         """It isn't this one, or this one can't be had; `why` is told if no other is found."""
         if self.chosen is not None:
-            self.excluded.add(self.chosen.id)
-            self.notes.append(f"{self.chosen.name} {self.chosen.id}: {why}")
-            self.things += 1
+            number = self.chosen.id
+            self.notes.append(f"{self.chosen.name} {number}: {why}")
+            if why == UNREACHABLE and number not in self.tried_again:
+                self.tried_again.add(number)
+                self.later[number] = self.now_ns + round(self.params.again_s * NS)
+            else:
+                self.excluded.add(number)
+                self.things += 1
         self.chosen, self.near = None, False
         self.worst = why if why in CODES else NOT_FOUND
         if self.things >= self.params.candidates:
@@ -195,6 +214,9 @@ class Progress:
     def _searched(self, report: Report) -> None:
         """A search has ended in vain: because all is seen, or because it broke."""
         if report.code == EXPLORED:
+            if self.unwanted() - self.excluded:  # nothing is left to wait for
+                self.later.clear()
+                return
             looks_for_place = self.holding or self.meaning.thing is None
             self.give_up(NO_SUCH_PLACE if looks_for_place else self.worst)
             return

@@ -179,7 +179,7 @@ class _Steps:
 
     def _look_up(self) -> bool:
         p = self._p
-        p.choose(self._skills.find(p.meaning, frozenset(p.excluded)))
+        p.choose(self._skills.find(p.meaning, p.unwanted()))
         return p.chosen is not None and p.chosen.confirmed
 
     def _look_up_place(self) -> bool:
