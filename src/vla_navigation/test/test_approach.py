@@ -14,6 +14,7 @@ from vla_control.core.reach import Reach
 from vla_control.core.robot import RobotModel
 from vla_core import se2
 from vla_core.errors import ConfigError
+from vla_core.files import load_yaml, workspace_root
 from vla_core.types import NS
 from vla_navigation.core.approach.base_poses import ApproachParameters, ApproachPlanner
 from vla_navigation.core.approach.camera_cone import CameraCone
@@ -23,6 +24,7 @@ from vla_navigation.core.nav.costmap import distances
 from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.nav.travel import travel_field
 from vla_navigation.reach_table import main, table_path
+from vla_sim.core.flat.world import FlatWorld
 
 RADIUS_M = 0.22
 PARAMS = ApproachParameters(
@@ -220,3 +222,25 @@ def test_an_arm_whose_first_joint_is_not_vertical_has_no_table(robot: RobotModel
 
     with pytest.raises(ConfigError, match="one that turns the arm about the vertical"):
         ReachMap.of(Leaning(), np.array([0.2, 0.3]), np.array([0.1, 0.2]))
+
+
+@pytest.mark.parametrize("height_m", [0.03, 0.2, 0.4])
+def test_regression_what_the_arm_has_before_it_is_in_view_of_a_camera_of_the_map(
+    table: ReachMap, height_m: float
+) -> None:
+    """The last decimetres go by the map; it heard the front camera only, which loses the floor 40 cm ahead."""
+    world = FlatWorld()
+    listening = load_yaml(workspace_root() / "config" / "navigation.yaml")["/**/semantic_map_node"]["ros__parameters"]
+    ahead_m = float(table.axis_m[0]) + table.best_distance_m(height_m)
+    base = world.data.body("base_link")
+    thing = base.xpos + base.xmat.reshape(3, 3) @ [ahead_m, 0.0, height_m]
+
+    def sees(name: str) -> bool:
+        camera, model = world.data.camera(name), world.model.camera(name)
+        x, y, back = camera.xmat.reshape(3, 3).T @ (thing - camera.xpos)  # MuJoCo's cameras look along -z
+        aspect = {"front": 320 / 240, "wrist": 1.0}[name]
+        half = np.tan(np.radians(float(model.fovy[0])) / 2)
+        return bool(-back > 0.1 and abs(y / back) < half and abs(x / back) < half * aspect)
+
+    assert any(sees(name) for name in listening["cameras"])
+    assert height_m > 0.1 or not sees("front"), "then the wrist's isn't needed"
