@@ -131,6 +131,35 @@ def test_an_error_of_a_callback_is_raised_and_the_next_one_runs(bench: Bench) ->
     bench.until(lambda: ran)
 
 
+def test_what_was_found_is_kept_while_an_action_goes_on_and_not_while_a_callback_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mission is a task that waits for minutes: it blocks nobody. A callback that waits blocks its group."""
+    looks, real, ended = [0], ours._Found, Future()
+
+    def counted(*args: object) -> object:
+        looks[0] += 1
+        return real(*args)  # type: ignore[arg-type]
+
+    async def waits() -> None:
+        await ended
+
+    monkeypatch.setattr(ours, "_Found", counted)
+    ticks: list[int] = []
+    bench.node.create_timer(0.005, lambda: ticks.append(1))
+    bench.executor.create_task(waits)
+    bench.until(lambda: len(ticks) > 20)
+    assert looks[0] <= 3
+    asked = bench.node.create_timer(0.005, waits)
+    heard = len(ticks)
+    for _ in range(10):
+        bench.executor.spin_once(timeout_sec=0.02)
+    assert len(ticks) <= heard + 1, "the timer beside it shares its group"
+    ended.set_result(None)
+    asked.cancel()
+    bench.until(lambda: len(ticks) > heard + 5)
+
+
 def test_it_ends_with_its_context(bench: Bench) -> None:
     threading.Timer(0.2, rclpy.try_shutdown).start()
     with pytest.raises(ExternalShutdownException):

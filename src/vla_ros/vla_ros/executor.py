@@ -165,7 +165,8 @@ class LeanExecutor(SingleThreadedExecutor):
     def _found(self, chosen: list[Any]) -> _Found:
         """What may run now; as found last, while nodes have the same things and no callback is under way."""
         lists = [list(getattr(node, kind)) for node in chosen for kind in _KINDS]
-        if self._tasks:  # whoever waits for something, and the rest of its group, may not run
+        if any(entity is not None for _, entity, _ in self._tasks):
+            # its callback is under way: neither it nor the rest of its group may run; tasks of nobody block nobody
             return _Found(chosen, lists, self.can_execute)
         if self._last is None or self._last.chosen != chosen or self._last.lists != lists:
             self._last = _Found(chosen, lists, lambda entity: True)
