@@ -49,7 +49,7 @@ class PlayedFlat:
         self.blue_mug: tuple[float, float, float] | None = None  # another one, seen whenever the map is told
         self.errands: list[str] = []
         self.goals: list[np.ndarray] = []
-        self.ahead_m = float("inf")  # how far away the lidar sees something, on all four sides
+        self.ahead_m = 6.0  # how far away the lidar sees something, on all four sides: one that met nothing is blind
         self.holds_on: str | None = None  # the action that never ends by itself
         self.open: dict[str, tuple[Any, Future]] = {}
         self.safety, self.charge = "", 1.0
