@@ -18,7 +18,8 @@ ABSENT = MISSION_FAULTS[0]
 def test_every_fault_names_what_there_is() -> None:
     assert len({fault.name for fault in MISSION_FAULTS}) == len(MISSION_FAULTS)
     for fault in MISSION_FAULTS:
-        assert fault.stage in STAGES and fault.codes and fault.codes <= set(CODES)
+        assert fault.stage in STAGES[1:], "the first is over before the mission tells anything"
+        assert fault.codes and fault.codes <= set(CODES)
         for step in fault.steps:
             assert (step.inject in FAULTS) != bool(step.say)
     undo = {"doors_open"}  # nobody opens doors again

@@ -158,6 +158,8 @@ class Session:
     def inject(self, fault: str) -> str:
         """Let something go wrong in the simulated world; what was done, in words.
 
+        It is asked again where the answer was lost, so a thing may be moved twice.
+
         Raises:
             ConfigError: the simulator refuses.
         """

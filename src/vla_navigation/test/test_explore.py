@@ -110,11 +110,14 @@ def test_a_glance_along_a_front_does_not_show_what_lies_behind_it() -> None:
     assert layer.seen[frame.cell(1.9, 0.5)] and not layer.seen[frame.cell(*front)]
     layer.observe(np.array([1.0, 0.5, 0.0]))
     assert layer.seen[frame.cell(*front)]
-    rays, blind = np.zeros(72), np.zeros(72)
     worth, solid = (cells == 100).astype(np.float32), cells == 100
-    for gain, from_cell in ((rays, (10, 20)), (blind, (29, 38))):
-        polar_gain(worth, solid, layer.normals, 0.99, *from_cell, 1.0, 50.0, gain)
-    assert rays[36] > 0.0 and rays.sum() > blind.sum()
+    worth[45, 20] = 0.0  # a post is met by any ray
+    whole, frontal = np.zeros(72), np.zeros(72)
+    polar_gain(worth, solid, layer.normals, 0.0, 10, 20, 1.0, 50.0, whole)
+    polar_gain(worth, solid, layer.normals, 0.99, 10, 20, 1.0, 50.0, frontal)
+    within = np.abs(2 * np.pi * np.arange(72) / 72 - np.pi) < np.arccos(0.99)
+    assert (whole[within] > 0.0).all() and (whole[~within] > 0.0).any()
+    np.testing.assert_array_equal(frontal, np.where(within, whole, 0.0))
 
 
 def test_a_map_that_grows_keeps_what_was_seen() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from vla_bringup.faults.fault import Fault, Outcome
+from vla_bringup.faults.missions import MissionFault
 from vla_bringup.faults.rigs import Rigs
 from vla_bringup.faults.table import FAULTS
 from vla_bringup.faults.trial import run
@@ -14,6 +15,7 @@ from vla_bringup.statistics import rounded
 from vla_core.errors import ConfigError, UnknownNameError, VlaError
 
 Row = dict[str, Any]
+Named = TypeVar("Named", Fault, MissionFault)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,21 +39,32 @@ def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
         UnknownNameError: no such fault.
         ConfigError: some faults only are to be published.
     """
-    if args.only and args.publish:
-        raise ConfigError("--only with --publish", "one of them", "publish the whole table")
-    known = {fault.name: fault for fault in FAULTS}
-    for name in args.only:
-        if name not in known:
-            raise UnknownNameError("fault", name, known)
+    faults = chosen(args, FAULTS)
     rigs, rows = Rigs(args.out / "graphs"), []
     try:
-        for fault in [known[name] for name in args.only] or FAULTS:
+        for fault in faults:
             rows.append(_row(fault, rigs))
             verdict = "as expected" if rows[-1]["as_expected"] else "NOT AS EXPECTED"
             say(f"{fault.name}: {verdict}; {rows[-1]['seen']}")
     finally:
         rigs.close()
     return rows
+
+
+def chosen(args: argparse.Namespace, faults: Sequence[Named]) -> Sequence[Named]:
+    """Those that --only names, or all.
+
+    Raises:
+        UnknownNameError: no such fault.
+        ConfigError: some faults only are to be published.
+    """
+    if args.only and args.publish:
+        raise ConfigError("--only with --publish", "one of them", "publish the whole table")
+    known = {fault.name: fault for fault in faults}
+    for name in args.only:
+        if name not in known:
+            raise UnknownNameError("fault", name, known)
+    return [known[name] for name in args.only] or faults
 
 
 def passed(rows: Sequence[Row]) -> bool:

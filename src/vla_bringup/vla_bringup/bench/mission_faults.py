@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vla_bringup.bench.faults import chosen
 from vla_bringup.faults.missions import MISSION_FAULTS, SEED, MissionFault, MissionOutcome, play
 from vla_bringup.statistics import rounded
-from vla_core.errors import ConfigError, UnknownNameError
 
 Row = dict[str, Any]
 
@@ -33,14 +33,8 @@ def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
         ConfigError: some faults only are to be published.
         VlaError: a graph that breaks.
     """
-    if args.only and args.publish:
-        raise ConfigError("--only with --publish", "one of them", "publish the whole table")
-    known = {fault.name: fault for fault in MISSION_FAULTS}
-    for name in args.only:
-        if name not in known:
-            raise UnknownNameError("fault", name, known)
     rows = []
-    for fault in [known[name] for name in args.only] or MISSION_FAULTS:
+    for fault in chosen(args, MISSION_FAULTS):
         outcome = play(fault, args.out / fault.name.replace(" ", "_"), lambda text: None, args.seed)
         rows.append(row(fault, outcome))
         verdict = "as expected" if rows[-1]["as_expected"] else "NOT AS EXPECTED"

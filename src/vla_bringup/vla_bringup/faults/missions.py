@@ -53,7 +53,8 @@ class MissionFault:
     Attributes:
         name: Short and unique.
         injected: What is done, in words.
-        stage: Of `progress.STAGES`; it begins when the mission has come to it first.
+        stage: Of `progress.STAGES`; it begins when the mission first tells of it. The first stage is over before
+            anything is told.
         steps: What happens, in order.
         codes: How the mission may end.
     """
@@ -70,7 +71,7 @@ def _fault(name: str, injected: str, stage: str, codes: set[str], *steps: Step) 
 
 
 MISSION_FAULTS: tuple[MissionFault, ...] = (
-    _fault("object absent", "what is asked for is nowhere in the flat", "understood", {progress.NOT_FOUND},
+    _fault("object absent", "what is asked for is nowhere in the flat", "explore", {progress.NOT_FOUND},
            Step(0.0, "target_gone")),
     _fault("object moved during approach", "it lies somewhere else when the robot drives up to it", "approach",
            {_DONE, *_GIVEN_UP}, Step(2.0, "target_moved")),
@@ -95,7 +96,7 @@ MISSION_FAULTS: tuple[MissionFault, ...] = (
            Step(5.0, "battery_low")),
     *(
         _fault(f"cancelled at {stage}", "'leave it' is called out", stage, {progress.CANCELLED},
-               Step(0.5, say="leave it"))
+               Step(0.0, say="leave it"))
         for stage in ("explore", "approach", "recognise", "grasp", "drive")
     ),
 )  # fmt: skip
