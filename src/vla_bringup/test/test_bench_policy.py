@@ -15,6 +15,7 @@ from vla_bringup.bench.pi0_size import SIZES, WAYS, Pi0Size, SimplifiedPi0, Size
 from vla_core.errors import ConfigError, UnknownNameError
 from vla_policy.core.blocks.action_expert import ActionExpertConfig
 from vla_policy.core.blocks.decoder import DecoderConfig
+from vla_policy.core.preset import Preset
 
 VISION = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28,
@@ -78,7 +79,7 @@ def test_wrong_arguments_are_named() -> None:
 
 def test_a_preset_without_weights_is_timed_with_random_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eyes, instruction and system: a policy that answers observations of the contract."""
-    monkeypatch.setattr(policy, "_has_weights", lambda preset: False)
+    monkeypatch.setattr(Preset, "has_weights", lambda preset: False)
     (row,) = policy.time_preset("nanovla", 1, 4)
     assert row["weights"] == "random" and row["passes"] == 1 and row["n"] == 4 and row["way"] == "torch"
     assert row["eyes"] > 0 and row["p50"] > 0 and 1 < row["parameters_m"] < 4
@@ -86,7 +87,7 @@ def test_a_preset_without_weights_is_timed_with_random_ones(monkeypatch: pytest.
 
 def test_what_can_be_recorded_is_timed_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     """And its graph is what the second row has timed."""
-    monkeypatch.setattr(policy, "_has_weights", lambda preset: False)
+    monkeypatch.setattr(Preset, "has_weights", lambda preset: False)
     made: list[dict[str, Any]] = []
     ways = policy.ways
     monkeypatch.setattr(policy, "ways", lambda *args: made.append(ways(*args)) or made[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from vla_bringup.checks import Check
 from vla_bringup.commands import doctor
 from vla_core.files import workspace_root
 from vla_core.shared_memory import Mailbox
+from vla_policy.core import preset as preset_module
+from vla_policy.core.preset import load_preset
 
 
 def levels(question: Callable[..., Iterator[Check]], *args: object) -> dict[str, str]:
@@ -67,7 +70,23 @@ def test_drawing_says_which_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_expert_is_no_policy_that_fails_to_load() -> None:
     """Regression guard: doctor reported an error on every machine, for a preset that no node is meant to load."""
-    assert checks._policy("scripted_expert").level == "ok"
+    found = checks._policy("scripted_expert")
+    assert found is not None and found.level == "ok"
+
+
+def test_policies_that_nobody_has_trained_yet_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a fresh checkout answered 17 errors, with "check the robot file" as what to do."""
+    untrained = replace(load_preset("tabletop_flow"), name="mine", weights="vla_policy/weights/mine.safetensors")
+    monkeypatch.setattr(preset_module, "load_preset", lambda name: untrained)
+    found = {check.name: check for check in checks.configuration()}
+    assert not [name for name in found if name.startswith("policy ")]
+    check = found["policies without weights"]
+    assert check.level == "ok" and "tabletop_flow" in check.found and "./vla train --policy NAME" in check.found
+
+
+def test_a_part_of_other_policies_is_no_fault() -> None:
+    found = checks._policy("small_vlm")
+    assert found is not None and found.level == "ok"
 
 
 def test_one_core_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from vla_bringup.core.summary import Span
 from vla_bringup.session import MissionResult
 from vla_bringup.statistics import wilson
 from vla_bringup.watched import Run
+from vla_core.files import config_path
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -72,6 +73,17 @@ def test_a_mistake_gives_one_sentence_and_exit_code_2(
     assert line.startswith(f"ERROR {code}: {begin}") and "; fix: " in line
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["success"] is False and result["error_code"] == code and f"ERROR {code}: {result['message']}" == line
+
+
+def test_a_policy_without_weights_says_how_to_make_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: a node died of it, with the advice to check the robot file."""
+    preset = tmp_path / "mine.yaml"
+    shipped = config_path("policies", "tabletop_flow").read_text()
+    preset.write_text(shipped.replace("tabletop_flow", "mine"))
+    assert main(["demo", "--policy", str(preset), "--out", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ERROR weights: got policy 'mine' without its weight file; expected a file such as ")
+    assert line.endswith("fix: make it by ./vla train --policy mine --out DIR and copy DIR/mine.safetensors there")
 
 
 def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -148,8 +148,15 @@ def configuration() -> Iterator[Check]:
     config = workspace_root() / "config"
     for path in sorted((config / "contracts").glob("*.yaml")):
         yield _contract(path.stem)
+    untrained = []
     for path in sorted((config / "policies").glob("*.yaml")):
-        yield _policy(path.stem)
+        if (check := _policy(path.stem)) is None:
+            untrained.append(path.stem)
+        else:
+            yield check
+    if untrained:
+        found = f"{', '.join(untrained)}; ./vla train --policy NAME makes them"
+        yield Check("policies without weights", "ok", found)
 
 
 def _contract(name: str) -> Check:
@@ -167,15 +174,20 @@ def _contract(name: str) -> Check:
     return Check(f"contract {name}", "ok", f"fits {contract.robot}, hash {contract.hash}")
 
 
-def _policy(name: str) -> Check:
+def _policy(name: str) -> Check | None:
+    """Whether it loads; None for one whose weights aren't there, which is no fault of the machine."""
     # loaded here: torch takes seconds, and doctor must answer the other questions without it
     from vla_policy.core.policy import load_policy
-    from vla_policy.core.preset import EXPERT, load_preset
+    from vla_policy.core.preset import BACKBONE, EXPERT, load_preset
 
     try:
         preset = load_preset(name)
         if preset.policy == EXPERT:
             return Check(f"policy {name}", "ok", "reads the simulator's ground truth, for ./vla eval alone")
+        if preset.policy == BACKBONE:
+            return Check(f"policy {name}", "ok", "a part that others are built on")
+        if preset.weights and not preset.has_weights():
+            return None
         load_policy(name, load_contract(preset.contract))
     except VlaError as error:
         return Check(f"policy {name}", "error", error.got, error.fix)

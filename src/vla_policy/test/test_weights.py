@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vla_core.errors import WeightsError
-from vla_policy.core.weights import Metadata, fill, load_weights, save_weights
+from vla_policy.core.weights import Metadata, fill, fill_parts, load_weights, save_weights
 
 META = Metadata("keypoint_flow", "toy", "0123456789abcdef", {"a": 1}, {"objects": [], "taught": []}, {"steps": 3})
 
@@ -67,3 +67,17 @@ def test_keys_that_do_not_fit_are_listed_by_group() -> None:
     assert "1 missing (0.bias x1)" in caught.value.got
     assert "1 unexpected (head.blocks x1)" in caught.value.got
     assert "1 of another shape (0.weight x1)" in caught.value.got
+
+
+def test_parts_of_another_model_are_taken_whole_and_the_rest_stays() -> None:
+    other = {f"0.{name}": value + 1.0 for name, value in network()[0].state_dict().items()}
+    target = network()
+    fill_parts(target, {**other, "9.weight": torch.zeros(1)}, ("0",), "w.safetensors")
+    assert torch.equal(target[0].weight, network()[0].weight + 1.0)
+    assert torch.equal(target[1].running_mean, network()[1].running_mean)
+
+
+@pytest.mark.parametrize(("tensors", "part"), [({"0.weight": torch.zeros(4, 3)}, "0"), ({}, "9")])
+def test_a_part_that_is_built_otherwise_is_refused(tensors: dict[str, torch.Tensor], part: str) -> None:
+    with pytest.raises(WeightsError, match=f"part '{part}' of w.safetensors"):
+        fill_parts(network(), tensors, (part,), "w.safetensors")

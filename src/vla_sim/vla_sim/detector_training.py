@@ -26,6 +26,7 @@ from vla_perception.core.detector.network import Network, NetworkConfig
 from vla_perception.core.detector.precision import temperature
 from vla_perception.core.detector.second_look import SecondLook, SecondLookConfig
 from vla_perception.core.detector.weights import DetectorMetadata, save_detector
+from vla_policy.training.precision import bfloat16_pays
 from vla_policy.training.trainer import Loop, LoopConfig
 from vla_sim.core.detection import second_look_stage
 from vla_sim.core.detection.second_look_stage import SecondLookStage, ThingStore, accuracy, told
@@ -55,7 +56,7 @@ class Options:
         steps: Optimiser steps at scale 1.
         batch: Pictures per step.
         learning_rate: Peak.
-        mixed: Products in bfloat16.
+        mixed: Products in bfloat16, on CPUs that compute in it.
         seed: Of weights, order and augmentation.
         second_steps, second_batch, second_rate: The same of the second look.
         quick_views: Held-out views that are looked at while it trains.
@@ -115,7 +116,7 @@ def train(options: Options) -> dict[str, Any]:
     torch.manual_seed(options.seed)
     model = Network(SIZES).to(memory_format=torch.channels_last)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
-    stage = DetectorStage(model, stores["train"], options.batch, options.mixed)
+    stage = DetectorStage(model, stores["train"], options.batch, _mixed(options))
     quick = _some(stores["heldout_flat"], options.quick_views)
 
     def judge(average: nn.Module) -> dict[str, Any]:
@@ -133,6 +134,10 @@ def train(options: Options) -> dict[str, Any]:
     return _finish(options, best, second, stores, loop.elapsed_s / 60 + minutes)
 
 
+def _mixed(options: Options) -> bool:
+    return options.mixed and bfloat16_pays(torch.device("cpu"))
+
+
 def _second_look(options: Options, stores: Mapping[str, ViewStore]) -> tuple[SecondLook, float]:
     """Train the second look and its temperature; also says how long that took [min]."""
     things = {name: ThingStore(stores[name]) for name in ("train", "calibration", "heldout_flat")}
@@ -145,7 +150,7 @@ def _second_look(options: Options, stores: Mapping[str, ViewStore]) -> tuple[Sec
         assert isinstance(average, SecondLook), "an average is a copy"
         return {"right": accuracy(average, things["heldout_flat"])}
 
-    stage = SecondLookStage(model, things["train"], options.second_batch, options.mixed)
+    stage = SecondLookStage(model, things["train"], options.second_batch, _mixed(options))
     steps = max(2, round(options.second_steps * options.scale))
     bounds = replace(
         _loop_config(options), name="second_look", steps=steps, learning_rate=options.second_rate,

@@ -35,6 +35,7 @@ from vla_sim.core.stills import pose_still
 from vla_sim.core.tasks import COLOURS, SHAPES
 
 FRAME_S = 0.1
+_STILLS_PER_SHARD = 1024  # small enough that all workers are done at about the same time
 _RAD_PER_M = 5.0  # of the SO-101's joints, about: 2 cm of its tool are 0.1 rad
 #: Policy that acts instead of the expert (labels stay the expert's): Observation → chunk (T,A).
 Actor = Callable[[Observation], Float32]
@@ -327,7 +328,7 @@ def generate(
         Counts of this run: episodes tried and kept, frames, seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
-    per_shard = 512 if stills else 16
+    per_shard = max(1, _STILLS_PER_SHARD // stills) if stills else 16
     jobs = [
         Job(
             tuple(range(k, min(k + per_shard, seed0 + episodes))), contract, split, out, stills, policy, weights,

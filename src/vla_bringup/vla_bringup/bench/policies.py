@@ -15,7 +15,6 @@ from typing import Any
 from vla_bringup import machine
 from vla_bringup.results import save
 from vla_bringup.statistics import quantiles, rounded, wilson
-from vla_core.errors import ConfigError
 from vla_core.files import workspace_root
 from vla_policy.core.preset import BACKBONE, Preset, load_preset
 
@@ -43,7 +42,7 @@ def measure(args: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
 
     Raises:
         UnknownNameError: no such policy.
-        ConfigError: one without weights.
+        WeightsError: one without weights.
         VlaError: one that can't be loaded.
     """
     presets = [load_preset(name) for name in args.policy.split(",")] if args.policy else trained()
@@ -64,10 +63,7 @@ def merged(old: list[Row], new: list[Row]) -> list[Row]:
 
 
 def _has_weights(preset: Preset) -> bool:
-    try:
-        return preset.policy != BACKBONE and bool(preset.weights) and preset.weights_path().is_file()
-    except ConfigError:
-        return False
+    return preset.policy != BACKBONE and preset.has_weights()
 
 
 def _published() -> list[Row]:

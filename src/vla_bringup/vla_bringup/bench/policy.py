@@ -106,7 +106,7 @@ def time_preset(name: str, cores: int, chunks: int) -> list[Row]:
     The ways take turns, so that whatever else the machine does meets all of them.
     """
     preset, contract = load_preset(name), load_contract(CONTRACT)
-    trained = _has_weights(preset)
+    trained = preset.has_weights()
     policies = ways(load_policy(name, contract) if trained else untrained(preset, contract), name)
     seen, times = observations(contract), {way: list[float]() for way in policies}
     for i in range(WARM_UP + chunks):
@@ -170,13 +170,6 @@ def observations(contract: Contract) -> list[Observation]:
 def _on_cores(cores: int) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     torch.set_num_threads(cores)
-
-
-def _has_weights(preset: Preset) -> bool:
-    try:
-        return preset.weights_path().is_file()
-    except ConfigError:
-        return False
 
 
 def _without_missing(section: dict[str, Any]) -> dict[str, Any]:

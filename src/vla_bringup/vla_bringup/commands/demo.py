@@ -18,6 +18,7 @@ from vla_bringup.jobs import Job, jobs
 from vla_bringup.results import save
 from vla_bringup.statistics import rounded
 from vla_bringup.watched import Run, WatchedGraph, new_link
+from vla_policy.core.preset import load_preset
 
 #: Keys of result.json, in order.
 KEYS = (
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     make_jobs = _jobs_with_console if args.viewer else jobs
     nodes = simulated_graph(options)
     args.policy = nodes.options.policy
+    if (preset := load_preset(args.policy)).weights:
+        preset.weights_path()  # one sentence here instead of a node that dies
     with WatchedGraph(nodes, out, say, make_jobs=make_jobs) as graph:
         if args.viewer:
             say(f"console: {console_url()}")

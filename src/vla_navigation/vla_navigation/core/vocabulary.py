@@ -16,8 +16,8 @@ def load_vocabulary(preset_name: str) -> Vocabulary | None:
 
     Raises:
         UnknownNameError: no such preset.
-        ConfigError: the preset is broken or its weight file missing.
-        WeightsError: the weight file is corrupt.
+        ConfigError: the preset is broken.
+        WeightsError: the weight file is missing or corrupt.
     """
     preset = load_preset(preset_name)
     if not preset.weights:

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vla_core.errors import ConfigError
+from vla_core.errors import ConfigError, WeightsError
 from vla_core.files import asset_path, config_path, load_yaml
 
 T = TypeVar("T")
@@ -46,11 +46,22 @@ class Preset:
         """Where the weight file lies.
 
         Raises:
-            ConfigError: it doesn't exist.
+            WeightsError: it doesn't exist; says how to make it.
         """
         if Path(self.weights).is_absolute():
             return Path(self.weights)
-        return asset_path(self.weights)
+        try:
+            return asset_path(self.weights)
+        except ConfigError as error:
+            fix = f"make it by ./vla train --policy {self.name} --out DIR and copy DIR/{self.name}.safetensors there"
+            raise WeightsError(f"policy '{self.name}' without its weight file", error.expected, fix) from error
+
+    def has_weights(self) -> bool:
+        """Whether the weight file exists; a policy without one has none."""
+        try:
+            return bool(self.weights) and self.weights_path().is_file()
+        except WeightsError:
+            return False
 
 
 def load_preset(name: str) -> Preset:

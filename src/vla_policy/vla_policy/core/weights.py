@@ -122,6 +122,29 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str, assign: b
     model.load_state_dict(dict(tensors), assign=assign)
 
 
+def fill_parts(model: nn.Module, tensors: Mapping[str, Tensor], parts: Iterable[str], source: str) -> None:
+    """Load whole parts of a model from another model's tensors, and leave the rest as it is.
+
+    Args:
+        model: Takes them.
+        tensors: By the other model's names.
+        parts: Attributes of both models, such as 'vision'.
+        source: Name for messages.
+
+    Raises:
+        WeightsError: a part is in neither model, or its keys are missing, unexpected or of another shape.
+    """
+    expected, chosen = model.state_dict(), dict[str, Tensor]()
+    for part in parts:
+        found = {key: value for key, value in tensors.items() if key.startswith(f"{part}.")}
+        wanted = {key: value for key, value in expected.items() if key.startswith(f"{part}.")}
+        if not wanted or {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
+            got = f"part '{part}' of {source} with {len(found)} tensors"
+            raise WeightsError(got, f"this model's {len(wanted)} of the same shapes", "begin with parts built alike")
+        chosen |= found
+    model.load_state_dict({**expected, **chosen})
+
+
 def _groups(keys: Iterable[str]) -> str:
     counts = Counter(".".join(key.split(".")[:2]) for key in keys)
     return ", ".join(f"{group} x{count}" for group, count in sorted(counts.items()))

@@ -15,6 +15,7 @@ from vla_policy.core.blocks.fusion import Percept
 from vla_policy.core.models.keypoint_flow import KeypointFlow
 from vla_policy.training.augment import augment
 from vla_policy.training.dataset import Dataset, prefetched
+from vla_policy.training.precision import bfloat16_pays
 from vla_policy.training.texts import TextBank
 
 FROZEN = ("vision", "language", "grounding", "generic")
@@ -65,7 +66,7 @@ def _compute(
     model: KeypointFlow, dataset: Dataset, texts: TextBank, folder: Path, augmentation: dict[str, Any], size: int
 ) -> None:
     device = texts.tokens.device
-    table = texts.table(model)
+    table, mixed = texts.table(model), bfloat16_pays(device)
     out: dict[str, Any] = {}
     began = time.monotonic()
     pieces = [np.arange(s, min(s + size, len(dataset))) for s in range(0, len(dataset), size)]
@@ -74,7 +75,7 @@ def _compute(
             rgb, shift = augment(torch.from_numpy(labels["rgb"]).to(device), **augmentation)
             index = torch.from_numpy(labels["instruction"]).to(device)
             reading = type(table)(*(part[index] for part in table))
-            percept, _ = model.perceive(model.see(rgb, mixed=True), reading)
+            percept, _ = model.perceive(model.see(rgb, mixed), reading)
             for name, values in percept.moved(-shift)._asdict().items():
                 rows = values.cpu().numpy()
                 if name not in out:

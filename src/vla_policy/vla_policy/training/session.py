@@ -19,11 +19,12 @@ from vla_policy.core.models.keypoint_flow import KeypointFlow, configure
 from vla_policy.core.preset import Preset, load_preset, parse
 from vla_policy.core.text import minilm
 from vla_policy.core.vocabulary import Vocabulary
-from vla_policy.core.weights import Metadata, fill, load_weights, save_weights
+from vla_policy.core.weights import Metadata, fill, fill_parts, load_weights, read_weights, save_weights
 from vla_policy.training.dataset import Dataset
 from vla_policy.training.disturbed_rows import DisturbedRows
 from vla_policy.training.future_rows import FutureRows
 from vla_policy.training.metrics import evaluate
+from vla_policy.training.precision import bfloat16_pays
 from vla_policy.training.stages import (
     CorrectorConfig,
     CorrectorStage,
@@ -51,7 +52,7 @@ class Options:
         minutes, steps: Bounds by stage name; 0: no limit.
         init: Checkpoint (.pt) or weight file (.safetensors) to start from, or None.
         device: 'auto', 'cpu' or 'cuda'.
-        mixed: Convolutions and transformer blocks in bfloat16.
+        mixed: Convolutions and transformer blocks in bfloat16, on devices that compute in it.
         learning_rate: Peak, instead of the stage's own; 0: the stage's own.
         future: In the expert stage half of the chunks begin at a future state.
         play: Share of episodes that a weight file wins in closed loop; None: nobody plays while training.
@@ -77,6 +78,19 @@ class Options:
         return bounds | ({"learning_rate": self.learning_rate} if self.learning_rate else {})
 
 
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Parts that don't begin at random but as in another preset's weights: what it sees serves others too.
+
+    Attributes:
+        policy: That preset.
+        parts: Attributes of the model, with their normalisation.
+    """
+
+    policy: str
+    parts: tuple[str, ...]
+
+
 class Session:
     """Data, texts and model of one training run."""
 
@@ -99,10 +113,12 @@ class Session:
             self.device,
             {argument: training[key] for argument, key in names.items()},
             training["objects_per_frame"],
-            options.mixed,
+            options.mixed and bfloat16_pays(self.device),
         )
         if options.init is None:
             fit_statistics(self.model, self.dataset, self.material.instructions)
+            if begin := training.get("begin"):
+                self._begin_with(parse(Begin, begin, f"{self.preset.name}.yaml: training: begin"))
         else:
             self._start_from(options.init)
         count = sum(p.numel() for p in self.model.parameters())
@@ -175,6 +191,10 @@ class Session:
             values = judge(model, self.dataset, chosen, self.material.instructions, views, steps)
             figures |= {f"{name}/{key}": value for key, value in values.items()}
         return figures
+
+    def _begin_with(self, begin: Begin) -> None:
+        path = load_preset(begin.policy).weights_path()
+        fill_parts(self.model, read_weights(path)[0], begin.parts, path.name)
 
     def _start_from(self, path: Path) -> None:
         if path.suffix == ".safetensors":

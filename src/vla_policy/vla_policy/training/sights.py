@@ -19,6 +19,7 @@ from vla_policy.core.eyes import Eyes, Seen, Told
 from vla_policy.core.sight import Sight, written
 from vla_policy.training.augment import augment
 from vla_policy.training.dataset import Dataset, prefetched
+from vla_policy.training.precision import bfloat16_pays
 
 _PRECISION = {
     "pooled": np.float16, "uv": np.float32, "presence": np.float16, "xyz": np.float32, "generic": np.float16,
@@ -89,6 +90,7 @@ class SightBank:
         dataset, look, device = self._dataset, self._eyes.look, self._device
         look.to(device)
         out: dict[str, Any] = {}
+        mixed = bfloat16_pays(device)
         began, total = time.monotonic(), len(dataset)
         pieces = [np.arange(s, min(s + size, total)) for s in range(0, total, size)]
         torch.manual_seed(0)
@@ -96,7 +98,7 @@ class SightBank:
             for count, (piece, labels) in enumerate(zip(pieces, batches, strict=False)):
                 rgb, shift = augment(torch.from_numpy(labels["rgb"]).to(device), **augmentation)
                 state = torch.from_numpy(labels["state"]).to(device)
-                seen = look.see(look.model.see(rgb, mixed=True), state, shift, rgb)
+                seen = look.see(look.model.see(rgb, mixed), state, shift, rgb)
                 for name in names:
                     rows = getattr(seen, name).float().cpu().numpy()
                     if name not in out:

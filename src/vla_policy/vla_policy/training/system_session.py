@@ -20,6 +20,7 @@ from vla_policy.core.systems.sizes import Fitting
 from vla_policy.core.systems.system import System
 from vla_policy.core.weights import Metadata, fill, load_weights, save_weights
 from vla_policy.training.dataset import Dataset
+from vla_policy.training.precision import bfloat16_pays
 from vla_policy.training.scene_texts import all_questions, all_texts
 from vla_policy.training.session import Options
 from vla_policy.training.sights import SightBank
@@ -71,10 +72,11 @@ class SystemSession:
         if stage not in self.system.stages():
             raise UnknownNameError("stage", stage, self.system.stages())
         config = parse(SystemStageConfig, training["stages"].get(stage), f"{where}: {stage}")
-        made = SystemStage(
-            self.system, stage, self.dataset, self.bank, self.contract, config, training["frame_s"], self.options.mixed
-        )
         options = self.options
+        mixed = options.mixed and bfloat16_pays(self.device)
+        made = SystemStage(
+            self.system, stage, self.dataset, self.bank, self.contract, config, training["frame_s"], mixed
+        )
         bounds = LoopConfig.of_stage(stage, training, config, **options.bounds(stage), patience=options.patience)
         judge: Callable[[nn.Module], dict[str, Any]] = self._judge  # type: ignore[assignment]
         loop = Loop(self.system, made, bounds, self.options.out, judge)
