@@ -56,6 +56,10 @@ PUBLISHED = {
         Part("scripted_expert", "heldout_pose", 200),
         Part("scripted_expert", "heldout_pose", 12, graph=True),
     ),
+    "flat": (
+        Part("fetch_flow", "heldout_flat", 100),
+        Part("scripted_expert", "heldout_flat", 100),
+    ),
 }
 
 

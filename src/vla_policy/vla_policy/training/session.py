@@ -103,6 +103,7 @@ class Session:
         self.dataset = Dataset(options.data, self.contract)
         torch.manual_seed(self.preset.training["seed"])
         self.model = KeypointFlow(configure(self.preset.model, self.contract)).to(self.device)
+        self.model.vision.to(memory_format=torch.channels_last)  # as its input lies: convolutions needn't reorder
         encoder = minilm(self.model.config.language.max_tokens)
         training = self.preset.training
         names = {"shift_px": "shift_px", "colour": "colour", "blur_probability": "blur_probability"}
