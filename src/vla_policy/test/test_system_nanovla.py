@@ -59,7 +59,7 @@ def calls(module: torch.nn.Module) -> list[int]:
 def test_it_learns_to_reach_what_is_named_with_either_backbone() -> None:
     """And the router learns that the small one is enough. What knows no names ends 15 cm away."""
     system = make(left_or_right)
-    learn(system, 300, rate=5e-3, batch=left_or_right)
+    learn(system, 300, rate=3e-3, batch=left_or_right)
     sight, labels = left_or_right(64, 7)
     with torch.no_grad():
         for backbone in (system.small, system.large):
