@@ -183,7 +183,7 @@ def _policy(name: str) -> Check | None:
     try:
         preset = load_preset(name)
         if preset.policy == EXPERT:
-            return Check(f"policy {name}", "ok", "reads the simulator's ground truth, for ./vla eval alone")
+            return Check(f"policy {name}", "ok", "reads the simulator's ground truth: for simulation only")
         if preset.policy == BACKBONE:
             return Check(f"policy {name}", "ok", "a part that others are built on")
         if preset.weights and not preset.has_weights():

@@ -11,7 +11,7 @@ from vla_core.files import asset_path, config_path, load_yaml
 
 T = TypeVar("T")
 
-#: `policy` of the preset that only `vla eval` without --graph can play: it reads the simulator's ground truth.
+#: `policy` of the preset that a node of the simulator plays in policy_node's place: it reads ground truth.
 EXPERT = "scripted_expert"
 
 #: `policy` of a preset of `core/systems/`.
