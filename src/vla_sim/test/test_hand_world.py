@@ -9,7 +9,7 @@ import pytest
 from vla_core.contract import load_contract
 from vla_core.errors import UnknownNameError, UnknownObjectError
 from vla_sim.core.flat import truth
-from vla_sim.core.flat.expert import PUT, TAKE, hand_chunk, hand_done, place_down
+from vla_sim.core.flat.expert import PUT, TAKE, find_grasp, hand_chunk, hand_done, place_down
 from vla_sim.core.flat.hand_stills import pose_hand
 from vla_sim.core.flat.hand_world import PHRASES, HandWorld, parse_hand
 from vla_sim.core.flat.labels import label, roles
@@ -76,6 +76,27 @@ def test_what_lies_elsewhere_was_not_put_down(rig: Rig, world: HandWorld) -> Non
         mujoco.mj_forward(world.model, world.data)
         assert not truth.put_down(world)
         place -= away
+
+
+def test_what_lies_higher_than_the_arms_home_is_taken_up(rig: Rig, world: HandWorld) -> None:
+    """Regression: on the way home it came below where it had lain and counted as not yet lifted, for ever."""
+    rig.reset(7010, None, "train", TAKE)
+    assert world.plan.target.z > 0.3
+    carry_out(rig, world)
+    assert truth.held(world) and truth.thing_position(world)[2] > world.plan.target.z
+
+
+def test_jaws_that_shut_on_nothing_draw_back_before_they_open(rig: Rig, world: HandWorld) -> None:
+    """Regression: they stayed where they were, shut, and so did what learned from them."""
+    rig.reset(7010, None, "train", TAKE)
+    grasp = find_grasp(world)
+    missed = grasp.around + 0.1 * (grasp.before - grasp.around)
+    world.put(missed, 0.0)
+    chunk = hand_chunk(world, world.task.instruction, 40, 0.05)
+    away = np.abs(chunk[:, :5] - grasp.around).max(axis=1)
+    opened = int(np.argmax(chunk[:, 5] > 0.5))
+    assert opened > 0 and (chunk[:opened, 5] == 0.0).all(), "it opens, later"
+    assert (np.diff(away[:opened]) > -1e-6).all() and away[opened] > 2 * away[0]
 
 
 def test_what_an_arm_is_told_is_understood() -> None:

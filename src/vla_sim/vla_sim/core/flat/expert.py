@@ -44,8 +44,12 @@ _NEAR_RAD, _ABOUT_RAD = 0.05, 0.2
 _STILL_RAD_S, _WIDE_M, _BETWEEN_M = 0.05, 0.008, 0.05
 _LEAST = 0.3  # jaws that hold a thing are at least this share of its width apart
 _LIFTED_M = 0.04
+_IN_M = 0.04
+_BACK = 0.7  # share of the way before the thing on which shut jaws aren't opened
 _DOWN_M, _OVER_FLOOR_M = (0.27, 0.30, 0.33), 0.01  # ahead of the base, and under the thing, where it is let go
 _HOME_RAD = 0.1
+#: How it carries things (J,): over all furniture that it takes them from, within the robot's outline.
+CARRY_RAD = np.array([0.0, -0.97, -0.35, 1.31, 0.0])
 #: What an arm is told: to take something up, to put down what it holds.
 TAKE, PUT = HAND_GOALS = ("take", "put")
 
@@ -79,17 +83,22 @@ def clean_chunk(world: FlatWorld, horizon: int, dt_s: float) -> Float32:
     q, qd = world.commanded_rad(), state.qd_rad_s.copy()  # from the command: the drives follow it with a delay
     width, most_m = float(state.gripper_width_m[0]), float(world.robot.gripper_width_max_m[0])
     holds = _grips(world, width)
-    lifted = holds and truth.thing_position(world)[2] > world.plan.target.z + _LIFTED_M
+    lifted = holds and _clear(world)
+    grasp_m = CATEGORIES[world.plan.target.category].grasp_m
+    stops_m = grasp_m if width > _LEAST * grasp_m else 0.0  # where jaws that shut now will come to rest
     grasp = None if holds else find_grasp(world)
-    carried = world.robot.home_rad if lifted or not holds else _higher(q, world.robot.home_rad)
+    home = world.robot.home_rad
+    carried = home if not holds else CARRY_RAD if lifted else _above(q, _LIFT_M, CARRY_RAD)
+    first = None if grasp is None else raised(q, grasp, home)
     rows = np.empty((horizon, len(q) + 1))
     for i in range(horizon):
         goal, speed, opens = carried, _SPEED_RAD_S if lifted else _SLOW_RAD_S, False
         if grasp is not None:
-            goal, speed, opens = _decide(grasp, q, width < most_m - _WIDE_M)
+            goal, speed, opens = _decide(grasp, q, width < most_m - _WIDE_M, width < _LEAST * grasp_m)
+            goal = first if goal is grasp.before and first is not None else goal
         rows[i] = [*q, 1.0 if opens else 0.0]
         q, qd = _towards(goal, q, qd, speed, dt_s)
-        width = float(np.clip(width + (1 if opens else -1) * _SHUT_M_S * dt_s, 0.0, most_m))
+        width = float(np.clip(width + (1 if opens else -1) * _SHUT_M_S * dt_s, min(width, stops_m), most_m))
     return rows.astype(np.float32)
 
 
@@ -118,9 +127,10 @@ def hand_chunk(world: FlatWorld, instruction: str, horizon: int, dt_s: float) ->
 
 
 def hand_done(world: FlatWorld, instruction: str) -> bool:
-    """Whether what `hand_chunk` does is done: the arm at home, with the target in the hand, or put down before it."""
-    at_home = bool(np.abs(world.robot_state().q_rad - world.robot.home_rad).max() < _HOME_RAD)
-    return at_home and (truth.put_down(world) if _puts(instruction) else truth.held(world))
+    """Whether what `hand_chunk` does is done: the target carried, or put down and the arm at home."""
+    puts, q = _puts(instruction), world.robot_state().q_rad
+    there = bool(np.abs(q - (world.robot.home_rad if puts else CARRY_RAD)).max() < _HOME_RAD)
+    return there and (truth.put_down(world) if puts else truth.held(world))
 
 
 def _puts(instruction: str) -> bool:
@@ -181,26 +191,51 @@ def _grips(world: FlatWorld, width_m: float) -> bool:
     return still and _LEAST * kind.grasp_m < width_m < kind.grasp_m + _WIDE_M and off < _BETWEEN_M
 
 
-def _higher(q: Float64, home: Float64) -> Float64:
-    """Joints (J,) with the tool straight above where it is, as steep as can be; home where there are none."""
+def _above(q: Float64, by_m: float, otherwise: Float64) -> Float64:
+    """Joints (J,) with the tool straight above where it is at q, as steep as can be; `otherwise` where it can't be."""
     robot, reach, _ = _arm()
     pose = robot.tool_se3(q)
-    axis, above = np.array(pose.rotation)[:, 0], np.array(pose.translation) + [0.0, 0.0, _LIFT_M]
+    axis, above = np.array(pose.rotation)[:, 0], np.array(pose.translation) + [0.0, 0.0, by_m]
     pitch = float(np.arctan2(-axis[2], np.hypot(axis[0], axis[1])))
     for less in _LESS_STEEP_RAD:
         found = reach.solve(above, pitch - less, float(q[-1]), q)
         if found is not None:
             return found
-    return home
+    return otherwise
 
 
-def _decide(grasp: Grasp, q: Float64, shutting: bool) -> tuple[Float64, float, bool]:
-    """Where to go, how fast [rad/s], and whether with open jaws; jaws that have begun to shut aren't opened again."""
-    if np.abs(q - grasp.around).max() < (_ABOUT_RAD if shutting else _NEAR_RAD):
+def _tool(q: Float64) -> Float64:
+    return np.array(_arm()[0].tool_se3(q).translation)
+
+
+def raised(q: Float64, grasp: Grasp, home: Float64) -> Float64 | None:
+    """Where the arm (J,) goes before it goes before the thing: over its home, as high as that; None: it is so high.
+
+    Home can be lower than the furniture that a thing lies on.
+    """
+    now, before = _tool(q), _tool(grasp.before)
+    return _above(home, before[2] - _tool(home)[2], grasp.before) if now[2] < before[2] - _IN_M else None
+
+
+def _decide(grasp: Grasp, q: Float64, shutting: bool, missed: bool) -> tuple[Float64, float, bool]:
+    """Where to go, how fast [rad/s], and whether with open jaws.
+
+    Jaws that have begun to shut aren't opened again about the thing; those that shut on nothing draw back first.
+    """
+    off = float(np.abs(q - grasp.around).max())
+    if shutting and off < min(_ABOUT_RAD, _BACK * float(np.abs(grasp.before - grasp.around).max())):
+        return (grasp.before if missed else grasp.around), _SLOW_RAD_S, False
+    if off < _NEAR_RAD:
         return grasp.around, _SLOW_RAD_S, False
-    if _off(grasp, q) < _NEAR_RAD:
+    if _off(grasp, q) < _NEAR_RAD and not shutting:
         return grasp.around, _SLOW_RAD_S, True
     return grasp.before, _SPEED_RAD_S, True
+
+
+def _clear(world: FlatWorld) -> bool:
+    """What is held has left what it lay on: it was lifted, or has been drawn in."""
+    far, carried = (float(np.hypot(*_tool(q)[:2])) for q in (world.robot_state().q_rad, CARRY_RAD))
+    return bool(truth.thing_position(world)[2] - world.plan.target.z > _LIFTED_M) or far < carried + _IN_M
 
 
 def _off(grasp: Grasp, q: Float64) -> float:

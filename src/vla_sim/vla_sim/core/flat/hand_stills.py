@@ -1,7 +1,7 @@
 """Labelled single states of the flat's arm, without simulating the way there; see `vla_sim.core.stills`.
 
 The states are those that the expert comes through, with errors that it doesn't make: on the way to the thing, the jaws
-about to shut, on the way home with it, and the same for putting it down.
+about to shut, on the way with it, and the same for putting it down.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from vla_core.errors import PolicyError
 from vla_core.types import Float64
-from vla_sim.core.flat.expert import PUT, find_grasp, place_down
+from vla_sim.core.flat.expert import CARRY_RAD, PUT, find_grasp, place_down, raised
 from vla_sim.core.flat.hand_world import HandWorld
 from vla_sim.core.flat.things import CATEGORIES
 
@@ -46,6 +46,8 @@ def _drawer(world: HandWorld, rng: np.random.Generator) -> Callable[[], bool] | 
         path = place_down(world) if puts else find_grasp(world)
     except PolicyError:
         return None
+    over = None if puts else raised(home, path, home)
+    way = [home, path.before] if over is None else [home, over, path.before]
 
     def between(a: Float64, b: Float64, spread: Float64) -> Float64:
         q = a + rng.random() * (b - a) + rng.normal(size=len(a)) * spread
@@ -73,14 +75,15 @@ def _drawer(world: HandWorld, rng: np.random.Generator) -> Callable[[], bool] | 
     def draw() -> bool:
         share = rng.random()
         if share < 0.25:
-            return without(between(home, path.before, _FAR_RAD * rng.choice([0.1, 0.4, 1.0])))
+            part = int(rng.integers(len(way) - 1))
+            return without(between(way[part], way[part + 1], _FAR_RAD * rng.choice([0.1, 0.4, 1.0])))
         if share < 0.55:
             return without(between(path.before, path.around, _NEAR_RAD * rng.choice([0.1, 0.4, 1.0])))
         if share < 0.65 and not puts:
             return closing()
         if share < 0.95:
-            a, b = ((path.around, path.lifted), (path.lifted, home))[int(rng.integers(2))]
+            a, b = ((path.around, path.lifted), (path.lifted, CARRY_RAD))[int(rng.integers(2))]
             return with_thing(between(a, b, _HELD_RAD * rng.choice([0.0, 0.3, 1.0])))
-        return without(home + rng.normal(size=len(home)) * 0.02) if puts else with_thing(home)
+        return without(home + rng.normal(size=len(home)) * 0.02) if puts else with_thing(CARRY_RAD)
 
     return draw

@@ -16,7 +16,17 @@ import numpy as np
 from vla_core.errors import PolicyError, UnknownNameError, UnknownObjectError
 from vla_core.types import Float32, Float64
 from vla_sim.core.flat.errands import Errand
-from vla_sim.core.flat.expert import HAND_GOALS, PUT, TAKE, Grasp, find_grasp, hand_chunk, hand_done, place_down
+from vla_sim.core.flat.expert import (
+    CARRY_RAD,
+    HAND_GOALS,
+    PUT,
+    TAKE,
+    Grasp,
+    find_grasp,
+    hand_chunk,
+    hand_done,
+    place_down,
+)
 from vla_sim.core.flat.plan import FlatPlan, draw_plan
 from vla_sim.core.flat.poses import PoseDrawer
 from vla_sim.core.flat.spots import Thing
@@ -76,8 +86,8 @@ class HandWorld(FlatWorld):
         raise UnknownObjectError(f"instruction '{instruction}'", "something within an arm's reach", "take another seed")
 
     def _hand_over(self) -> None:
-        """The target comes into the hand as if it had been taken up, the arm at home."""
-        self.put(self.robot.home_rad, CATEGORIES[self.plan.target.category].grasp_m)
+        """The target comes into the hand as if it had been taken up."""
+        self.put(CARRY_RAD, CATEGORIES[self.plan.target.category].grasp_m)
         self.hold(self.T_tool_thing)
         self.data.ctrl[self._grippers] = self._jaw.angle(0.0)  # they press
         self._settle()
@@ -185,7 +195,7 @@ def chunk(world: HandWorld, horizon: int, dt_s: float) -> Float32:
 
 
 def hand_succeeded(world: HandWorld) -> bool:
-    """The arm is at home again, with the thing or without it."""
+    """See `hand_done`."""
     return hand_done(world, world.task.instruction)
 
 
