@@ -106,9 +106,11 @@ def test_each_look_is_from_another_side() -> None:
         assert abs(math.remainder(math.atan2(2.2 - goal[1], 2.1 - goal[0]) - goal[2], math.tau)) < 0.1, "it faces it"
 
 
-def test_a_thing_that_is_not_seen_again_has_moved() -> None:
-    world = World(sees=False)
-    assert play(Look(world, world, ExplorerParameters.from_config(), lambda _: None), MUG, world).code == "moved"
+@pytest.mark.parametrize(("change", "code"), [({}, "unseen"), ({"mug": None}, "moved")])
+def test_a_thing_that_is_not_seen_again_is_hidden_or_has_moved(change: dict, code: str) -> None:
+    """What is hidden stays in the map; where the map has looked through its place it is gone."""
+    world = World(sees=False, **change)
+    assert play(Look(world, world, ExplorerParameters.from_config(), lambda _: None), MUG, world).code == code
 
 
 def test_regression_what_no_place_shows_from_another_side_is_looked_at_from_nearer() -> None:

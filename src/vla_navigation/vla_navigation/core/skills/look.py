@@ -69,7 +69,9 @@ class Look:
         if thing is not None and thing.seen_ns > self._there_ns:
             return Report(DONE)
         if now_ns - self._there_ns > _LOOK_S * NS:
-            return Report(FAILED, "moved", "it isn't where it was seen")
+            if thing is None:  # the map saw through its place
+                return Report(FAILED, "moved", "it isn't where it was seen")
+            return Report(FAILED, "unseen", "no picture from there shows it")
         return Report(RUNNING, message="looking")
 
     def cancel(self) -> None:
