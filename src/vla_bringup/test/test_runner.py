@@ -62,6 +62,7 @@ def test_a_death_is_named_with_its_last_lines(tmp_path: Path) -> None:
             runner.check()
             time.sleep(0.01)
     assert runner.report is not None and runner.report.failed == {"b": 1}
+    assert "ran out of sugar" in runner.report.last_words["b"]
 
 
 def patient(runner: Runner, done: Callable[[], bool]) -> None:

@@ -47,7 +47,7 @@ class StopReport:
         orphaned: Jobs that ended before processes they had started; those were ended as well.
         left_middleware: Jobs that had cleaned up, but that DDS didn't let go of; they ended without it.
         failed: Job → any other exit status, where it isn't 0 (a negative one is the number of a signal).
-        last_words: Job that was terminated or killed → last lines of its log.
+        last_words: Job that failed, was terminated or killed → last lines of its log.
         left_behind: Shared-memory files of the link that their owners did not remove; they are removed now. The one in
             which a safety monitor leaves a latched stop doesn't count.
     """
@@ -197,7 +197,8 @@ class Runner:
         killed = late[signal.SIGABRT]
         terminated = tuple(name for name in late[signal.SIGTERM] if name not in killed)
         orphaned = tuple(name for name in self._processes if name in self._orphaned)
-        last_words = {name: self.tail(name, 60 if name in killed else 6) for name in late[signal.SIGTERM]}
+        told = dict.fromkeys((*late[signal.SIGTERM], *failed))
+        last_words = {name: self.tail(name, 60 if name in killed else 6) for name in told}
         seconds = time.monotonic() - start
         left = tuple(name for name in remove_link_files(self._link) if name != link_path(self._link, "safety").name)
         self.report = StopReport(seconds, terminated, killed, orphaned, left_middleware, failed, last_words, left)

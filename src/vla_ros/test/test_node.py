@@ -107,6 +107,20 @@ def test_signal_around_ready_is_no_crash(tmp_path: Path, number: signal.Signals)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_error_that_rclpy_makes_of_a_signal_is_no_crash(tmp_path: Path, number: signal.Signals) -> None:
+    """Regression: a signal while a message was taken came as `RuntimeError: Unable to convert call argument`."""
+    handled = (
+        "        import signal\n        try:\n"
+        f"            signal.getsignal({int(number)})({int(number)}, None)\n"  # the context doesn't know yet
+        "        except KeyboardInterrupt:\n            raise RuntimeError('unable') from None\n"
+    )
+    tick = "    def tick(self):\n"
+    out, err = (process := start(tmp_path, "spin", script=NODE.replace(tick, tick + handled))).communicate(timeout=60)
+    assert (process.returncode, out) == (0, "READY probe\nEXIT\n")
+    assert err == "ended by a signal, within which: RuntimeError('unable')\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_a_node_that_is_still_starting(tmp_path: Path, number: signal.Signals) -> None:
     """Regression: SIGTERM only ended the ROS context, and a node that loaded weights went on doing so."""
     hook = "    def on_exit(self):"

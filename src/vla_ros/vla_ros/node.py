@@ -7,8 +7,10 @@ import ctypes
 import faulthandler
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from types import FrameType
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -44,10 +46,10 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
     """
     node: Node | None = None
     executor: SingleThreadedExecutor | None = None
-    code = OK
+    code, told = OK, threading.Event()
     faulthandler.enable()
     try:
-        _init(args)
+        _init(args, told)
         # One thread: rclpy's multi-threaded executor loses high-rate messages and its events executor hangs on exit.
         executor = single_threaded()  # before READY: it can't be made any more once a signal has come
         node = factory()
@@ -62,10 +64,12 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
         code = _report(error)
     except ParameterException as error:
         code = _report(ConfigError(str(error), "parameters as in docs/parameters.md", "mend the parameter file"))
-    except Exception:
-        if ok():  # else a signal ended the context in the middle of start-up
+    except Exception as error:
+        if ok() and not told.is_set():
             traceback.print_exc()
             code = CRASHED
+        else:  # the signal's KeyboardInterrupt inside of rclpy, which makes an error of its own of it
+            print(f"ended by a signal, within which: {error!r}", file=sys.stderr, flush=True)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -75,9 +79,14 @@ def run(factory: Callable[[], Node], args: list[str] | None = None) -> int:
     return code
 
 
-def _init(args: list[str] | None) -> None:
-    # rclpy's own handler for SIGTERM only ends the context, which a node that is still starting doesn't look at
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _init(args: list[str] | None, told: threading.Event) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        told.set()
+        raise KeyboardInterrupt
+
+    # rclpy's own handlers call these; alone they only end the context, which a node that is still starting doesn't see
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         rclpy.init(args=args)
     except Exception as error:  # rclpy has one private class per way of being wrong
