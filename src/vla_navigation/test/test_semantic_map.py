@@ -222,6 +222,18 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
         SemanticMap.load(tmp_path / "bad.npz", PARAMS)
 
 
+def test_a_detector_that_learns_a_word_widens_the_map() -> None:
+    made = seen(BOXES, EYES)
+    before = {id: dict(zip(CLASSES, thing.classes, strict=True)) for id, thing in made.objects.items()}
+    wider = ("wrench", *reversed(CLASSES))
+    made.widen(wider)
+    assert made.classes == wider and before
+    for id, thing in made.objects.items():
+        assert dict(zip(wider, thing.classes, strict=True)) == before[id] | {"wrench": 0.0}
+    with pytest.raises(ConfigError, match="that knows wrench"):
+        made.widen(CLASSES)
+
+
 def test_an_empty_map_can_be_saved(tmp_path: Path) -> None:
     SemanticMap(CLASSES, COLOURS, PARAMS).save(tmp_path / "map.npz")
     assert not SemanticMap.load(tmp_path / "map.npz", PARAMS).objects

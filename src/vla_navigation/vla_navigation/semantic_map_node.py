@@ -35,11 +35,13 @@ from vla_navigation.core.semantic_map.rgbd_pairs import RgbdPairs
 from vla_navigation.core.semantic_map.rooms import Rooms
 from vla_navigation.core.semantic_map.views import Detection, View
 from vla_navigation.core.task.lexicon import lexicon
+from vla_navigation.core.task.meaning import Noun
 from vla_navigation.floor_conversions import occupancy_grid
 from vla_navigation.hand import Hand
 from vla_navigation.sentences import embed
 from vla_perception.conversions import camera_model, depth_image, raw_image
 from vla_perception.core.camera import CameraModel
+from vla_perception.core.detector.detection import FreeTextDetector
 from vla_perception.core.detector.registry import DetectorOptions, make_detector
 from vla_perception.core.resize import FitView
 from vla_ros.diagnostics import Diagnostics, Level, Status
@@ -177,9 +179,21 @@ class SemanticMapNode(Node):
         except InstructionError as error:
             response.message = str(error)
             return response
+        try:
+            for name in (noun, *(relation.anchor for relation in where)):
+                self._look_for(name)
+        except ConfigError as error:
+            response.message = str(error)
+            return response
         asked = " ".join([f"the {noun}", *(str(relation) for relation in where)])
         found = self._finder.find(noun, where)
         return conversions.answer(self._map, found, asked, now_ns(self), self._p.map_frame)
+
+    def _look_for(self, noun: Noun) -> None:
+        """A noun beyond the lexicon, such as 'wrench', becomes a class of a detector that reads any."""
+        if noun.kind == "unknown" and isinstance(self._detector, FreeTextDetector):
+            self._detector.look_for(noun.name)
+            self._map.widen(self._detector.classes)
 
     def _path(self) -> Path:
         if not self._p.map_path:
@@ -197,6 +211,11 @@ class SemanticMapNode(Node):
     def _on_load(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
             loaded = SemanticMap.load(self._path(), self._map.params)
+            if isinstance(self._detector, FreeTextDetector):  # what was asked for before is asked for again
+                for name in loaded.classes:
+                    self._detector.look_for(name)
+                self._map.widen(self._detector.classes)
+                loaded.widen(self._detector.classes)
             if (loaded.classes, loaded.colours) != (self._map.classes, self._map.colours):
                 got = f"a map of {len(loaded.classes)} classes and {len(loaded.colours)} colours of another detector"
                 raise ConfigError(got, f"those of '{self._p.detector}'", "load it with its detector")

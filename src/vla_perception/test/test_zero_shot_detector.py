@@ -11,6 +11,7 @@ import torch
 
 from vla_core.errors import ConfigError, UnknownNameError, WeightsError
 from vla_perception.core.detector import registry
+from vla_perception.core.detector.detection import FreeTextDetector
 from vla_perception.core.detector.registry import DETECTORS, DetectorOptions, make_detector
 from vla_perception.core.detector.zero_shot import ZeroShotDetector
 
@@ -103,6 +104,25 @@ def test_scores_below_the_least_are_left_out(published: tuple[str, Path]) -> Non
     least = every[0].score - 1e-6
     few = make_detector(name, DetectorOptions(folder, CLASSES, COLOURS, least)).detect(image)
     assert 0 < len(few) < len(every) and all(one.score >= least for one in few)
+
+
+def test_it_looks_for_what_it_is_told_as_if_it_had_begun_so(published: tuple[str, Path]) -> None:
+    name, folder = published
+    image = np.random.default_rng(1).integers(0, 255, (60, 90, 3), np.uint8)
+    told = make_detector(name, DetectorOptions(folder, CLASSES, COLOURS, 0.0))
+    assert isinstance(told, FreeTextDetector)
+    for phrase in ("Mug.", "green  mug", "green mug"):
+        told.look_for(phrase)
+    assert told.classes == (*CLASSES, "green mug")
+    begun = make_detector(name, DetectorOptions(folder, told.classes, COLOURS, 0.0)).detect(image)
+    found = told.detect(image)
+    assert [one.box for one in found] == [one.box for one in begun] and found[0].classes.shape == (3,)
+    np.testing.assert_array_equal([one.classes for one in found], [one.classes for one in begun])
+    with pytest.raises(ConfigError, match=r"got ' \. ' as a class"):
+        told.look_for(" . ")
+    with pytest.raises(ConfigError, match="at most"):
+        for number in range(100):
+            told.look_for(f"thing {number}")
 
 
 def test_boxes_are_those_that_transformers_itself_makes(published: tuple[str, Path]) -> None:

@@ -61,6 +61,27 @@ class Painted:
         return found
 
 
+class ReadsAnyWord(Painted):
+    """A detector of free text: the box that `SINK` is it names 'wrench' once that was asked for."""
+
+    def __init__(self, most: int = 1) -> None:
+        self.classes, self._most = CLASSES, len(CLASSES) + most
+
+    def look_for(self, phrase: str) -> None:
+        if phrase not in self.classes:
+            if len(self.classes) == self._most:
+                raise ConfigError(f"'{phrase}' as one more class", "fewer", "ask for less")
+            self.classes = (*self.classes, phrase)
+
+    def detect(self, image: np.ndarray) -> Sequence[Detection]:
+        found = []
+        for one in super().detect(image):
+            name = CLASSES[int(one.classes.argmax())]
+            name = "wrench" if name == "sink" and "wrench" in self.classes else name
+            found.append(Detection(one.box, one.score, likely(self.classes, name, 0.9), one.colours))
+        return found
+
+
 class Camera:
     """A camera that is carried about, and everybody who asks."""
 
@@ -200,6 +221,23 @@ def test_a_saved_map_is_loaded(camera: Camera, tmp_path: Path) -> None:
     assert camera.call("load_map").success
     again = camera.find("the red mug")
     assert again.confirmed[0] and np.linalg.norm(middle(again) - MUG.middle_m) < 0.05
+
+
+def test_a_noun_beyond_the_lexicon_becomes_a_class_of_a_detector_of_free_text(camera: Camera, tmp_path: Path) -> None:
+    camera.seen_by._detector = ReadsAnyWord()
+    camera.map(BOXES, EYES[:1])
+    assert not camera.find("the wrench on the table").success, "nobody looked for it yet"
+    camera.map(BOXES, [*EYES, *EYES])
+    found = camera.find("the wrench on the table")
+    assert found.success and found.confirmed[0] and np.linalg.norm(middle(found) - SINK.middle_m) < 0.05
+    assert camera.find("the red mug").success, "what was known before is known still"
+    assert "ask for less" in camera.find("the spanner").message
+    camera.seen_by.set_parameters([Parameter("map_path", value=str(tmp_path / "things.npz"))])
+    assert camera.call("save_map").success
+    camera.seen_by._detector = ReadsAnyWord()
+    loaded = camera.call("load_map")
+    assert loaded.success, loaded.message
+    assert camera.find("the wrench on the table").confirmed[0], "a map brings back what was asked for"
 
 
 def test_without_a_detector_there_is_no_map() -> None:

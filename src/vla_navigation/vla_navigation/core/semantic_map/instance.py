@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,6 +121,12 @@ class Instance:
         self.eyes_m = (self.eyes_m + other.eyes_m)[:_MOST_VIEWS]
         self.log_odds = min(_BOUNDS[1], max(self.log_odds, other.log_odds))
         self.first_ns, self.last_ns = min(self.first_ns, other.first_ns), max(self.last_ns, other.last_ns)
+
+    def widen(self, places: Sequence[int], count: int) -> None:
+        """Classes become `count`; those of before stand at `places` (K,) among them, of the others nothing is known."""
+        classes = np.zeros(count)
+        classes[list(places)] = self.classes
+        self.classes = classes
 
     def _add(self, points_m: Float64) -> None:
         cells = _unpacked(np.unique(_packed(np.floor(points_m / VOXEL_M).astype(np.int64))))

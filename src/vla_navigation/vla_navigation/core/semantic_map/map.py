@@ -115,6 +115,22 @@ class SemanticMap:
         sure = thing.existence >= params.sure and float(thing.class_probability.max()) >= params.sure
         return sure and len(thing.eyes_m) >= params.views
 
+    def widen(self, classes: Sequence[str]) -> None:
+        """From now on the detector tells more classes apart.
+
+        Args:
+            classes: All of them, in the detector's order.
+
+        Raises:
+            ConfigError: one of those of before isn't among them.
+        """
+        if lost := [name for name in self.classes if name not in classes]:
+            raise ConfigError(f"a map that knows {', '.join(lost)}", ", ".join(classes), "use the map's own detector")
+        places = [list(classes).index(name) for name in self.classes]
+        for thing in self.objects.values():
+            thing.widen(places, len(classes))
+        self.classes = tuple(classes)
+
     def clear(self) -> None:
         """Forget everything; ids are not given again."""
         self.objects.clear()

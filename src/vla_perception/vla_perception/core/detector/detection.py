@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,18 @@ class Detector(Protocol):
 
         Raises:
             ObservationError: the image is of another type or shape.
+        """
+
+
+@runtime_checkable
+class FreeTextDetector(Detector, Protocol):
+    """One that can be told what else to look for."""
+
+    def look_for(self, phrase: str) -> None:
+        """Add a class behind those that it has; one that it has already changes nothing.
+
+        Raises:
+            ConfigError: it can't look for that, or for nothing more.
         """
 
 

@@ -25,6 +25,7 @@ FAMILIES = {
 }
 _DOUBLE = 0.6
 _MOST = 100
+_MOST_CLASSES = 60  # phrases of Grounding DINO share 256 tokens, and each costs time
 
 
 class ZeroShotDetector:
@@ -59,8 +60,6 @@ class ZeroShotDetector:
         self._model = load_weights_into(name, folder, config, "float32")
         self._classes, self._colours = tuple(classes), tuple(colours)
         self._family, self.least_score = family, least_score
-        self._phrases = [name.replace("_", " ").lower() for name in classes]
-        self._phrases += [f"{colour} object" for colour in colours]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -71,6 +70,23 @@ class ZeroShotDetector:
     def colours(self) -> tuple[str, ...]:
         """(C,) names."""
         return self._colours
+
+    def look_for(self, phrase: str) -> None:
+        """See FreeTextDetector."""
+        name = " ".join(phrase.replace(".", " ").lower().split())
+        if not name:
+            raise ConfigError(f"'{phrase}' as a class", "a word", "say what to look for")
+        if name in self._classes:
+            return
+        if len(self._classes) >= _MOST_CLASSES:
+            got = f"'{phrase}' as a class after {len(self._classes)} others"
+            raise ConfigError(got, f"at most {_MOST_CLASSES}", "start semantic_map_node anew")
+        self._classes = (*self._classes, name)
+
+    @property
+    def _phrases(self) -> list[str]:
+        colours = [f"{colour} object" for colour in self._colours]
+        return [name.replace("_", " ").lower() for name in self._classes] + colours
 
     @torch.no_grad()
     def detect(self, image: UInt8) -> list[Detected]:
