@@ -133,6 +133,26 @@ def test_stills_are_states_that_the_expert_knows_what_to_do_in(rig: Rig, world: 
     assert made >= 10 and held >= 1
 
 
+def test_regression_stills_of_one_flat_differ_in_how_the_thing_lies_to_the_arm(rig: Rig, world: HandWorld) -> None:
+    """Sixteen pictures of a thing that always lay the same way taught the arm little of how to turn its jaws."""
+    rng, seen = np.random.default_rng(1), list[np.ndarray]()
+    rig.reset(0, None, "train", TAKE)
+    fresh, upright = world.snapshot(), [*world.data.body("thing0").xpos, world.data.body("thing0").xmat[8]]
+    for _ in range(6):
+        world.restore(fresh)
+        assert world.stand_anew(rng)
+        assert not world.touches()
+        find_grasp(world)
+        x, y, yaw = world.base_pose()
+        thing = world.data.body("thing0")
+        turned = float(np.arctan2(thing.xmat[3], thing.xmat[0])) - yaw
+        away = np.hypot(thing.xpos[0] - x, thing.xpos[1] - y)
+        seen.append(np.array([away, np.cos(turned), np.sin(turned)]))
+        np.testing.assert_allclose([*thing.xpos, thing.xmat[8]], upright, atol=1e-6)
+    spread = np.array(seen).std(axis=0)
+    assert spread[0] > 0.01 and spread[1:].max() > 0.3
+
+
 def test_labels_are_where_the_named_thing_is_in_the_views(rig: Rig, world: HandWorld) -> None:
     """What is labelled visible shows its colour at that place in the view that the policy gets."""
     from vla_sim.core.flat.things import RGB

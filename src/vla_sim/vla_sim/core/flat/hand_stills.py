@@ -1,5 +1,6 @@
 """Labelled single states of the flat's arm, without simulating the way there; see `vla_sim.core.stills`.
 
+Every state of taking a thing up is seen from another place, the thing turned otherwise: whole flats are dear to make.
 The states are those that the expert comes through, with errors that it doesn't make: on the way to the thing, the jaws
 about to shut, on the way with it, and the same for putting it down.
 """
@@ -24,7 +25,7 @@ _TRIES = 12
 
 
 def pose_hand(world: HandWorld, rng: np.random.Generator) -> bool:
-    """Put the arm of a freshly reset world somewhere plausible; False when no state was found."""
+    """Put the robot of a freshly reset world somewhere plausible; False when no state was found."""
     draw = _drawer(world, rng)
     if draw is None:
         return False
@@ -42,6 +43,8 @@ def _drawer(world: HandWorld, rng: np.random.Generator) -> Callable[[], bool] | 
     most_m = float(world.robot.gripper_width_max_m[0])
     low, high = world.robot.position_min_rad, world.robot.position_max_rad
     puts = world.task.family == PUT
+    if not puts and not world.stand_anew(rng):  # what a still is labelled by: how the thing lies to the arm
+        return None
     try:
         path = place_down(world) if puts else find_grasp(world)
     except PolicyError:

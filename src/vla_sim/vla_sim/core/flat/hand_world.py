@@ -79,6 +79,7 @@ class HandWorld(FlatWorld):
             there = replace(plan, things=(thing, *others), start=stand, errand=task)
             self.place(there)
             self.T_tool_thing = self._thing_in_tool(find_grasp(self))
+            self._poses.enter()
             if family == PUT:  # where an errand ends, with room before the robot
                 self.place(replace(there, start=plan.start))
                 self._hand_over()
@@ -91,6 +92,27 @@ class HandWorld(FlatWorld):
         self.hold(self.T_tool_thing)
         self.data.ctrl[self._grippers] = self._jaw.angle(0.0)  # they press
         self._settle()
+
+    def stand_anew(self, rng: np.random.Generator) -> bool:
+        """The thing is turned where it lies, and the robot stands elsewhere before it, its arm at home.
+
+        Returns:
+            False: no place was found from which the arm takes it up; the world is anyhow then, restore it.
+        """
+        thing, turn = _pose(self.data.body("thing0")), float(rng.uniform(-np.pi, np.pi))
+        cos, sin = np.cos(turn), np.sin(turn)
+        thing[:3, :3] = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ thing[:3, :3]
+        self._lay(thing)
+        for _ in range(_STANDS):
+            if self._poses.before(rng, self.plan.target) is None:
+                continue
+            self.put(self.robot.home_rad, 0.0)
+            try:
+                self.T_tool_thing = self._thing_in_tool(find_grasp(self))
+            except PolicyError:
+                continue
+            return True
+        return False
 
     def _thing_in_tool(self, grasp: Grasp) -> Float64:
         """Pose of the target, as it lies, as seen from the tool around it (4,4)."""
