@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 
 from vla_bringup.graph import (
-    EXPERT,
     LAYERS,
     RESPAWN_DELAY_S,
     SHIPPED,
@@ -61,7 +60,7 @@ def test_the_world_of_a_robot_that_drives_does_not_stand_still_until_an_instruct
 
 
 def test_a_scene_brings_its_policy_unless_another_is_asked_for() -> None:
-    assert GRAPH.options.policy == SHIPPED and FLAT.options.policy == EXPERT
+    assert GRAPH.options.policy == SHIPPED and FLAT.options.policy == "fetch_flow"
     assert simulated_graph(GraphOptions.of_scene("aloha", policy="act")).options.policy == "act"
 
 
