@@ -25,7 +25,7 @@ FAMILIES = {
 }
 _DOUBLE = 0.6
 _MOST = 100
-_MOST_CLASSES = 60  # phrases of Grounding DINO share 256 tokens, and each costs time
+_MOST_ASKED = 20  # words beyond those of the beginning: Grounding DINO reads 256 tokens, and each costs time
 
 
 class ZeroShotDetector:
@@ -59,6 +59,7 @@ class ZeroShotDetector:
         self._processor = _processor(folder)
         self._model = load_weights_into(name, folder, config, "float32")
         self._classes, self._colours = tuple(classes), tuple(colours)
+        self._most_classes = len(self._classes) + _MOST_ASKED
         self._family, self.least_score = family, least_score
 
     @property
@@ -78,9 +79,9 @@ class ZeroShotDetector:
             raise ConfigError(f"'{phrase}' as a class", "a word", "say what to look for")
         if name in self._classes:
             return
-        if len(self._classes) >= _MOST_CLASSES:
+        if len(self._classes) >= self._most_classes:
             got = f"'{phrase}' as a class after {len(self._classes)} others"
-            raise ConfigError(got, f"at most {_MOST_CLASSES}", "start semantic_map_node anew")
+            raise ConfigError(got, f"at most {self._most_classes}", "start semantic_map_node anew")
         self._classes = (*self._classes, name)
 
     @property
