@@ -20,7 +20,7 @@ from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.task import Future
@@ -30,6 +30,7 @@ from unique_identifier_msgs.msg import UUID
 from vla_bringup.graph import Scalar
 from vla_core.errors import ConfigError, GraphError
 from vla_msgs.action import ExecuteInstruction
+from vla_ros.executor import single_threaded
 
 _TURN_S = 0.1
 _SERVICE_S = 60.0
@@ -73,7 +74,7 @@ class Session:
         self._context = Context()
         rclpy.init(args=[], context=self._context)
         self.node: Node = rclpy.create_node(name, namespace=namespace, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = single_threaded(self._context)
         self._executor.add_node(self.node)
         self._check = check
         self._over = threading.Event()

@@ -15,6 +15,7 @@ from nav_msgs.msg import OccupancyGrid as GridMsg
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from rclpy.task import Future
 from vision_msgs.msg import Detection3DArray
 
@@ -134,6 +135,7 @@ class MapSurroundings:
         self.map_frame = map_frame
         self._stale_ns = round(pose_stale_s * NS)
         self.tf = TransformListener(node)
+        self._objects: bytes | None = None  # news that nobody has asked for: a search hears them and needs none
         self._things: dict[int, Thing] = {}
         self._map: OccupancyGrid | None = None
         self._beside = np.zeros((0, 2))  # middles of lethal cells of the costmap
@@ -141,7 +143,7 @@ class MapSurroundings:
         self.refused = ""  # why the last map or pose couldn't be used
         subscription(node, "map", GridMsg, self._on_map)
         subscription(node, "global_costmap/costmap", GridMsg, self._on_costmap)
-        subscription(node, "objects", Detection3DArray, self._on_objects)
+        subscription(node, "objects", Detection3DArray, self._on_objects, raw=True)
 
     def pose(self) -> Float64 | None:
         """float64 (3,) x, y, yaw of the base in the map; None: it isn't known."""
@@ -157,11 +159,11 @@ class MapSurroundings:
 
     def thing(self, number: int) -> Thing | None:
         """An object of the map by its id; None: it has gone, or became part of another."""
-        return self._things.get(number)
+        return self._known().get(number)
 
     def things(self) -> Collection[Thing]:
         """Every object of the map."""
-        return self._things.values()
+        return self._known().values()
 
     def ground(self) -> Ground | None:
         """None while there is no map, or no pose in it."""
@@ -204,8 +206,15 @@ class MapSurroundings:
         except MapError as error:
             self.refused = str(error)
 
-    def _on_objects(self, message: Detection3DArray) -> None:
-        self._things = {thing.id: thing for thing in map(fetch_conversions.thing, message.detections)}
+    def _on_objects(self, data: bytes) -> None:
+        self._objects = data
+
+    def _known(self) -> dict[int, Thing]:
+        if self._objects is not None:
+            detections = deserialize_message(self._objects, Detection3DArray).detections
+            self._things = {thing.id: thing for thing in map(fetch_conversions.thing, detections)}
+            self._objects = None
+        return self._things
 
 
 class BaseWheels:

@@ -1,6 +1,6 @@
 """Semantic map. In: {camera}/image_raw, {camera}/depth/image_raw (registered to it), {camera}/camera_info, TF of the
-camera in the map; map, for rooms; control_state, for what the hand carries. Out: objects (latched, after every view,
-stamped as it), semantic_map_node/markers.
+camera in the map; map, for rooms; control_state, for what the hand carries. Out: objects (latched, after every look,
+stamped as its newest view), semantic_map_node/markers.
 Services: find_object, ~/save_map, ~/load_map.
 
 The detector comes by name; without one the node doesn't start. A view whose place nobody tells is left out.
@@ -118,7 +118,8 @@ class SemanticMapNode(Node):
             self._refuse(error)
 
     def _look(self) -> None:
-        """Take the newest view of every camera whose place is known."""
+        """Take the newest view of every camera whose place is known, then tell what there is."""
+        before = self._views
         for name, pairs in self._pairs.items():
             pair = pairs.newest()
             if pair is None or name not in self._cameras:
@@ -141,6 +142,9 @@ class SemanticMapNode(Node):
                     self._take(self._cameras[name], stamp_ns, colour, depth, T)
                 except ObservationError as error:
                     self._refuse(error)
+        if self._views > before:
+            things = list(self._map.objects.values())
+            self._objects.publish(conversions.objects(self._map, things, self._newest_ns, self._p.map_frame))
 
     def _take(self, camera: CameraModel, stamp_ns: int, colour: Image, depth: Image, T: Float64) -> None:
         depth_m = depth_image(depth)
@@ -156,8 +160,6 @@ class SemanticMapNode(Node):
         self._map.update(View(stamp_ns, depth_m, camera.camera_matrix, T, self._p.range_m, hand_m), found)
         self._newest_ns = stamp_ns
         self._views += 1
-        things = list(self._map.objects.values())
-        self._objects.publish(conversions.objects(self._map, things, stamp_ns, self._p.map_frame))
 
     def _forget(self) -> None:
         self._map.clear()

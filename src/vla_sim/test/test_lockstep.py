@@ -197,6 +197,39 @@ def test_no_frame_is_taken_before_the_last_one_is_observed(bench: Bench) -> None
     assert bench.pacing.timeouts["observation"] == 0
 
 
+@pytest.mark.parametrize("bench", [{"wait_for_policy": True, "wait_for_instruction": False}], indirect=True)
+def test_without_an_instruction_a_robot_that_drives_is_one_frame_ahead_of_its_pictures(bench: Bench) -> None:
+    bench.add(FakeServo(bench.link))
+    camera = bench.add(FakeCamera(bench.link, delay_s=0.02))
+    ahead: list[int] = []
+
+    def look() -> None:
+        observe(bench, camera)
+        if bench.sim.at_camera_instant or not camera.seen:
+            return
+        ahead.append((bench.sim.stamp_ns - camera.seen[-1]) // FRAME_NS)
+
+    bench.on_poll = look
+    bench.run(500)
+    taken = [START_NS + i * FRAME_NS for i in range(10)]
+    assert camera.seen[:9] == taken[:9], "a frame was lost, or taken twice"
+    assert max(ahead) == 1 and not any(bench.pacing.timeouts.values())
+    plan = bench.add(PlanBox(bench.link))
+    bench.pacing.instruct("open the drawer")
+    ahead.clear()
+
+    def work() -> None:
+        look()
+        if camera.seen:
+            plan.answer(camera.seen[-1])
+
+    bench.on_poll = work
+    bench.run(FRAME_NS // 1_000_000 + 1)  # to the first frame under the instruction, which is waited for
+    ahead.clear()
+    bench.run(500)
+    assert max(ahead) == 0 and not any(bench.pacing.timeouts.values())
+
+
 @pytest.mark.parametrize(
     "bench", [{"wait_for_policy": True, "observation_timeout_s": 0.2, "policy_timeout_s": 0.2}], indirect=True
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from geometry_msgs.msg import TwistStamped
+from geometry_msgs.msg import TransformStamped, TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from sensor_msgs.msg import BatteryState, Imu, LaserScan, PointCloud2
@@ -13,7 +13,6 @@ from vla_control.core.base.controller import BaseTargetError
 from vla_core.types import NS
 from vla_ros import stamps
 from vla_ros.qos import publisher, subscription
-from vla_ros.tf import TransformBroadcaster
 from vla_sim import conversions
 from vla_sim.core.mobile_world import MobileWorld
 from vla_sim.core.simulation import TICK_NS
@@ -27,15 +26,14 @@ class MobileOutputs:
     Args:
         node: Publishes.
         world: Its sensors are asked for anew each time: a reset replaces them.
-        tf: Takes odom -> base.
 
     Attributes:
         refused: Commands that the base didn't take.
     """
 
-    def __init__(self, node: Node, world: MobileWorld, tf: TransformBroadcaster) -> None:
+    def __init__(self, node: Node, world: MobileWorld) -> None:
         self.refused, self._said_s = 0, -_QUIET_S
-        self._node, self._world, self._tf = node, world, tf
+        self._node, self._world = node, world
         self._odometry: object = None
         self._stamp_ns = 0
         self._scan_ticks, self._points_ticks, self._imu_ticks = (
@@ -50,9 +48,14 @@ class MobileOutputs:
         self._odom_out = publisher(node, "odom", Odometry)
         subscription(node, "cmd_vel", TwistStamped, self._on_cmd_vel)
 
-    def tick(self, tick: int, stamp_ns: int) -> None:
-        """Publish what is due; a scan of the 3-D lidar costs milliseconds, so it is made for listeners only."""
+    def tick(self, tick: int, stamp_ns: int) -> list[TransformStamped]:
+        """Publish what is due; a scan of the 3-D lidar costs milliseconds, so it is made for listeners only.
+
+        Returns:
+            odom -> base where it is due, else nothing; for whoever sends /tf, in one message with all that is due.
+        """
         world, self._stamp_ns = self._world, stamp_ns
+        moved: list[TransformStamped] = []
         if tick % self._imu_ticks == 0:
             gyro, force = world.imu.read(world.data)
             self._imu_out.publish(conversions.imu(stamp_ns, world.imu.config, gyro, force))
@@ -60,7 +63,7 @@ class MobileOutputs:
             self._odometry = odometry = world.odometry
             message = conversions.odometry(stamp_ns, odometry, world.odom_frame, world.robot.base_frame)
             self._odom_out.publish(message)
-            self._tf.send([conversions.odometry_transform(message)])
+            moved.append(conversions.odometry_transform(message))
         if tick % self._scan_ticks == 0:
             ranges = world.lidar_2d.scan(world.model, world.data)
             self._scan_out.publish(conversions.scan(stamp_ns, world.lidar_2d.config, ranges))
@@ -68,11 +71,11 @@ class MobileOutputs:
             lidar = world.lidar_3d
             ranges = lidar.scan(world.model, world.data)
             self._points_out.publish(self._cloud(stamp_ns, lidar.points(ranges), lidar.rings(ranges)))
-
         if tick % self._battery_ticks == 0:
             message = BatteryState(percentage=world.charge, present=True)
             message.header.stamp = stamps.to_msg(stamp_ns)
             self._battery_out.publish(message)
+        return moved
 
     def _on_cmd_vel(self, message: TwistStamped) -> None:
         """As a base's driver does it: a command that is too old is none."""

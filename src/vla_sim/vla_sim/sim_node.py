@@ -1,5 +1,6 @@
 """Stage 0, the simulated robot. In: command of the servo (shared memory). Out: joint_states 100 Hz, /clock, /tf;
-snapshots for the cameras (shared memory). A mobile robot also takes cmd_vel and publishes scan, points, imu and odom.
+snapshots for the cameras (shared memory). A mobile robot also takes cmd_vel and publishes scan, points, imu and odom;
+its joint_states and /clock come at 50 Hz.
 Ground truth, resets and faults live under ~/debug only.
 """
 
@@ -43,6 +44,7 @@ from vla_sim.core.truth import truth
 from vla_sim.mobile_outputs import MobileOutputs
 
 _STATE_TICKS, _TF_TICKS, _TRUTH_TICKS = 10, 20, 200  # periods [ticks of 1 ms]
+_MOBILE_STATE_TICKS = 20  # each message of /clock wakes every process, and a mobile robot has twice as many
 _IDLE_CLOCK_S = 0.1  # a world that stands still repeats its clock, for processes that start later [s, wall clock]
 
 
@@ -69,7 +71,7 @@ class SimNode(Node):
         self._clock_out = publisher(self, "/clock", Clock)
         self._joint_out = publisher(self, "joint_states", JointState)
         self._tf_out, self._tf_static_out = TransformBroadcaster(self), StaticTransformBroadcaster(self)
-        self._mobile = MobileOutputs(self, world, self._tf_out) if isinstance(world, MobileWorld) else None
+        self._mobile = MobileOutputs(self, world) if isinstance(world, MobileWorld) else None
         self._truth_out = self.create_publisher(String, "~/debug/ground_truth", QoSProfile(depth=1))
         if self._p.wait_for_policy and isinstance(self._pacing, Lockstep):
             seen = self._pacing.observed  # raw: the stamp is all that counts here
@@ -102,13 +104,14 @@ class SimNode(Node):
     def _on_tick(self) -> None:
         """Publish what is due at this tick."""
         tick, stamp_ns = self._sim.tick, self._sim.stamp_ns
-        if tick % _STATE_TICKS == 0:
+        if tick % (_STATE_TICKS if self._mobile is None else _MOBILE_STATE_TICKS) == 0:
             self._publish_clock()
             self._publish_joints()
-        if self._mobile is not None:
-            self._mobile.tick(tick, stamp_ns)
+        moved = [] if self._mobile is None else self._mobile.tick(tick, stamp_ns)
         if tick % _TF_TICKS == 0:
-            self._tf_out.send(conversions.transforms(stamp_ns, self._frames.links(self._sim.world.data)))
+            moved += conversions.transforms(stamp_ns, self._frames.links(self._sim.world.data))
+        if moved:  # one message: it wakes every process that hears /tf
+            self._tf_out.send(moved)
         if tick % _TRUTH_TICKS == 0 and self._truth_out.get_subscription_count() > 0:
             self._truth_out.publish(conversions.text(truth(self._sim.world, self._suite, stamp_ns)))
 

@@ -11,11 +11,11 @@ from vla_bringup.core.summary import SKEW_NS
 from vla_core.peer import Peer
 from vla_core.records import CAPTURES, LIMITS, STATUS
 
-_POLL_S = 0.005
+_POLL_S = 0.02
 
 
 class LatencyWatch:
-    """Polls the mailboxes `captures` and `status` at 200 Hz in a thread of its own.
+    """Polls the mailboxes `captures` and `status` at 50 Hz in a thread of its own: answers come less often.
 
     An observation carries the stamp of its OLDEST source, so the picture that it belongs to is the first one captured
     at that stamp or at most 30 ms later.
@@ -59,7 +59,7 @@ class LatencyWatch:
     def _run(self) -> None:
         turns = 0
         while not self._stop.wait(_POLL_S):
-            if turns % 20 == 0:  # mailboxes appear, and appear anew, while we watch
+            if turns % 5 == 0:  # mailboxes appear, and appear anew, while we watch
                 self._captures.refresh()
                 self._status.refresh()
             turns += 1

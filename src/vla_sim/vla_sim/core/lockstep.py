@@ -74,6 +74,7 @@ class Lockstep:
         self.timeouts = {"camera": 0, "observation": 0, "policy": 0}
         self._sim, self._params = simulation, params
         self._on_tick, self._poll, self._warn = on_tick, poll, warn
+        self._under_way_ns = -1  # stamp of a frame whose pictures nobody has waited for yet
         self._cameras_lost_after_ns: int | None = None
         self._observed_ns, self._observations_lost_after_ns = 0, -1
 
@@ -104,18 +105,34 @@ class Lockstep:
     def _frame(self, generation: int) -> None:
         """Take the pictures of this tick and wait for those who have to see them.
 
+        A robot that drives before it is told to use its arm waits for the policy alone: without an instruction the
+        pictures of one frame may be under way until the next, so that the world and its cameras work side by side.
+
         The first frame after a reset shows the idle scene; then time stands still until there is an instruction, so
         that every run gets it at the same simulated time. If it was faster, that frame is left out.
         """
-        begin = self._params.wait_for_policy and self._params.wait_for_instruction and not self._sim.started
-        if not (begin and self.gate.instructed):
-            self._sim.hand_snapshot()
-            self._await_cameras(generation)
+        sim, params = self._sim, self._params
+        if self._under_way_ns >= sim.epoch_ns:
+            self._await_seen(generation, self._under_way_ns)
+        self._under_way_ns = -1
+        begin = params.wait_for_policy and params.wait_for_instruction and not sim.started
+        if not (begin and self.gate.instructed) and sim.generation == generation:
+            sim.hand_snapshot()
+            if not (params.wait_for_instruction or self.gate.instructed):
+                self._under_way_ns = sim.stamp_ns
+                return
+            self._await_cameras(generation, sim.stamp_ns)
         if begin:
             self._await_instruction(generation)
-        elif self._params.wait_for_policy:
-            self._await_observation(generation)
+        elif params.wait_for_policy:
+            self._await_observation(generation, sim.stamp_ns)
             self._await_policy(generation)
+
+    def _await_seen(self, generation: int, stamp_ns: int) -> None:
+        """Wait for the pictures of a frame, and for what is made of them."""
+        self._await_cameras(generation, stamp_ns)
+        if self._params.wait_for_policy:
+            self._await_observation(generation, stamp_ns)
 
     def _await_command(self, generation: int) -> None:
         sim = self._sim
@@ -133,8 +150,8 @@ class Lockstep:
                 self._warn(f"got no command for {now - begin:.1f} s; the world stands still until the servo answers")
                 warned = True
 
-    def _await_cameras(self, generation: int) -> None:
-        sim, stamp_ns = self._sim, self._sim.stamp_ns
+    def _await_cameras(self, generation: int, stamp_ns: int) -> None:
+        sim = self._sim
         if self._cameras_lost_after_ns is not None:
             if sim.cameras.rendered_ns() <= self._cameras_lost_after_ns:
                 return
@@ -161,9 +178,9 @@ class Lockstep:
         if sim.generation == generation:
             sim.started = True
 
-    def _await_observation(self, generation: int) -> None:
+    def _await_observation(self, generation: int, stamp_ns: int) -> None:
         """Observations that nobody makes, or no longer, are waited for once, until the next one comes."""
-        sim, stamp_ns, timeout_s = self._sim, self._sim.stamp_ns, self._params.observation_timeout_s
+        sim, timeout_s = self._sim, self._params.observation_timeout_s
         due_ns = stamp_ns - round(self._params.observation_period_s * NS)  # its stamp is that of the oldest source
         deadline = time.monotonic() + timeout_s
         while sim.generation == generation and self._observations_lost_after_ns < self._observed_ns <= due_ns:
