@@ -19,9 +19,9 @@ from hypothesis.extra.numpy import arrays
 from vla_bringup.core.latency import LatencyWatch, join
 from vla_bringup.core.overlay import Pinhole, draw_path, draw_text, enlarge, rotation_matrix
 from vla_bringup.core.plot import write_plot
-from vla_bringup.core.recording import ImageSpool
+from vla_bringup.core.recording import ImageSpool, StageTrace
 from vla_bringup.core.summary import Span, dropped, limits, rate_hz, summarise
-from vla_bringup.core.video import HEIGHT, compose, write_video
+from vla_bringup.core.video import HEIGHT, compose, frames, write_video
 from vla_core.records import CAPTURES, LIMITS, STATUS
 from vla_core.shared_memory import Mailbox, link_path
 from vla_core.types import NS
@@ -199,6 +199,21 @@ def test_no_pictures_no_film(tmp_path: Path) -> None:
     made = recording(tmp_path, seconds=0)
     assert write_video(tmp_path / "video.mp4", made, ("front",), None, "do it") == 0
     assert not (tmp_path / "video.mp4").exists()
+
+
+def test_film_leaves_out_what_was_long_before_the_goal(tmp_path: Path) -> None:
+    made = recording(tmp_path, seconds=3)
+    first = made.images.stamps_ns("front")[0]
+    made.stages[:] = [StageTrace("explore", first + 2 * NS, 0)]
+    assert sum(1 for _ in frames(made, ("front", "wrist"), None, "do it")) == 40, "from a second before it"
+
+
+@pytest.mark.filterwarnings("error:Glyph")
+def test_plot_of_an_instruction_that_no_font_here_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a demo told in Chinese filled the terminal with warnings, and the title was boxes."""
+    monkeypatch.setattr("vla_bringup.core.lettering._CHINESE", ())
+    write_plot(tmp_path / "plot.png", recording(tmp_path, 2), START_NS, [40.0], "把红色的球拿过来")
+    assert (tmp_path / "plot.png").is_file()
 
 
 @pytest.mark.parametrize("seconds", [0, 2])

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_bringup.core.lettering import legible
 from vla_core.types import Float64
 from vla_navigation.core.nav.grid_frame import GridFrame
 from vla_navigation.core.occupancy_grid import FREE_BELOW, OCCUPIED_FROM, OccupancyGrid
 
 _MARGIN_M = 0.3  # of the picture, around what is known
-_CHINESE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
 _FREE, _UNKNOWN, _SOLID = 1.0, 0.8, 0.15
 
 
@@ -52,11 +52,7 @@ def write_floor_picture(path: Path, record: FloorRecord, title: str) -> bool:
     import matplotlib  # seconds to load, and the graph should be up first
 
     matplotlib.use("Agg")
-    from matplotlib import font_manager, pyplot
-
-    fonts = [name for name in _CHINESE if name in set(font_manager.get_font_names())]
-    if not title.isascii() and not fonts:
-        title = ""  # boxes instead of words help nobody
+    from matplotlib import pyplot
 
     frame, cells = GridFrame.of(record.grid), record.grid.cells
     picture = np.full(cells.shape, _UNKNOWN)
@@ -82,7 +78,8 @@ def write_floor_picture(path: Path, record: FloorRecord, title: str) -> bool:
     if len(known):
         (x0, y0), (x1, y1) = known.min(0) - _MARGIN_M, known.max(0) + _MARGIN_M
         axis.set(xlim=(x0, x1), ylim=(y0, y1))
-    axis.set_title(title, fontfamily=["DejaVu Sans", *fonts])
+    title, fonts = legible(title)
+    axis.set_title(title, fontfamily=fonts)
     axis.set(xlabel="x [m], map", ylabel="y [m]", aspect="equal")
     if record.way:
         axis.legend(loc="upper right", fontsize=8)

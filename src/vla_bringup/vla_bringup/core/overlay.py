@@ -70,7 +70,7 @@ def draw_path(rgb: UInt8, camera: Pinhole, points_m: Float64, colour: tuple[int,
 
 
 def draw_text(rgb: UInt8, text: str, baseline: int) -> None:
-    """Write one line at the left edge on a dark band, in place; non-ASCII letters become '?'."""
+    """Write one line at the left edge on a dark band, in place."""
     scale = 0.55
     (_, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     top, bottom = baseline - height - 6, baseline + below + 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_bringup.core.lettering import legible
 from vla_bringup.core.recording import Recording
 from vla_core.types import NS
 
@@ -29,7 +30,8 @@ def write_plot(
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(4, 1, figsize=(10, 12), layout="constrained")
-    figure.suptitle(title)
+    title, fonts = legible(title)
+    figure.suptitle(title, fontfamily=fonts)
     controls = recording.controls
     time_s = np.array([c.stamp_ns - start_ns for c in controls]) / NS
     if controls:

@@ -16,6 +16,7 @@ from vla_core.types import NS, UInt8
 FPS = 20
 HEIGHT = 480
 _TRAIL_NS = 3 * NS
+_BEFORE_NS = NS  # of a goal that is shown
 
 
 def write_video(
@@ -54,7 +55,10 @@ def frames(recording: Recording, cameras: tuple[str, ...], model: Pinhole | None
     stamps = recording.images.stamps_ns(cameras[0])
     if not stamps:
         return
-    for stamp_ns in range(stamps[0], stamps[-1] + 1, NS // FPS):
+    begin_ns = stamps[0]
+    if recording.stages:  # a world with a robot that drives doesn't wait for its first goal: nobody needs to see that
+        begin_ns = max(begin_ns, recording.stages[0].stamp_ns - _BEFORE_NS)
+    for stamp_ns in range(begin_ns, stamps[-1] + 1, NS // FPS):
         yield compose(recording, cameras, model, instruction, stamp_ns)
 
 
