@@ -1,6 +1,6 @@
 """Stage 0, the simulated robot. In: command of the servo (shared memory). Out: joint_states 100 Hz, /clock, /tf;
 snapshots for the cameras (shared memory). A mobile robot also takes cmd_vel and publishes scan, points, imu and odom;
-its joint_states and /clock come at 50 Hz.
+its /clock comes at 50 Hz.
 Ground truth, resets and faults live under ~/debug only.
 """
 
@@ -44,7 +44,7 @@ from vla_sim.core.truth import truth
 from vla_sim.mobile_outputs import MobileOutputs
 
 _STATE_TICKS, _TF_TICKS, _TRUTH_TICKS = 10, 20, 200  # periods [ticks of 1 ms]
-_MOBILE_STATE_TICKS = 20  # each message of /clock wakes every process, and a mobile robot has twice as many
+_MOBILE_CLOCK_TICKS = 20  # each message of /clock wakes every process, and a mobile robot has twice as many
 _IDLE_CLOCK_S = 0.1  # a world that stands still repeats its clock, for processes that start later [s, wall clock]
 
 
@@ -104,8 +104,9 @@ class SimNode(Node):
     def _on_tick(self) -> None:
         """Publish what is due at this tick."""
         tick, stamp_ns = self._sim.tick, self._sim.stamp_ns
-        if tick % (_STATE_TICKS if self._mobile is None else _MOBILE_STATE_TICKS) == 0:
+        if tick % (_STATE_TICKS if self._mobile is None else _MOBILE_CLOCK_TICKS) == 0:
             self._publish_clock()
+        if tick % _STATE_TICKS == 0:
             self._publish_joints()
         moved = [] if self._mobile is None else self._mobile.tick(tick, stamp_ns)
         if tick % _TF_TICKS == 0:
